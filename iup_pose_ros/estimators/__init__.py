@@ -1,0 +1,1 @@
+"""Two images in, one relative pose with covariance out."""

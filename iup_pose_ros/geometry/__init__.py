@@ -1,0 +1,1 @@
+"""Pure geometry: rotations, cameras, poses with covariance. No I/O, no ROS."""
