@@ -1,0 +1,153 @@
+"""Poses and their covariance against matrices and against sampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, adjoint
+
+SAMPLES = 20_000
+
+numbers = st.floats(-3.0, 3.0, allow_subnormal=False)
+poses = st.tuples(*[numbers] * 6).map(lambda v: Pose(so3.exp(np.array(v[:3])), np.array(v[3:])))
+
+
+def random_pose(random: np.random.Generator) -> Pose:
+    return Pose(so3.exp(random.normal(size=3)), random.normal(size=3))
+
+
+def random_covariance(random: np.random.Generator, scale: float) -> np.ndarray:
+    root = random.normal(size=(6, 6))
+    return scale**2 * (root @ root.T / 6.0 + 0.1 * np.eye(6))
+
+
+def sample(estimate: PoseWithCovariance, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (N, 3, 3) and translations (N, 3) drawn from the pose's distribution."""
+    errors = random.multivariate_normal(np.zeros(6), estimate.covariance, size=SAMPLES)
+    return so3.exp(errors[:, 3:]) @ estimate.pose.rotation, estimate.pose.translation + errors[:, :3]
+
+
+def sampled_covariance(pose: Pose, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
+    errors = np.concatenate([translations - pose.translation, so3.log(rotations @ pose.rotation.T)], axis=1)
+    return errors.T @ errors / len(errors)
+
+
+def assert_covariance_close(actual: np.ndarray, expected: np.ndarray) -> None:
+    """Within 5 % of the larger of two standard deviations, element by element (5 sigma of the sampling error)."""
+    sigmas = np.sqrt(np.diag(expected))
+    assert np.max(np.abs(actual - expected) / np.outer(sigmas, sigmas)) < 0.05
+
+
+@given(poses, poses)
+def test_composition_is_the_matrix_product(a, b):
+    np.testing.assert_allclose((a @ b).matrix, a.matrix @ b.matrix, atol=1e-9)
+
+
+@given(poses)
+def test_inverse_is_the_inverse_matrix(pose):
+    np.testing.assert_allclose(pose.inverse().matrix, np.linalg.inv(pose.matrix), atol=1e-9)
+
+
+@given(poses)
+def test_quaternion_round_trips_and_agrees_with_scipy(pose):
+    np.testing.assert_allclose(Rotation.from_quat(pose.quaternion).as_matrix(), pose.rotation, atol=1e-9)
+    np.testing.assert_allclose(
+        Pose.from_quaternion(pose.quaternion, pose.translation).matrix, pose.matrix, atol=1e-9
+    )
+
+
+@given(poses, st.tuples(numbers, numbers, numbers).map(np.array))
+def test_applying_a_composition_applies_both(pose, point):
+    twice = (pose @ pose).apply(point)
+    np.testing.assert_allclose(twice, pose.apply(pose.apply(point)), atol=1e-8)
+
+
+def test_long_products_stay_rotations():
+    pose = Pose(so3.exp(np.array([0.3, -0.2, 0.1])), np.zeros(3))
+    total = Pose.identity()
+    for _ in range(5000):
+        total = total @ pose
+    np.testing.assert_allclose(total.rotation.T @ total.rotation, np.eye(3), atol=1e-14)
+
+
+@given(poses, poses)
+def test_adjoint_of_a_product_is_the_product_of_adjoints(a, b):
+    np.testing.assert_allclose(adjoint(a @ b), adjoint(a) @ adjoint(b), atol=1e-8)
+
+
+def test_adjoint_moves_a_twist_to_the_frame_of_the_lever_arm():
+    mount = Pose(np.eye(3), np.array([0.5, 0.0, 0.0]))
+    yaw_about_base = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    twist_of_camera = adjoint(mount.inverse()) @ yaw_about_base
+    np.testing.assert_allclose(twist_of_camera, [0.0, 0.5, 0.0, 0.0, 0.0, 1.0], atol=1e-12)
+
+
+def test_covariance_of_a_composition_matches_sampling():
+    random = np.random.default_rng(2)
+    first = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
+    second = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
+    rotations_1, translations_1 = sample(first, random)
+    rotations_2, translations_2 = sample(second, random)
+    rotations = rotations_1 @ rotations_2
+    translations = (rotations_1 @ translations_2[..., None])[..., 0] + translations_1
+    result = first @ second
+    assert_covariance_close(sampled_covariance(result.pose, rotations, translations), result.covariance)
+
+
+def test_covariance_of_an_inverse_matches_sampling():
+    random = np.random.default_rng(3)
+    estimate = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
+    rotations, translations = sample(estimate, random)
+    inverse_rotations = np.swapaxes(rotations, 1, 2)
+    inverse_translations = -(inverse_rotations @ translations[..., None])[..., 0]
+    result = estimate.inverse()
+    assert_covariance_close(
+        sampled_covariance(result.pose, inverse_rotations, inverse_translations), result.covariance
+    )
+
+
+def test_change_of_frame_matches_sampling():
+    random = np.random.default_rng(4)
+    camera = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
+    mount = random_pose(random)
+    rotations, translations = sample(camera, random)
+    base_rotations = mount.rotation @ rotations @ mount.rotation.T
+    camera_in_base = translations @ mount.rotation.T + mount.translation
+    base_translations = camera_in_base - base_rotations @ mount.translation
+    result = camera.change_of_frame(mount)
+    np.testing.assert_allclose(
+        result.pose.matrix, mount.matrix @ camera.pose.matrix @ np.linalg.inv(mount.matrix), atol=1e-12
+    )
+    assert_covariance_close(
+        sampled_covariance(result.pose, base_rotations, base_translations), result.covariance
+    )
+
+
+def test_change_of_frame_is_the_adjoint_for_a_small_motion():
+    """For a pose near identity the ROS convention is the adjoint transport of REP-103 covariances."""
+    random = np.random.default_rng(5)
+    mount = random_pose(random)
+    camera = PoseWithCovariance(Pose.identity(), random_covariance(random, 0.1))
+    expected = adjoint(mount) @ camera.covariance @ adjoint(mount).T
+    np.testing.assert_allclose(camera.change_of_frame(mount).covariance, expected, atol=1e-12)
+
+
+def test_exact_poses_add_no_covariance():
+    random = np.random.default_rng(6)
+    estimate = PoseWithCovariance(random_pose(random), random_covariance(random, 0.1))
+    unchanged = estimate @ PoseWithCovariance.exact(Pose.identity())
+    np.testing.assert_allclose(unchanged.covariance, estimate.covariance, atol=1e-15)
+    assert np.linalg.eigvalsh(estimate.inverse().covariance).min() > 0.0
+
+
+def test_sampling_oracle_notices_a_wrong_lever_arm():
+    """The tolerance of the sampling tests is tight enough to see a missing lever arm."""
+    random = np.random.default_rng(7)
+    first = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
+    with pytest.raises(AssertionError):
+        assert_covariance_close(first.inverse().covariance, first.covariance)
