@@ -1,0 +1,111 @@
+"""Textures of different sizes as one table of mip-mapped texels, looked up trilinearly.
+
+Source of the scheme: Williams, "Pyramidal parametrics", SIGGRAPH 1983.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iup_pose_ros.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class TextureTable:
+    """All texels of T textures at L levels, each level half the size of the one before.
+
+    Attributes:
+        texels: (N, 3) RGB, 0 to 1.
+        offset: (T, L) first row of a level in ``texels``.
+        width, height: (T, L) size of a level in texels.
+    """
+
+    texels: Tensor
+    offset: Tensor
+    width: Tensor
+    height: Tensor
+
+    @classmethod
+    def from_images(cls, images: Sequence[NDArray[np.uint8]]) -> TextureTable:
+        """The table of T images, each uint8 (H, W, 3) RGB.
+
+        Raises:
+            DataError: there is no image, or one is not uint8 (H, W, 3).
+        """
+        if not images:
+            raise DataError("a texture table needs at least one image")
+        pyramids = [_pyramid(image) for image in images]
+        levels = max(len(pyramid) for pyramid in pyramids)
+        # Short pyramids repeat their last level (1x1), so that every texture has all levels.
+        padded = [pyramid + [pyramid[-1]] * (levels - len(pyramid)) for pyramid in pyramids]
+        sizes = torch.tensor([[level.shape[:2] for level in pyramid] for pyramid in padded])
+        counts = sizes.prod(dim=-1)
+        offset = counts.flatten().cumsum(0).reshape(counts.shape) - counts
+        texels = torch.cat([level.reshape(-1, 3) for pyramid in padded for level in pyramid])
+        return cls(texels, offset, sizes[..., 1].contiguous(), sizes[..., 0].contiguous())
+
+    def to(self, device: torch.device | str) -> TextureTable:
+        """The same table on another device."""
+        return TextureTable(
+            self.texels.to(device), self.offset.to(device), self.width.to(device), self.height.to(device)
+        )
+
+    def sample(self, texture: Tensor, coordinates: Tensor, level: Tensor) -> Tensor:
+        """Colours (N, 3).
+
+        Args:
+            texture: (N,) texture of each sample, int64.
+            coordinates: (N, 2) position (x, y); 0 to 1 covers the image from edge to edge, beyond it is mirrored.
+            level: (N,) level of the pyramid, fractional; clamped to those there are.
+        """
+        folded = 1.0 - (1.0 - coordinates.remainder(2.0)).abs()
+        level = level.clamp(0.0, self.offset.shape[1] - 1.0)
+        lower = level.floor()
+        fraction = level - lower
+        fine = self._taps(texture, folded, lower.long())
+        coarse = self._taps(texture, folded, (lower.long() + 1).clamp(max=self.offset.shape[1] - 1))
+        index = torch.cat([fine[0], coarse[0]], dim=1)
+        weight = torch.cat([fine[1] * (1.0 - fraction)[:, None], coarse[1] * fraction[:, None]], dim=1)
+        # A gather of eight rows and their weighted sum in one pass over memory.
+        return F.embedding_bag(index, self.texels, per_sample_weights=weight, mode="sum")
+
+    def _taps(self, texture: Tensor, folded: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of ``texels`` (N, 4) and bilinear weights (N, 4) at one level."""
+        flat = texture * self.offset.shape[1] + level
+        offset, width, height = (table.flatten()[flat] for table in (self.offset, self.width, self.height))
+        x, x1, along_x = _bracket(folded[:, 0], width)
+        y, y1, along_y = _bracket(folded[:, 1], height)
+        top, bottom = offset + y * width, offset + y1 * width
+        index = torch.stack([top + x, top + x1, bottom + x, bottom + x1], dim=1)
+        left, above = 1.0 - along_x, 1.0 - along_y
+        weight = torch.stack([left * above, along_x * above, left * along_y, along_x * along_y], dim=1)
+        return index, weight
+
+
+def _bracket(coordinate: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Texels on both sides of a coordinate in 0..1 and the weight of the second; clamped at the edges."""
+    position = torch.minimum((coordinate * size - 0.5).clamp(min=0.0), (size - 1).to(coordinate.dtype))
+    first = position.floor()
+    fraction = position - first
+    index = first.long()
+    return index, torch.minimum(index + 1, size - 1), fraction
+
+
+def _pyramid(image: NDArray[np.uint8]) -> list[Tensor]:
+    """Levels (H, W, 3) float32 0 to 1 of one image down to 1x1, each filtered from the one before."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DataError(f"a texture is {image.dtype} {image.shape}; uint8 of shape (H, W, 3) is needed")
+    level = torch.from_numpy(np.ascontiguousarray(image)).float().div(255.0).permute(2, 0, 1)[None]
+    levels = [level]
+    while max(level.shape[2:]) > 1:
+        height, width = (max(1, size // 2) for size in level.shape[2:])
+        level = F.interpolate(level, size=(height, width), mode="area")
+        levels.append(level)
+    return [level[0].permute(1, 2, 0) for level in levels]
