@@ -1,0 +1,235 @@
+"""Images of ROS messages as uint8 arrays, (H, W, 3) RGB or (H, W) grey.
+
+Nothing here imports ROS: a message is any object with the fields of sensor_msgs/Image or CompressedImage, so
+the messages of rclpy and of rosbags both work. Arrays share the message's memory where the encoding allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.errors import ImageError
+
+Image = NDArray[np.uint8]
+
+_BIT_DEPTHS = (8, 10, 12, 14, 16)
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+class ImageMessage(Protocol):
+    """The fields of sensor_msgs/Image that are read."""
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: Any
+
+
+class CompressedImageMessage(Protocol):
+    """The fields of sensor_msgs/CompressedImage that are read."""
+
+    format: str
+    data: Any
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How one encoding lies in memory and how it becomes RGB or grey.
+
+    Attributes:
+        channels: values per pixel; in the luma plane where there are planes.
+        convert: array as it lies in memory -> RGB or grey.
+        item: numpy type of one value, without byte order.
+        cell: (width, height) of the block of pixels that shares colour; the image is made of whole blocks.
+        planar_rows: rows in memory per two image rows: 3 where a half-height chroma plane follows the luma.
+    """
+
+    channels: int
+    convert: Callable[[NDArray[Any]], NDArray[Any]]
+    item: str = "u1"
+    cell: tuple[int, int] = (1, 1)
+    planar_rows: int = 2
+
+
+def _unchanged(pixels: NDArray[Any]) -> NDArray[Any]:
+    return pixels
+
+
+def _first_channel(pixels: NDArray[Any]) -> NDArray[Any]:
+    return pixels[..., 0]
+
+
+def _colour(code: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def convert(pixels: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(cv2.cvtColor(pixels, code))
+
+    return convert
+
+
+def _to_8_bit(values: NDArray[Any]) -> Image:
+    """The 8 most significant bits in use of uint16 grey values (H, W) or (H, W, 1).
+
+    The bits in use are the smallest customary depth (8, 10, 12, 14 or 16) that holds the largest value, because
+    most 16-bit streams carry fewer. A depth, not a stretch: brightness stays constant from image to image.
+    """
+    grey = values[..., 0] if values.ndim == 3 else values
+    largest = int(grey.max())
+    depth = next(bits for bits in _BIT_DEPTHS if largest < 1 << bits)
+    return np.asarray(grey >> (depth - 8), dtype=np.uint8)
+
+
+_ENCODINGS: dict[str, _Encoding] = {
+    "rgb8": _Encoding(3, _unchanged),
+    "bgr8": _Encoding(3, _colour(cv2.COLOR_BGR2RGB)),
+    "rgba8": _Encoding(4, _colour(cv2.COLOR_RGBA2RGB)),
+    "bgra8": _Encoding(4, _colour(cv2.COLOR_BGRA2RGB)),
+    "mono8": _Encoding(1, _first_channel),
+    "mono16": _Encoding(1, _to_8_bit, item="u2"),
+    # Untyped colour has OpenCV's channel order, as everywhere in ROS.
+    "8UC1": _Encoding(1, _first_channel),
+    "8UC3": _Encoding(3, _colour(cv2.COLOR_BGR2RGB)),
+    "8UC4": _Encoding(4, _colour(cv2.COLOR_BGRA2RGB)),
+    "16UC1": _Encoding(1, _to_8_bit, item="u2"),
+    # OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first two rows.
+    "bayer_rggb8": _Encoding(1, _colour(cv2.COLOR_BayerBG2RGB), cell=(2, 2)),
+    "bayer_bggr8": _Encoding(1, _colour(cv2.COLOR_BayerRG2RGB), cell=(2, 2)),
+    "bayer_gbrg8": _Encoding(1, _colour(cv2.COLOR_BayerGR2RGB), cell=(2, 2)),
+    "bayer_grbg8": _Encoding(1, _colour(cv2.COLOR_BayerGB2RGB), cell=(2, 2)),
+    # "yuv422" is the old name of "uyvy", "yuv422_yuy2" that of "yuyv".
+    "yuv422": _Encoding(2, _colour(cv2.COLOR_YUV2RGB_UYVY), cell=(2, 1)),
+    "uyvy": _Encoding(2, _colour(cv2.COLOR_YUV2RGB_UYVY), cell=(2, 1)),
+    "yuv422_yuy2": _Encoding(2, _colour(cv2.COLOR_YUV2RGB_YUY2), cell=(2, 1)),
+    "yuyv": _Encoding(2, _colour(cv2.COLOR_YUV2RGB_YUY2), cell=(2, 1)),
+    "nv12": _Encoding(1, _colour(cv2.COLOR_YUV2RGB_NV12), cell=(2, 2), planar_rows=3),
+    "nv21": _Encoding(1, _colour(cv2.COLOR_YUV2RGB_NV21), cell=(2, 2), planar_rows=3),
+}
+
+SUPPORTED_ENCODINGS = tuple(_ENCODINGS)
+
+
+def decode_image(message: ImageMessage) -> Image:
+    """uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/Image.
+
+    16-bit grey is reduced to its 8 most significant bits in use. Encodings outside ``SUPPORTED_ENCODINGS`` are
+    left to cv_bridge where that is installed.
+
+    Raises:
+        ImageError: an encoding that cannot be decoded; step, size or data that contradict each other.
+    """
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        return _decode_with_cv_bridge(message)
+    _check_size(message, encoding)
+    try:
+        return np.asarray(encoding.convert(_pixels(message, encoding)), dtype=np.uint8)
+    except cv2.error as error:
+        raise ImageError(
+            f"image of encoding {message.encoding!r}, {message.width}x{message.height} pixels, "
+            f"cannot be converted: {error.err}"
+        ) from error
+
+
+def decode_compressed_image(message: CompressedImageMessage) -> Image:
+    """uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/CompressedImage that holds a JPEG or PNG file.
+
+    Raises:
+        ImageError: another format, no data, or a file that is damaged.
+    """
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    if data.size == 0:
+        raise ImageError(f"compressed image of format {message.format!r} has no data")
+    head = data[:8].tobytes()
+    if not head.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
+        raise ImageError(
+            f"compressed image of format {message.format!r} starts with bytes {head.hex(' ')}; "
+            "JPEG and PNG files are decoded"
+        )
+    # Orientation tags are ignored because camera_info describes the sensor, not the upright picture.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise ImageError(f"compressed image of format {message.format!r} is damaged: {error.err}") from error
+    if image is None:
+        raise ImageError(
+            f"compressed image of format {message.format!r}, {data.size} bytes, is damaged; it is not decodable"
+        )
+    return _rgb_or_grey(image)
+
+
+def _rgb_or_grey(image: NDArray[Any]) -> Image:
+    if image.dtype == np.uint16:
+        image = _to_8_bit(image) if image.ndim == 2 else (image >> 8).astype(np.uint8)
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _check_size(message: ImageMessage, encoding: _Encoding) -> None:
+    """Refuses sizes that contradict each other. The last row may lack its padding."""
+    what = f"image of encoding {message.encoding!r}, {message.width}x{message.height} pixels,"
+    cell_width, cell_height = encoding.cell
+    if message.width < 1 or message.height < 1:
+        raise ImageError(f"{what} is empty; at least 1x1 pixels are needed")
+    if message.width % cell_width or message.height % cell_height:
+        raise ImageError(
+            f"{what} is not made of whole blocks of {cell_width}x{cell_height} pixels, which share colour"
+        )
+    row = _row_bytes(message, encoding)
+    if message.step < row:
+        raise ImageError(f"{what} has step {message.step}, shorter than a row of {row} bytes")
+    rows = _memory_rows(message, encoding)
+    size = len(message.data)
+    if size == 0:
+        raise ImageError(f"{what} has no data")
+    if not (rows - 1) * message.step + row <= size <= rows * message.step:
+        raise ImageError(
+            f"{what} has {size} bytes of data; {rows} rows of step {message.step} are {rows * message.step}"
+        )
+
+
+def _row_bytes(message: ImageMessage, encoding: _Encoding) -> int:
+    return int(message.width * encoding.channels * np.dtype(encoding.item).itemsize)
+
+
+def _memory_rows(message: ImageMessage, encoding: _Encoding) -> int:
+    return message.height * encoding.planar_rows // 2
+
+
+def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
+    """The message's data as (rows, width, channels), sharing its memory; padding lies between the rows."""
+    item = np.dtype(encoding.item).newbyteorder(">" if message.is_bigendian else "<")
+    return np.ndarray(
+        shape=(_memory_rows(message, encoding), message.width, encoding.channels),
+        dtype=item,
+        buffer=np.frombuffer(message.data, dtype=np.uint8),
+        strides=(message.step, encoding.channels * item.itemsize, item.itemsize),
+    )
+
+
+def _decode_with_cv_bridge(message: ImageMessage) -> Image:
+    accepted = ", ".join(SUPPORTED_ENCODINGS)
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        raise ImageError(
+            f"image encoding {message.encoding!r} is not decoded here and cv_bridge is not installed; "
+            f"decoded without it are {accepted}"
+        ) from None
+    try:
+        image = CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8")
+    except Exception as error:  # cv_bridge raises whatever OpenCV, NumPy or its own parser raise
+        raise ImageError(
+            f"image encoding {message.encoding!r} is not decoded here and cv_bridge failed: {error}; "
+            f"decoded without it are {accepted}"
+        ) from error
+    return np.asarray(image, dtype=np.uint8)
