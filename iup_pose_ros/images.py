@@ -1,7 +1,7 @@
 """Images of ROS messages as uint8 arrays, (H, W, 3) RGB or (H, W) grey.
 
-Nothing here imports ROS: a message is any object with the fields of sensor_msgs/Image or CompressedImage, so
-the messages of rclpy and of rosbags both work. Arrays share the message's memory where the encoding allows it.
+Nothing here imports ROS: a message is any object with the fields of sensor_msgs/Image or CompressedImage,
+so the messages of rclpy and of rosbags both work. Arrays share the message's memory where they can.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _colour(code: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
 def _to_8_bit(values: NDArray[Any]) -> Image:
     """The 8 most significant bits in use of uint16 grey values (H, W) or (H, W, 1).
 
-    The bits in use are the smallest customary depth (8, 10, 12, 14 or 16) that holds the largest value, because
-    most 16-bit streams carry fewer. A depth, not a stretch: brightness stays constant from image to image.
+    The bits in use are the smallest customary depth (8, 10, 12, 14 or 16) that holds the largest value, as most
+    16-bit streams carry fewer. A depth and not a stretch, so that brightness is the same from image to image.
     """
     grey = values[..., 0] if values.ndim == 3 else values
     largest = int(grey.max())
@@ -119,8 +119,8 @@ SUPPORTED_ENCODINGS = tuple(_ENCODINGS)
 def decode_image(message: ImageMessage) -> Image:
     """uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/Image.
 
-    16-bit grey is reduced to its 8 most significant bits in use. Encodings outside ``SUPPORTED_ENCODINGS`` are
-    left to cv_bridge where that is installed.
+    16-bit grey is reduced to its 8 most significant bits in use. Encodings outside ``SUPPORTED_ENCODINGS``
+    are left to cv_bridge where that is installed.
 
     Raises:
         ImageError: an encoding that cannot be decoded; step, size or data that contradict each other.
@@ -161,7 +161,7 @@ def decode_compressed_image(message: CompressedImageMessage) -> Image:
         raise ImageError(f"compressed image of format {message.format!r} is damaged: {error.err}") from error
     if image is None:
         raise ImageError(
-            f"compressed image of format {message.format!r}, {data.size} bytes, is damaged; it is not decodable"
+            f"compressed image of format {message.format!r}, {data.size} bytes, is damaged and not decodable"
         )
     return _rgb_or_grey(image)
 

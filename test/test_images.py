@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -199,8 +199,7 @@ def test_unknown_encoding_names_itself_and_the_list(monkeypatch):
 
 
 def stand_in_cv_bridge(monkeypatch, imgmsg_to_cv2):
-    module = ModuleType("cv_bridge")
-    module.CvBridge = lambda: SimpleNamespace(imgmsg_to_cv2=imgmsg_to_cv2)
+    module = SimpleNamespace(CvBridge=lambda: SimpleNamespace(imgmsg_to_cv2=imgmsg_to_cv2))
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
 
 
