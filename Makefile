@@ -1,0 +1,36 @@
+# Every target brings up what it needs in .venv; later runs skip what is there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Input of `make demo`: BAG=path [GT=path.tum], or SEQUENCE=folder; without either, a rendered flight.
+DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint clean
+
+help:
+	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
+	@echo "             BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
+	@echo "make test    run every test"
+	@echo "make lint    ruff and mypy"
+	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
+	@echo "make clean   remove the environment and everything generated"
+
+venv:
+	@$(PYTHON) tools/setup_environment.py $(VENV)
+
+demo: venv
+	@$(BIN)/iup-pose demo $(strip $(DEMO_INPUT)) $(args)
+
+test: venv
+	@$(BIN)/python -m pytest $(args)
+
+lint: venv
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+clean:
+	@rm -rf $(VENV) build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

