@@ -78,8 +78,8 @@ def _colour(code: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
 def _to_8_bit(values: NDArray[Any]) -> Image:
     """The 8 most significant bits in use of uint16 grey values (H, W) or (H, W, 1).
 
-    The bits in use are the smallest customary depth (8, 10, 12, 14 or 16) that holds the largest value, as most
-    16-bit streams carry fewer. A depth and not a stretch, so that brightness is the same from image to image.
+    The bits in use are the smallest customary depth (8, 10, 12, 14 or 16) that holds the largest value, as
+    most 16-bit streams carry fewer. A depth and not a stretch: brightness is the same from image to image.
     """
     grey = values[..., 0] if values.ndim == 3 else values
     largest = int(grey.max())

@@ -1,0 +1,1 @@
+"""The ROS 2 adapter of the visual odometry: the only part of the package, with replay, that imports ROS."""
