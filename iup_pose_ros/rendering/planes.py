@@ -1,8 +1,8 @@
-"""A batched ray-caster of textured rectangles: images, depth and visible rectangle for given cameras and poses.
+"""A batched ray-caster of textured rectangles: images, depth and the rectangle seen, for cameras and poses.
 
-Along a viewing ray (x, y, 1) the inverse depth of a plane and the position on the plane times the inverse depth are
+Along a viewing ray (x, y, 1) the inverse depth of a plane and the position on it times the inverse depth are
 linear in the pixel, so that a rectangle is three 3-vectors per view and its intersection with every ray a few
-multiplications (the homography of a plane; Hartley and Zisserman, "Multiple View Geometry", section 13.1).
+multiplications (a plane's homography; Hartley and Zisserman, "Multiple View Geometry", section 13.1).
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.rendering.textures import TextureTable
 
 NEAR = 0.01  # metres; nothing nearer to the camera is seen
+_FAR_INVERSE = 1e-6  # per metre; only keeps samples that see nothing finite
 _SAMPLES_PER_CHUNK = 1 << 22  # bounds the memory of one pass over a batch
+_SAMPLES_PER_SHADING = {"cpu": 1 << 15}  # temporaries that stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class TexturedPlane:
 
     Attributes:
         centre, half_u, half_v: (3,) in metres, world frame.
-        texture: uint8 (H, W, 3) RGB. Its rows run along half_u, its columns along half_v; (-1, -1) is top left.
+        texture: uint8 (H, W, 3) RGB, its rows along half_u, columns along half_v; (-1, -1) is top left.
         repeat: how often the texture fits along half_u and half_v; every second copy is mirrored.
     """
 
@@ -69,8 +72,13 @@ class PlaneScene:
 
     def to(self, device: torch.device | str) -> PlaneScene:
         """The same scene on another device."""
-        tensors = (tensor.to(device) for tensor in (self.centre, self.half_u, self.half_v, self.repeat))
-        return PlaneScene(*tensors, textures=self.textures.to(device))
+        return PlaneScene(
+            self.centre.to(device),
+            self.half_u.to(device),
+            self.half_v.to(device),
+            self.repeat.to(device),
+            self.textures.to(device),
+        )
 
     @property
     def corners(self) -> Tensor:
@@ -130,9 +138,13 @@ def render(
 
 
 def _render_chunk(
-    scene: PlaneScene, K: Tensor, T_world_camera: Tensor, size: tuple[int, int], factor: int, background: float
+    scene: PlaneScene,
+    K: Tensor,
+    T_world_camera: Tensor,
+    size: tuple[int, int],
+    factor: int,
+    background: float,
 ) -> RenderedViews:
-    height, width = size
     coefficients = _plane_coefficients(scene, K, T_world_camera)
     boxes = _bounding_boxes(scene, K, T_world_camera, size)
     inverse_depth, plane = _visible(coefficients, boxes, size, 1)
@@ -141,10 +153,9 @@ def _render_chunk(
     else:
         fine_inverse_depth, fine_plane = inverse_depth, plane
     colours = _shade(scene, coefficients, fine_plane, fine_inverse_depth, factor, background)
-    batch = K.shape[0]
-    image = colours.reshape(batch, height, factor, width, factor, 3).mean(dim=(2, 4)).permute(0, 3, 1, 2)
+    image = functional.avg_pool2d(colours.permute(0, 3, 1, 2), factor).contiguous()
     depth = torch.where(plane >= 0, 1.0 / inverse_depth, torch.inf)
-    return RenderedViews(image.contiguous(), depth, plane)
+    return RenderedViews(image, depth, plane)
 
 
 def _plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) -> Tensor:
@@ -170,7 +181,7 @@ def _plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) ->
 def _bounding_boxes(
     scene: PlaneScene, K: Tensor, T_world_camera: Tensor, size: tuple[int, int]
 ) -> list[tuple[int, int, int, int]]:
-    """Per rectangle the window (left, top, right, bottom) in pixels, end exclusive, that holds it in every view."""
+    """Per rectangle the window (left, top, right, bottom), end exclusive, that holds it in every view."""
     height, width = size
     in_camera = (scene.corners[None] - T_world_camera[:, None, None, :3, 3]) @ T_world_camera[:, None, :3, :3]
     in_front = in_camera[..., 2] > NEAR
@@ -211,7 +222,8 @@ def _visible(
             slice(top * factor, bottom * factor),
             slice(left * factor, right * factor),
         )
-        hit = (u.abs() <= inverse) & (v.abs() <= inverse) & (inverse > nearest[window]) & (inverse < 1.0 / NEAR)
+        inside = torch.maximum(u.abs(), v.abs()) <= inverse
+        hit = inside & (inverse > nearest[window]) & (inverse < 1.0 / NEAR)
         nearest[window] = torch.where(hit, inverse, nearest[window])
         visible[window].masked_fill_(hit, index)
     return nearest, visible
@@ -228,22 +240,43 @@ def _shade(
     """Colours (B, H factor, W factor, 3) of the samples."""
     batch, rows, columns = plane.shape
     device = plane.device
-    x = _grid(0, columns // factor, factor, device).expand(batch, rows, columns).flatten()
-    y = _grid(0, rows // factor, factor, device)[:, None].expand(batch, rows, columns).flatten()
-    view = torch.arange(batch, device=device)[:, None, None].expand_as(plane).flatten()
-    seen = plane.flatten() >= 0
-    texture = plane.flatten().clamp(min=0).long()
-    row = view * coefficients.shape[1] + texture
-    inverse = inverse_depth.flatten().clamp(min=1e-6)
-    table = _texture_coefficients(scene, coefficients).flatten(0, 1)
-    by_inverse, by_u, by_v = table.unbind(1)
-    coordinates, footprint = _texture_coordinates(
-        by_inverse[row], by_u[row], by_v[row], torch.stack([x, y, torch.ones_like(x)], dim=1), inverse
-    )
-    size = torch.stack([scene.textures.width[:, 0], scene.textures.height[:, 0]], dim=1)[texture]
-    level = _mip_level(footprint * size[:, None] / factor)
-    colours = scene.textures.sample(texture, coordinates, level)
-    return torch.where(seen[:, None], colours, background).reshape(batch, rows, columns, 3)
+    view = torch.arange(batch, device=device)[:, None, None]
+    x = _grid(0, columns // factor, factor, device)
+    y = _grid(0, rows // factor, factor, device)[:, None]
+    table = _texture_coefficients(scene, coefficients).reshape(-1, 9)
+    samples = (tensor.expand(plane.shape).reshape(-1) for tensor in (view, plane, x, y, inverse_depth))
+    step = _SAMPLES_PER_SHADING.get(device.type, _SAMPLES_PER_CHUNK)
+    colours = [
+        _shade_samples(scene, table, *part, factor=factor, background=background)
+        for part in zip(*(tensor.split(step) for tensor in samples), strict=True)
+    ]
+    return torch.cat(colours).reshape(batch, rows, columns, 3)
+
+
+def _shade_samples(
+    scene: PlaneScene,
+    table: Tensor,
+    view: Tensor,
+    plane: Tensor,
+    x: Tensor,
+    y: Tensor,
+    inverse_depth: Tensor,
+    *,
+    factor: int,
+    background: float,
+) -> Tensor:
+    """Colours (N, 3) of N samples; table (B P, 9) holds the texture coefficients."""
+    texture = plane.clamp(min=0).long()
+    row = view * len(scene.centre) + texture
+    w_x, w_y, _, u_x, u_y, u_1, v_x, v_y, v_1 = table[row].t().contiguous()
+    depth = 1.0 / inverse_depth.clamp(min=_FAR_INVERSE)
+    u = (u_x * x + u_y * y + u_1) * depth
+    v = (v_x * x + v_y * y + v_1) * depth
+    width, height = (size[:, 0][texture] / factor for size in (scene.textures.width, scene.textures.height))
+    along_x = torch.hypot((u_x - u * w_x) * depth * width, (v_x - v * w_x) * depth * height)
+    along_y = torch.hypot((u_y - u * w_y) * depth * width, (v_y - v * w_y) * depth * height)
+    colours = scene.textures.sample(texture, u, v, _mip_level(along_x, along_y))
+    return torch.where((plane >= 0)[:, None], colours, background)
 
 
 def _texture_coefficients(scene: PlaneScene, coefficients: Tensor) -> Tensor:
@@ -253,22 +286,11 @@ def _texture_coefficients(scene: PlaneScene, coefficients: Tensor) -> Tensor:
     return torch.cat([inverse, along], dim=2)
 
 
-def _texture_coordinates(
-    by_inverse: Tensor, by_u: Tensor, by_v: Tensor, pixel: Tensor, inverse: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Texture coordinates (N, 2) and their derivatives (N, 2 pixel axes, 2 texture axes) per pixel."""
-    scale = 1.0 / inverse
-    coordinates = torch.stack([(by_u * pixel).sum(1), (by_v * pixel).sum(1)], dim=1) * scale[:, None]
-    numerators = torch.stack([by_u[:, :2], by_v[:, :2]], dim=2)
-    footprint = (numerators - coordinates[:, None] * by_inverse[:, :2, None]) * scale[:, None, None]
-    return coordinates, footprint
+def _mip_level(along_x: Tensor, along_y: Tensor) -> Tensor:
+    """Level (N,) of a sample's footprint, whose sides are given in texels.
 
-
-def _mip_level(footprint: Tensor) -> Tensor:
-    """Level (N,) of a footprint (N, 2, 2) in texels: as sharp as its shorter side, at most 2 below its longer.
-
-    The samples of a pixel are averaged, which absorbs the little aliasing that this leaves on slanted surfaces.
+    As sharp as the shorter side, but at most one level finer than the longer: the mean over the samples of a
+    pixel absorbs the little aliasing that this leaves on slanted surfaces, where the longer side alone blurs.
     """
-    length = footprint.square().sum(-1).sqrt()
-    extent = torch.maximum(length.amin(1), 0.5 * length.amax(1))
+    extent = torch.maximum(torch.minimum(along_x, along_y), 0.5 * torch.maximum(along_x, along_y))
     return torch.log2(extent.clamp(min=1e-6))

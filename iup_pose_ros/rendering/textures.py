@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from iup_pose_ros.errors import DataError
 
@@ -57,45 +57,55 @@ class TextureTable:
             self.texels.to(device), self.offset.to(device), self.width.to(device), self.height.to(device)
         )
 
-    def sample(self, texture: Tensor, coordinates: Tensor, level: Tensor) -> Tensor:
+    def sample(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
         """Colours (N, 3).
 
         Args:
             texture: (N,) texture of each sample, int64.
-            coordinates: (N, 2) position (x, y); 0 to 1 covers the image from edge to edge, beyond it is mirrored.
+            u, v: (N,) position to the right and down; 0 to 1 is the image from edge to edge, mirrored beyond.
             level: (N,) level of the pyramid, fractional; clamped to those there are.
         """
-        folded = 1.0 - (1.0 - coordinates.remainder(2.0)).abs()
-        level = level.clamp(0.0, self.offset.shape[1] - 1.0)
+        levels = self.offset.shape[1]
+        u, v = (1.0 - (1.0 - coordinate.remainder(2.0)).abs() for coordinate in (u, v))
+        level = level.clamp(0.0, levels - 1.0)
         lower = level.floor()
         fraction = level - lower
-        fine = self._taps(texture, folded, lower.long())
-        coarse = self._taps(texture, folded, (lower.long() + 1).clamp(max=self.offset.shape[1] - 1))
-        index = torch.cat([fine[0], coarse[0]], dim=1)
-        weight = torch.cat([fine[1] * (1.0 - fraction)[:, None], coarse[1] * fraction[:, None]], dim=1)
+        fine = texture * levels + lower.long()
+        coarse = texture * levels + (lower.long() + 1).clamp(max=levels - 1)
+        index, weight = (
+            torch.stack(columns, dim=1)
+            for columns in map(
+                _joined, self._taps(fine, u, v, 1.0 - fraction), self._taps(coarse, u, v, fraction)
+            )
+        )
         # A gather of eight rows and their weighted sum in one pass over memory.
-        return F.embedding_bag(index, self.texels, per_sample_weights=weight, mode="sum")
+        return functional.embedding_bag(index, self.texels, per_sample_weights=weight, mode="sum")
 
-    def _taps(self, texture: Tensor, folded: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of ``texels`` (N, 4) and bilinear weights (N, 4) at one level."""
-        flat = texture * self.offset.shape[1] + level
-        offset, width, height = (table.flatten()[flat] for table in (self.offset, self.width, self.height))
-        x, x1, along_x = _bracket(folded[:, 0], width)
-        y, y1, along_y = _bracket(folded[:, 1], height)
+    def _taps(self, level: Tensor, u: Tensor, v: Tensor, weight: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Rows of ``texels`` and bilinear weights, four (N,) each; level counts through the flat table."""
+        offset, width, height = (table.flatten()[level] for table in (self.offset, self.width, self.height))
+        x, x1, right = _bracket(u, width)
+        y, y1, below = _bracket(v, height)
         top, bottom = offset + y * width, offset + y1 * width
-        index = torch.stack([top + x, top + x1, bottom + x, bottom + x1], dim=1)
-        left, above = 1.0 - along_x, 1.0 - along_y
-        weight = torch.stack([left * above, along_x * above, left * along_y, along_x * along_y], dim=1)
-        return index, weight
+        lower, upper = weight * below, weight * (1.0 - below)
+        left = 1.0 - right
+        return [top + x, top + x1, bottom + x, bottom + x1], [
+            upper * left,
+            upper * right,
+            lower * left,
+            lower * right,
+        ]
+
+
+def _joined(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
+    return first + second
 
 
 def _bracket(coordinate: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Texels on both sides of a coordinate in 0..1 and the weight of the second; clamped at the edges."""
     position = torch.minimum((coordinate * size - 0.5).clamp(min=0.0), (size - 1).to(coordinate.dtype))
-    first = position.floor()
-    fraction = position - first
-    index = first.long()
-    return index, torch.minimum(index + 1, size - 1), fraction
+    index = position.long()
+    return index, torch.minimum(index + 1, size - 1), position - index
 
 
 def _pyramid(image: NDArray[np.uint8]) -> list[Tensor]:
@@ -106,6 +116,6 @@ def _pyramid(image: NDArray[np.uint8]) -> list[Tensor]:
     levels = [level]
     while max(level.shape[2:]) > 1:
         height, width = (max(1, size // 2) for size in level.shape[2:])
-        level = F.interpolate(level, size=(height, width), mode="area")
+        level = functional.interpolate(level, size=(height, width), mode="area")
         levels.append(level)
     return [level[0].permute(1, 2, 0) for level in levels]
