@@ -1,0 +1,1 @@
+"""Recordings in and out without ROS: rosbag2 bags, image folders, trajectory files."""

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.evaluation.trajectory import Trajectory
+
+
+def trajectory(count: int = 20, start: float = 1403715274.3) -> Trajectory:
+    rng = np.random.default_rng(1)
+    return Trajectory(
+        start + 0.05 * np.arange(count, dtype=np.float64),
+        Rotation.random(count, rng=rng).as_matrix(),
+        rng.normal(size=(count, 3)) * 10,
+    )
+
+
+def test_written_trajectory_reads_back(tmp_path: Path) -> None:
+    written = trajectory()
+    write_tum(tmp_path / "t.tum", written, "T_world_camera")
+    read = read_tum(tmp_path / "t.tum")
+    np.testing.assert_allclose(read.stamps, written.stamps, atol=1e-6)
+    np.testing.assert_allclose(read.positions, written.positions, atol=1e-9)
+    np.testing.assert_allclose(read.rotations, written.rotations, atol=1e-8)
+
+
+def test_comments_blank_lines_and_commas_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "t.tum"
+    path.write_text("# header\n\n0.5 1 2 3 0 0 0 1  # rest\n0.6,1,2,3,0,0,0.7071,0.7071\n")
+    read = read_tum(path)
+    np.testing.assert_allclose(read.stamps, [0.5, 0.6])
+    np.testing.assert_allclose(read.rotations[1], [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 0 0 0 0 0 1\n", "line 1: 7 columns; 8 are needed"),
+        ("# c\n0 0 0 0 0 0 0 one\n", "line 2: could not convert"),
+        ("0 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 1.2\n", r"line 2: quaternion of length 1\.2000"),
+        ("0 0 0 0 0 0 0 0\n", "quaternion of length 0"),
+        ("1 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 1\n", "line 2: stamp 1.000000000 does not follow"),
+        ("0 nan 0 0 0 0 0 1\n", "line 1: a value is not finite"),
+        ("# nothing\n", "holds no pose"),
+    ],
+)
+def test_malformed_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.tum"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_tum(path)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        read_tum(tmp_path / "none.tum")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(DataError, match="not a text file"):
+        read_tum(tmp_path / "binary")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_tum(tmp_path / "none" / "t.tum", trajectory())
