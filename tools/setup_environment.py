@@ -8,11 +8,14 @@ but Python's standard library, a C++ compiler and cmake. A step is skipped while
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +82,20 @@ def sourced_distribution() -> str:
 
 def create_venv(environment: Environment) -> None:
     shutil.rmtree(environment.venv, ignore_errors=True)
-    options = ["--system-site-packages"] if environment.distribution else []
-    run_quietly([sys.executable, "-m", "venv", *options, str(environment.venv)])
+    command = [sys.executable, "-m", "venv", str(environment.venv)]
+    run_quietly([*command, "--system-site-packages"] if environment.distribution else command)
 
 
 def pip_install(environment: Environment, *arguments: str | Path) -> None:
-    pip = [environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    pip = [
+        str(environment.python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]
     env = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     run_quietly([*pip, "--no-warn-script-location", "--progress-bar", "off", *arguments], env)
 
@@ -150,12 +161,24 @@ def plan(environment: Environment) -> list[Step]:
     ]
 
 
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Makes a second `make` in the same working tree wait until the first has built the environment."""
+    folder = os.open(ROOT / "tools", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def main(arguments: list[str]) -> int:
     try:
         check_machine()
         venv = ROOT / (arguments[0] if arguments else ".venv")
         environment = Environment(venv, sourced_distribution())
-        run_steps(plan(environment), environment.venv / "setup_stamps")
+        with one_at_a_time():
+            run_steps(plan(environment), environment.venv / "setup_stamps")
     except SetupError as error:
         print(f"\n{error}" if sys.stdout.isatty() else str(error), file=sys.stderr)
         return 1
