@@ -1,0 +1,176 @@
+"""Inverse depths of tracks in units of the trajectory, and the lengths of steps that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.so3 import Array, exp, hat
+from iup_pose_ros.odometry.two_view import StepDepths, TrackedRays
+
+# Degrees of freedom of the Student-t errors: heavy tails, so that wrong tracks lose their weight.
+_FREEDOM = 4.0
+_ITERATIONS = 10
+_GATE = 3.0
+# A track's patch is not a point: below this relative deviation more views of it bring nothing.
+_LEAST_RELATIVE_SIGMA = 0.01
+_PERTURBATION = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class InverseDepths:
+    """Inverse depths along z of the tracks in the latest keyframe.
+
+    Attributes:
+        ids: (N,) the tracks' numbers, ascending.
+        inverse: (N,) in 1 / unit of the trajectory.
+        information: (N,) inverse variances; 0 where nothing is known.
+    """
+
+    ids: NDArray[np.int64]
+    inverse: Array
+    information: Array
+
+    @classmethod
+    def none(cls) -> InverseDepths:
+        """Nothing known about any track."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
+
+    def of(self, ids: NDArray[np.int64]) -> InverseDepths:
+        """The same knowledge for the tracks ``ids``, row by row."""
+        inverse, information = np.zeros(len(ids)), np.zeros(len(ids))
+        _, here, there = np.intersect1d(self.ids, ids, assume_unique=True, return_indices=True)
+        inverse[there], information[there] = self.inverse[here], self.information[here]
+        return InverseDepths(ids, inverse, information)
+
+    def fused(self, inverse: Array, information: Array) -> InverseDepths:
+        """Together with a new measurement (N,) of the same tracks; where the two contradict, neither."""
+        total = self.information + information
+        mean = (self.information * self.inverse + information * inverse) / np.maximum(total, 1e-300)
+        product = self.information * information / np.maximum(total, 1e-300)
+        consistent = product * (self.inverse - inverse) ** 2 <= _GATE**2
+        limit = 1.0 / np.maximum(_LEAST_RELATIVE_SIGMA * np.abs(mean), 1e-9) ** 2
+        return InverseDepths(self.ids, mean, np.where(consistent, np.minimum(total, limit), 0.0))
+
+    def moved(self, rays: Array, T_prev_curr: Pose) -> InverseDepths:
+        """The tracks, on rays (N, 3) of the previous camera, as the current camera sees them."""
+        turned = (rays @ T_prev_curr.rotation)[:, 2]
+        depth_ratio = turned - self.inverse * (T_prev_curr.rotation.T @ T_prev_curr.translation)[2]
+        visible = (depth_ratio > 0.05) & (turned > 0.05)
+        safe = np.where(visible, depth_ratio, 1.0)
+        information = np.where(visible, self.information * safe**4 / np.maximum(turned, 0.05) ** 2, 0.0)
+        return InverseDepths(self.ids, self.inverse / safe, information)
+
+
+@dataclass(frozen=True, eq=False)
+class StepLength:
+    """Length of a step in units of the trajectory.
+
+    Attributes:
+        length: the length.
+        sigma: its standard deviation from the tracks' noise alone.
+        weights: (N,) derivative of the length with respect to each track's inverse depth in steps.
+    """
+
+    length: float
+    sigma: float
+    weights: Array
+
+
+def step_length(mu: Array, variance: Array, known: InverseDepths) -> StepLength:
+    """The length s in mu = s rho that explains inverse depths in steps (mu) by known inverse depths (rho).
+
+    Both sides have errors, and plain regression on a noisy rho would shrink s at every step; so the sum of
+    (mu - s rho)^2 / (var_mu + s^2 var_rho) is minimised, by reweighted Gauss-Newton steps.
+
+    Args:
+        mu: (N,) inverse depths in steps.
+        variance: (N,) their variances.
+        known: inverse depths of the same tracks, all with information.
+    """
+    rho, rho_variance = known.inverse, 1.0 / known.information
+    length = _weighted_median(mu / np.where(rho == 0.0, 1e-12, rho), np.abs(rho) / np.sqrt(variance))
+    for _ in range(_ITERATIONS):
+        total = variance + length**2 * rho_variance
+        error = mu - length * rho
+        weight = (_FREEDOM + 1.0) / (_FREEDOM + error**2 / total) / total
+        likely_rho = rho + error * length * rho_variance / total
+        information = float(np.sum(weight * likely_rho**2))
+        length += float(np.sum(weight * likely_rho * error)) / information
+    spread = float(np.average(error**2 / total, weights=weight * total))
+    sigma = float(np.sqrt(max(1.0, spread) / information))
+    return StepLength(length, sigma, weight * likely_rho / information)
+
+
+def pose_jacobian(
+    weights: Array, depths_of: Callable[[Pose], StepDepths], T_prev_curr: Pose, nominal: StepDepths
+) -> Array:
+    """Change (6,) of a step's length with the pose's error, in the order and frame of its covariance.
+
+    Args:
+        weights: (N,) of StepLength.
+        depths_of: the tracks' depths for another pose of unit translation.
+        T_prev_curr: the pose, of unit translation.
+        nominal: the depths for that pose.
+    """
+    jacobian = np.zeros(6)
+    for axis in range(6):
+        error = np.zeros(6)
+        error[axis] = _PERTURBATION
+        translation = T_prev_curr.translation + error[:3]
+        moved = Pose(exp(error[3:]) @ T_prev_curr.rotation, translation / np.linalg.norm(translation))
+        jacobian[axis] = weights @ (depths_of(moved).inverse - nominal.inverse) / _PERTURBATION
+    return jacobian
+
+
+def translation_from_depths(
+    rays: TrackedRays, R_prev_curr: Array, rotation_covariance: Array, known: InverseDepths, noise: float
+) -> tuple[Array, Array]:
+    """Whole translation from known depths, where the parallax is too small to show its direction by itself.
+
+    Args:
+        rays: N tracks.
+        R_prev_curr: (3, 3).
+        rotation_covariance: (3, 3) about the previous camera's axes.
+        known: inverse depths of the same tracks; those without information have no say.
+        noise: of the tracks, pixels.
+
+    Returns:
+        translation (3,) in the previous frame and covariance (6, 6) of the pose, ROS convention.
+    """
+    projection = np.zeros((len(rays), 2, 3))
+    projection[:, 0, 0] = projection[:, 1, 1] = 1.0
+    projection[:, :, 2] = -rays.current[:, :2]
+    projection = projection @ R_prev_curr.T
+    offset = np.einsum("nij,nj->ni", projection, rays.previous)
+    depth_ratio = (rays.previous @ R_prev_curr)[:, 2]
+    rho_variance = np.where(known.information > 0.0, 1.0 / np.maximum(known.information, 1e-300), 0.0)
+    design = np.where(known.information > 0.0, known.inverse, 0.0)[:, None, None] * projection
+    # Within ten times the median depth: keeps the system regular when every point is far away.
+    typical = float(np.median(np.abs(known.inverse[known.information > 0.0])))
+    prior = np.eye(3) * (0.1 * typical) ** 2
+    translation = np.zeros(3)
+    for _ in range(_ITERATIONS):
+        error = offset - design @ translation
+        lever = np.sum((projection @ translation) ** 2, axis=1)
+        total = (noise / rays.focal * depth_ratio) ** 2 + lever * rho_variance
+        weight = (_FREEDOM + 2.0) / (_FREEDOM + np.sum(error**2, axis=1) / total) / total
+        normal = np.einsum("n,nij,nik->jk", weight, design, design) + prior
+        translation = np.linalg.solve(normal, np.einsum("n,nij,ni->j", weight, design, offset))
+    inverse = np.linalg.inv(normal)
+    turning = projection @ hat(rays.previous)
+    lever_arm = inverse @ np.einsum("n,nij,nik->jk", weight, design, turning)
+    joint = np.vstack([lever_arm, np.eye(3)])
+    covariance = joint @ rotation_covariance @ joint.T
+    covariance[:3, :3] += inverse
+    return translation, covariance
+
+
+def _weighted_median(values: Array, weights: Array) -> float:
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(cumulative, 0.5 * cumulative[-1])])

@@ -1,0 +1,246 @@
+"""From frames to a trajectory: tracks, keyframe decision, estimator, scale, integrator, in that order."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.base import Frame, RelativePose, RelativePoseEstimator
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.odometry.config import OdometryConfig
+from iup_pose_ros.odometry.gate import check
+from iup_pose_ros.odometry.integrator import Integrator, zero_twist
+from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
+from iup_pose_ros.odometry.scale import scale_source
+from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
+from iup_pose_ros.odometry.stationary import StationaryDetector
+from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_plain
+from iup_pose_ros.odometry.two_view import TrackedRays
+
+# A stamp this much older than the last one, in seconds, means a clock that was set back; less is disorder.
+_CLOCK_JUMP = 1.0
+_DEFAULT_CONFIG = OdometryConfig()
+_IDENTITY_MOUNT = Pose.identity()
+_WAITING = "waiting for enough motion for the first step"
+
+
+@dataclass(frozen=True, eq=False)
+class _Estimate:
+    relative: RelativePose
+    rays: TrackedRays
+    seconds: float
+
+
+class VisualOdometry:
+    """Odometry of one camera on a moving base.
+
+    Args:
+        estimator: relative pose of two frames.
+        config: settings.
+        T_base_camera: mount of the camera (optical frame). With a relative scale its lever arm counts in the
+            trajectory's unit, though it is given in metres.
+    """
+
+    def __init__(
+        self,
+        estimator: RelativePoseEstimator,
+        config: OdometryConfig = _DEFAULT_CONFIG,
+        T_base_camera: Pose = _IDENTITY_MOUNT,
+    ) -> None:
+        self._estimator = estimator
+        self._config = config
+        self._T_base_camera = T_base_camera
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the origin; nothing is remembered."""
+        self.refused_frames = 0
+        self._state = TrackingState.INITIALIZING
+        self._reason = _WAITING
+        self._stamp: float | None = None
+        self._tracks: Tracks | None = None
+        self._suspended: Tracks | None = None
+        self._tracker = Tracker(self._config.maximum_tracks)
+        self._stationary = StationaryDetector(self._config)
+        self._scale = scale_source(self._config)
+        self._integrator = Integrator()
+
+    def process(self, frame: Frame) -> OdometryUpdate:
+        """Takes the next frame of the camera.
+
+        A frame whose stamp does not increase is refused: counted in ``refused_frames``, the state repeated,
+        the reason said. A stamp more than a second back is a clock set back: the keyframe is dropped, the
+        pose stays.
+        """
+        refusal = self._take_stamp(frame.stamp)
+        if refusal:
+            return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id)
+        reference = self._reference(frame)
+        if reference is None:
+            return self._begin(frame)
+        tracks = reference.advanced(frame)
+        resting = self._stationary.update(tracks)
+        if resting and not self._has_unfinished_motion(tracks):
+            return self._rest(reference, tracks)
+        due = resting or self._is_keyframe(tracks)
+        if not due and self._state is not TrackingState.LOST:
+            return self._go_on(tracks)
+        try:
+            estimate = self._estimate(tracks)
+        except EstimationError as error:
+            return self._lose(reference, frame, str(error))
+        return self._step(tracks, estimate) if due else self._go_on(tracks)
+
+    def _take_stamp(self, stamp: float) -> str:
+        """Accepts the stamp of the next frame, or says why the frame is refused."""
+        last = self._stamp
+        if not math.isfinite(stamp) or (last is not None and last - _CLOCK_JUMP <= stamp <= last):
+            self.refused_frames += 1
+            return f"stamp {stamp:.6f} s does not increase over {last} s; the frame is refused"
+        if last is not None and stamp < last:
+            self._integrator.restart_clock(stamp, _CLOCK_JUMP)
+            self._abandon("the clock was set back")
+        self._stamp = stamp
+        return ""
+
+    def _abandon(self, reason: str) -> None:
+        """Drops the keyframe; the next frame begins a new one."""
+        self._tracks = self._suspended = None
+        self._stationary.reset()
+        self._state, self._reason = TrackingState.INITIALIZING, f"{reason}; starting from a new keyframe"
+
+    def _reference(self, frame: Frame) -> Tracks | None:
+        """Tracks to follow into ``frame``: the last or, after a loss, those before it while they can be."""
+        if self._tracks is not None and not self._tracks.fits(frame):
+            self._abandon("the camera or its calibration changed")
+        suspended, self._suspended = self._suspended, None
+        if suspended is not None and suspended.fits(frame):
+            if self._is_well_tracked(suspended.advanced(frame)):
+                return suspended
+            if frame.stamp - suspended.latest.stamp < self._config.lost_patience:
+                self._suspended = suspended
+        return self._tracks
+
+    def _is_well_tracked(self, tracks: Tracks) -> bool:
+        config = self._config
+        return len(tracks) >= config.minimum_tracks and tracks.fraction > config.keyframe_tracked_fraction
+
+    def _begin(self, frame: Frame) -> OdometryUpdate:
+        """A keyframe that continues nothing; the state stays what it was."""
+        self._tracks = self._new_keyframe(frame)
+        if self._tracks is None:
+            self._reason = "the image shows too little to track"
+        elif self._state is TrackingState.LOST:
+            self._reason = "starting again from a new keyframe"
+        elif not self._integrator.moved:
+            self._reason = _WAITING
+        return self._report(frame)
+
+    def _new_keyframe(self, frame: Frame) -> Tracks | None:
+        """Corners of a frame; None where it has too few."""
+        tracks = self._tracker.begin(frame)
+        return None if is_plain(frame) or len(tracks) < self._config.minimum_tracks else tracks
+
+    def _is_keyframe(self, tracks: Tracks) -> bool:
+        if len(tracks) < self._config.minimum_tracks:
+            return True
+        motion = tracked_motion(_rays(tracks))
+        # The first step defines the unit of length: it takes the time it needs to show parallax.
+        interval = tracks.interval if self._integrator.moved else 0.0
+        return is_keyframe(motion, tracks.fraction, interval, self._config)
+
+    def _has_unfinished_motion(self, tracks: Tracks) -> bool:
+        """Whether the camera, coming to rest, has moved since the last keyframe."""
+        if self._state is TrackingState.STATIONARY or not self._integrator.moved:
+            return False
+        return tracks.median_motion > self._config.stationary_motion * tracks.latest.intrinsics.width
+
+    def _estimate(self, tracks: Tracks) -> _Estimate:
+        """Asks the estimator and checks its answer.
+
+        Raises:
+            EstimationError: there is nothing to see, the estimator fails, or its answer cannot be right.
+        """
+        few = len(tracks) < self._config.minimum_tracks
+        if few and is_plain(tracks.latest):
+            raise EstimationError(f"{len(tracks)} tracks are left and the image shows next to nothing")
+        start = time.perf_counter()
+        relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
+        seconds = time.perf_counter() - start
+        rays = _rays(tracks)
+        check(relative, rays, tracks.interval, self._config)
+        return _Estimate(relative, rays, seconds)
+
+    def _step(self, tracks: Tracks, estimate: _Estimate) -> OdometryUpdate:
+        """The latest frame becomes a keyframe with a pose."""
+        previous, current = tracks.keyframe, tracks.latest
+        step = self._scale.step(estimate.rays, estimate.relative, tracks.interval)
+        base = step.camera.change_of_frame(self._T_base_camera)
+        twist = self._integrator.advance(base, previous.stamp, current.stamp)
+        self._tracks = self._tracker.renew(tracks.kept(step.inliers))
+        edge = KeyframeEdge(
+            previous_id=tracks.keyframe_id,
+            current_id=self._tracks.keyframe_id,
+            previous_stamp=previous.stamp,
+            current_stamp=current.stamp,
+            camera=step.camera,
+            base=base,
+            sigma_R=estimate.relative.sigma_R,
+            sigma_t=step.sigma_t,
+            metric=step.metric,
+            scale_source=step.source,
+            estimator=self._estimator.name,
+            inference_time=estimate.seconds,
+        )
+        self._state, self._reason = TrackingState.TRACKING, ""
+        return self._report(current, edge, self._integrator.pose, twist)
+
+    def _go_on(self, tracks: Tracks) -> OdometryUpdate:
+        """A frame between keyframes."""
+        self._tracks = tracks
+        if self._integrator.moved:
+            self._state, self._reason = TrackingState.TRACKING, ""
+        else:
+            self._state, self._reason = TrackingState.INITIALIZING, _WAITING
+        return self._report(tracks.latest)
+
+    def _rest(self, reference: Tracks, tracks: Tracks) -> OdometryUpdate:
+        """A frame of a camera that stands still.
+
+        Later frames are compared with the image in which it came to rest, not with one another: so neither
+        tracking errors nor slow motion add up unseen.
+        """
+        config, frame = self._config, tracks.latest
+        self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
+        if tracks.fraction <= config.keyframe_tracked_fraction:
+            self._tracks = self._tracker.renew_in_place(tracks)
+        else:
+            self._tracks = reference.at_rest(frame.stamp)
+        self._state, self._reason = TrackingState.STATIONARY, "the camera stands still"
+        shift = config.stationary_motion / config.stationary_window
+        angular = shift * frame.intrinsics.width / frame.intrinsics.fx
+        twist = zero_twist(self._scale.unseen(shift), angular)
+        return self._report(frame, pose=self._integrator.pose, twist=twist)
+
+    def _lose(self, reference: Tracks, frame: Frame, reason: str) -> OdometryUpdate:
+        """No pose for this frame: the last good tracks are tried again for a while, beside a new keyframe."""
+        if self._state is not TrackingState.LOST:
+            self._suspended = reference
+        self._state, self._reason = TrackingState.LOST, reason
+        self._tracks = self._new_keyframe(frame)
+        return self._report(frame)
+
+    def _report(
+        self,
+        frame: Frame,
+        edge: KeyframeEdge | None = None,
+        pose: PoseWithCovariance | None = None,
+        twist: Twist | None = None,
+    ) -> OdometryUpdate:
+        return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
+
+
+def _rays(tracks: Tracks) -> TrackedRays:
+    return TrackedRays.of(tracks.ids, tracks.matches, tracks.keyframe.intrinsics)
