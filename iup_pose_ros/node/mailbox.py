@@ -1,4 +1,4 @@
-"""The one-slot mailbox between the subscriptions and the worker, and the count of what becomes of every image."""
+"""The one-slot mailbox between subscriptions and worker, and the count of what becomes of every image."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""From one image message and its camera_info to what the odometry makes of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from iup_pose_ros.errors import ImageError
+from iup_pose_ros.estimators.base import Frame, RelativePoseEstimator
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.images import decode_compressed_image, decode_image
+from iup_pose_ros.node.camera import CameraModel
+from iup_pose_ros.node.settings import NodeConfig
+from iup_pose_ros.node.stamps import StampClock
+from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry
+
+
+class Mounts(Protocol):
+    """Where cameras sit on the base (transforms.MountLookup)."""
+
+    def find(self, camera_frame: str, stamp: Any) -> Pose:
+        """T_base_camera; raises MountError."""
+
+
+class FramePipeline:
+    """Decodes, undistorts and tracks the images of one camera; not thread-safe, the worker alone calls it.
+
+    Args:
+        estimator: relative pose of two frames.
+        config: settings of the node.
+        mounts: where the camera sits on the base.
+    """
+
+    def __init__(self, estimator: RelativePoseEstimator, config: NodeConfig, mounts: Mounts) -> None:
+        self._estimator = estimator
+        self._config = config
+        self._mounts = mounts
+        self._decode = decode_compressed_image if config.image_transport == "compressed" else decode_image
+        self._camera = CameraModel(config.image_is_rectified)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the origin; the camera is asked for anew with the next image."""
+        self.clock = StampClock()
+        self._camera_frame = ""
+        self._odometry: VisualOdometry | None = None
+
+    @property
+    def refused_frames(self) -> int:
+        """Images whose stamp did not increase."""
+        return 0 if self._odometry is None else self._odometry.refused_frames
+
+    def process(self, image: Any, info: Any) -> OdometryUpdate:
+        """What the odometry makes of an image; its stamps are seconds of ``clock``.
+
+        Args:
+            image: sensor_msgs/Image, or CompressedImage where the settings say so.
+            info: the sensor_msgs/CameraInfo that belongs to it.
+
+        Raises:
+            ImageError: the image cannot be decoded or comes from another camera than those before.
+            CalibrationError: camera_info does not fit the image.
+            MountError: the camera's mount is not known (yet).
+        """
+        pixels = self._decode(image)
+        rectifier = self._camera.rectifier(info, pixels.shape[1], pixels.shape[0])
+        odometry = self._odometry_of(image.header)
+        stamp = self.clock.seconds(image.header.stamp)
+        rectified = rectifier.rectify(pixels)
+        return odometry.process(Frame(rectified, rectifier.intrinsics, stamp, image.header.frame_id))
+
+    def _odometry_of(self, header: Any) -> VisualOdometry:
+        """The odometry of the camera that took the first good image."""
+        if not header.frame_id:
+            raise ImageError("the image's header has no frame_id; the camera's optical frame is needed")
+        if self._odometry is None:
+            mount = self._mounts.find(header.frame_id, header.stamp)
+            self._odometry = VisualOdometry(self._estimator, self._config.odometry, mount)
+            self._camera_frame = header.frame_id
+        if header.frame_id != self._camera_frame:
+            raise ImageError(
+                f"image is from camera {header.frame_id!r}, but this node follows {self._camera_frame!r}: "
+                "two cameras publish on one topic"
+            )
+        return self._odometry

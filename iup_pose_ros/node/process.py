@@ -1,0 +1,62 @@
+"""Runs the node until the process is asked to stop, and takes it down in order."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from iup_pose_ros.node.managed_node import VoNode
+from iup_pose_ros.node.stop_request import StopRequest
+
+
+def run(create_node: Callable[[], VoNode], stop: StopRequest, args: Sequence[str] | None = None) -> int:
+    """Creates, starts and spins the node until asked to stop; returns the exit code of the process."""
+    stop.defer()
+    # Handlers of rclpy would invalidate the context while the worker still publishes.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = create_node()
+        try:
+            node.autostart()
+            _spin_until(stop, node)
+        finally:
+            node.stop()
+            node.destroy_node()
+    except ParameterException as error:
+        get_logger("vo_node").fatal(str(error))
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _spin_until(stop: StopRequest, node: VoNode) -> None:
+    """Spins in a second thread: Python runs signal handlers only while the main thread runs Python."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    stopped: Future = Future()
+    spinner = threading.Thread(target=_spin, args=(executor, node, stopped), name="executor")
+    spinner.start()
+    stop.wait()
+    stopped.set_result(None)
+    spinner.join()
+    executor.shutdown()
+
+
+def _spin(executor: Executor, node: VoNode, stopped: Future) -> None:
+    while not stopped.done():
+        try:
+            executor.spin_until_future_complete(stopped)
+        except Exception as error:  # noqa: BLE001 - a message that rclpy cannot read must not end the node
+            node.get_logger().debug(traceback.format_exc())
+            node.get_logger().error(
+                f"unexpected {type(error).__name__} in a callback: {error}", throttle_duration_sec=5.0
+            )

@@ -1,0 +1,88 @@
+"""~/tracking_state and the log: how the tracker stands and why."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from builtin_interfaces.msg import Time
+from iup_pose_msgs.msg import TrackingState as TrackingStateMessage
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from iup_pose_ros.node import messages
+from iup_pose_ros.node.mailbox import FrameCounts
+from iup_pose_ros.odometry import TrackingState
+
+# Deeper than one: a reliable publisher that keeps one sample loses states that come in quick succession.
+_DEPTH = 10
+_LOG_PERIOD = 5.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """How the tracker stands.
+
+    Attributes:
+        state: the tracking state.
+        reason: why, one sentence; empty while TRACKING.
+        is_fault: something is wrong with the inputs or the node, not with the scene.
+        keyframes: number of keyframes so far.
+    """
+
+    state: TrackingState
+    reason: str
+    is_fault: bool = False
+    keyframes: int = 0
+
+
+class TrackingReporter:
+    """Publishes every report and logs, without flooding, those that are news.
+
+    Latched, so that a late subscriber learns the state. Several threads may report.
+    """
+
+    def __init__(self, node: Node) -> None:
+        qos = QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._publisher = node.create_publisher(TrackingStateMessage, "~/tracking_state", qos)
+        self._logger = node.get_logger()
+        self._lock = threading.Lock()
+        self._last = Report(TrackingState.INITIALIZING, "")
+        self._logged: dict[tuple[TrackingState, bool], float] = {}
+
+    @property
+    def last(self) -> Report:
+        """The last report."""
+        return self._last
+
+    def report(self, report: Report, counts: FrameCounts, stamp: Time, camera_frame: str = "") -> None:
+        """Publishes how the tracker stands after the image of this stamp."""
+        message = messages.tracking_state(
+            stamp, camera_frame, report.state, report.reason, counts, report.keyframes
+        )
+        with self._lock:
+            if self._is_news(report):
+                self._log(report)
+            self._last = report
+            self._publisher.publish(message)
+
+    def _is_news(self, report: Report) -> bool:
+        """Whether the state changed or a fault lasts, and the like was not logged a moment ago."""
+        kind = (report.state, report.is_fault)
+        if not report.is_fault and report.state == self._last.state:
+            return False
+        now = time.monotonic()
+        if now - self._logged.get(kind, -_LOG_PERIOD) < _LOG_PERIOD:
+            return False
+        self._logged[kind] = now
+        return True
+
+    def _log(self, report: Report) -> None:
+        text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
+        if report.is_fault:
+            self._logger.error(text)
+        elif report.state == TrackingState.LOST:
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
