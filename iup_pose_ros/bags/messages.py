@@ -1,0 +1,141 @@
+"""ROS 2 messages without ROS: the few types of a camera recording, made and serialised with rosbags."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
+
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.pose import Pose
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+
+_NANOSECONDS = 1_000_000_000
+
+
+@functools.cache
+def typestore() -> Typestore:
+    """Definitions of the standard messages; those used here are the same in every ROS 2 distribution."""
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+@dataclass(frozen=True)
+class CameraCalibration:
+    """What sensor_msgs/CameraInfo says of a camera.
+
+    Attributes:
+        intrinsics: of the image as recorded, distorted or not.
+        distortion: coefficients D in OpenCV's order; empty where there is none.
+        model: "plumb_bob", "rational_polynomial" or "equidistant".
+    """
+
+    intrinsics: Intrinsics
+    distortion: tuple[float, ...] = ()
+    model: str = "plumb_bob"
+
+
+def serialize(message: Any, kind: str) -> bytes:
+    """CDR bytes of a message of type ``kind``."""
+    return bytes(typestore().serialize_cdr(message, kind))
+
+
+def deserialize(data: bytes, kind: str) -> Any:
+    """The message of type ``kind`` in CDR bytes.
+
+    Raises:
+        DataError: the bytes are no such message.
+    """
+    try:
+        return typestore().deserialize_cdr(data, kind)
+    except Exception as error:  # rosbags raises what struct, NumPy or its generated code raise
+        raise DataError(f"{len(data)} bytes are not a {kind}: {error}") from error
+
+
+def header(stamp: int, frame_id: str) -> Any:
+    """std_msgs/Header at ``stamp`` nanoseconds."""
+    types = typestore().types
+    time = types["builtin_interfaces/msg/Time"](sec=stamp // _NANOSECONDS, nanosec=stamp % _NANOSECONDS)
+    return types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
+
+
+def stamp_of(message: Any) -> int:
+    """Stamp in nanoseconds of a message with a header."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * _NANOSECONDS + int(stamp.nanosec)
+
+
+def image_message(image: NDArray[np.uint8], stamp: int, frame_id: str) -> Any:
+    """sensor_msgs/Image, rgb8 of uint8 (H, W, 3) RGB or mono8 of uint8 (H, W).
+
+    Raises:
+        DataError: the array is neither.
+    """
+    colour = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not (colour or image.ndim == 2):
+        raise DataError(f"image is {image.dtype} {image.shape}; uint8 of (H, W, 3) or (H, W) is needed")
+    height, width = image.shape[:2]
+    return typestore().types[IMAGE](
+        header=header(stamp, frame_id),
+        height=height,
+        width=width,
+        encoding="rgb8" if colour else "mono8",
+        is_bigendian=0,
+        step=width * (3 if colour else 1),
+        data=np.ascontiguousarray(image).reshape(-1),
+    )
+
+
+def compressed_image_message(data: bytes, encoding: str, stamp: int, frame_id: str) -> Any:
+    """sensor_msgs/CompressedImage of a whole file; ``encoding`` is "jpeg" or "png"."""
+    return typestore().types[COMPRESSED_IMAGE](
+        header=header(stamp, frame_id), format=encoding, data=np.frombuffer(data, dtype=np.uint8)
+    )
+
+
+def camera_info_message(calibration: CameraCalibration, stamp: int, frame_id: str) -> Any:
+    """sensor_msgs/CameraInfo of a monocular camera (R identity, P = [K 0])."""
+    types = typestore().types
+    matrix = calibration.intrinsics.matrix
+    projection = np.concatenate([matrix, np.zeros((3, 1))], axis=1)
+    region = types["sensor_msgs/msg/RegionOfInterest"](
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+    )
+    distortion = calibration.distortion or (0.0,) * 5
+    return types[CAMERA_INFO](
+        header=header(stamp, frame_id),
+        height=calibration.intrinsics.height,
+        width=calibration.intrinsics.width,
+        distortion_model=calibration.model,
+        d=np.array(distortion, dtype=np.float64),
+        k=matrix.ravel(),
+        r=np.eye(3).ravel(),
+        p=projection.ravel(),
+        binning_x=0,
+        binning_y=0,
+        roi=region,
+    )
+
+
+def mount_message(T_base_camera: Pose, base_frame: str, camera_frame: str, stamp: int) -> Any:
+    """tf2_msgs/TFMessage with the one transform base_frame <- camera_frame."""
+    types = typestore().types
+    x, y, z, w = (float(value) for value in T_base_camera.quaternion)
+    translation = (float(value) for value in T_base_camera.translation)
+    transform = types["geometry_msgs/msg/Transform"](
+        translation=types["geometry_msgs/msg/Vector3"](*translation),
+        rotation=types["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w),
+    )
+    stamped = types["geometry_msgs/msg/TransformStamped"](
+        header=header(stamp, base_frame), child_frame_id=camera_frame, transform=transform
+    )
+    return types[TF_MESSAGE](transforms=[stamped])

@@ -1,0 +1,206 @@
+"""Image sequences as folders: images/, timestamps.csv, intrinsics.yaml and, where known, groundtruth.tum."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from iup_pose_ros.bags.messages import CameraCalibration
+from iup_pose_ros.bags.trajectory_io import read_tum
+from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
+from iup_pose_ros.errors import CalibrationError, DataError
+from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.geometry.camera import Intrinsics
+
+_INTRINSIC_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
+_MODELS = {"none": (0,), "radtan": (4, 5)}  # possible numbers of coefficients
+_ENCODINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceFolder:
+    """A sequence on disk; images are read when they are asked for.
+
+    Attributes:
+        path: the folder.
+        stamps: of the images, nanoseconds, increasing.
+        images: their files.
+        calibration: of all images as stored.
+        groundtruth: T_world_camera of the optical frame, or None where the folder has none.
+    """
+
+    path: Path
+    stamps: tuple[int, ...]
+    images: tuple[Path, ...]
+    calibration: CameraCalibration
+    groundtruth: Trajectory | None
+
+    @classmethod
+    def open(cls, path: Path | str) -> SequenceFolder:
+        """The sequence in a folder.
+
+        Raises:
+            DataError: the folder or a file of it is missing or malformed; the message names it.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise DataError(f"sequence folder {path} does not exist")
+        stamps, images = _read_timestamps(path / "timestamps.csv", path / "images")
+        groundtruth = path / "groundtruth.tum"
+        return cls(
+            path=path,
+            stamps=stamps,
+            images=images,
+            calibration=_read_calibration(path / "intrinsics.yaml"),
+            groundtruth=read_tum(groundtruth) if groundtruth.exists() else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read_image(self, index: int) -> NDArray[np.uint8]:
+        """Image number ``index`` as stored (distorted where the camera is), (H, W, 3) RGB or (H, W) grey.
+
+        Raises:
+            DataError: the file is damaged or of another size than the calibration says.
+        """
+        file = self.images[index]
+        image = cv2.imread(str(file), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise DataError(f"image {file} is damaged or not an image")
+        expected = self.calibration.intrinsics
+        if image.shape[:2] != (expected.height, expected.width):
+            raise DataError(
+                f"image {file} is {image.shape[1]}x{image.shape[0]} pixels, "
+                f"intrinsics.yaml says {expected.width}x{expected.height}"
+            )
+        if image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return np.asarray(image, dtype=np.uint8)
+
+
+def convert_sequence(
+    sequence: SequenceFolder | Path | str,
+    bag: Path | str,
+    *,
+    names: CameraNames | None = None,
+    mount: Mount | None = None,
+    storage: str = "mcap",
+    compressed: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a sequence as a rosbag2 folder with images and camera_info.
+
+    Args:
+        sequence: the sequence or its folder.
+        bag: folder to make; it must not exist.
+        names: topics and frame; default /camera/image, /camera/camera_info, camera_optical.
+        mount: the camera's mount for /tf_static, where there is one.
+        storage: "mcap" or "sqlite3".
+        compressed: copy the image files as they are into CompressedImage messages instead of decoding them;
+            their topic is then the image topic with "/compressed" appended.
+        progress: called with (images written, images in all) after every image.
+
+    Raises:
+        DataError: the folder is not a sequence, an image is damaged, or the bag exists already.
+    """
+    if not isinstance(sequence, SequenceFolder):
+        sequence = SequenceFolder.open(sequence)
+    names = names or CameraNames()
+    if compressed:
+        names = CameraNames(f"{names.image_topic}/compressed", names.info_topic, names.frame_id)
+    with write_camera_bag(bag, sequence.calibration, names, mount, storage, sequence.stamps[0]) as writer:
+        for index, (stamp, file) in enumerate(zip(sequence.stamps, sequence.images, strict=True)):
+            if compressed:
+                writer.write_compressed(stamp, file.read_bytes(), _encoding(file))
+            else:
+                writer.write_image(stamp, sequence.read_image(index))
+            if progress is not None:
+                progress(index + 1, len(sequence))
+
+
+def _encoding(file: Path) -> str:
+    encoding = _ENCODINGS.get(file.suffix.lower())
+    if encoding is None:
+        raise DataError(f"image {file} cannot be copied compressed; only {', '.join(_ENCODINGS)} files can")
+    return encoding
+
+
+def _read_timestamps(file: Path, folder: Path) -> tuple[tuple[int, ...], tuple[Path, ...]]:
+    """Stamps in nanoseconds and image files of timestamps.csv (timestamp,filename with a header line)."""
+    rows = list(csv.DictReader(_read_text(file).splitlines()))
+    if not rows:
+        raise DataError(f"{file} lists no image; lines of timestamp,filename are expected below that header")
+    stamps: list[int] = []
+    images: list[Path] = []
+    for number, row in enumerate(rows, start=2):
+        if not row.get("timestamp") or not row.get("filename"):
+            raise DataError(
+                f"{file}, line {number}: columns timestamp,filename are needed, as the header says"
+            )
+        stamps.append(_nanoseconds(file, number, row["timestamp"]))
+        images.append(folder / row["filename"])
+        if not images[-1].is_file():
+            raise DataError(f"{file}, line {number}: image {images[-1]} does not exist")
+        if len(stamps) > 1 and stamps[-1] <= stamps[-2]:
+            raise DataError(f"{file}, line {number}: timestamp {row['timestamp']} does not increase")
+    return tuple(stamps), tuple(images)
+
+
+def _nanoseconds(file: Path, number: int, text: str) -> int:
+    """Exact nanoseconds of a decimal number of seconds; a float has too few digits since 1970."""
+    try:
+        nanoseconds = int((Decimal(text.strip()) * 1_000_000_000).to_integral_value())
+    except (InvalidOperation, ValueError, OverflowError):
+        raise DataError(f"{file}, line {number}: timestamp {text!r} is not a number of seconds") from None
+    if not 0 <= nanoseconds < 2**31 * 1_000_000_000:
+        raise DataError(f"{file}, line {number}: timestamp {text} s is outside what ROS time holds")
+    return nanoseconds
+
+
+def _read_calibration(file: Path) -> CameraCalibration:
+    try:
+        content = yaml.safe_load(_read_text(file))
+    except yaml.YAMLError as error:
+        raise DataError(f"{file} is not YAML: {error}") from error
+    missing = [key for key in _INTRINSIC_KEYS if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise DataError(f"{file} lacks {', '.join(missing)}; needed are {', '.join(_INTRINSIC_KEYS)}")
+    model = content.get("distortion_model", "none")
+    if model not in _MODELS:
+        raise DataError(f"{file}: distortion_model {model!r} is not known; there are {', '.join(_MODELS)}")
+    try:
+        intrinsics = _intrinsics(content)
+        coefficients = tuple(float(value) for value in content.get("distortion_coeffs") or ())
+    except (CalibrationError, TypeError, ValueError) as error:
+        raise DataError(f"{file}: {error}") from error
+    if len(coefficients) not in _MODELS[model]:
+        raise DataError(
+            f"{file}: {len(coefficients)} distortion_coeffs for {model}; radtan has k1 k2 p1 p2 and maybe k3"
+        )
+    # CameraInfo's plumb_bob always has the third radial coefficient.
+    padded = (*coefficients, 0.0) if len(coefficients) == 4 else coefficients
+    return CameraCalibration(intrinsics, padded, "plumb_bob")
+
+
+def _intrinsics(content: dict[str, Any]) -> Intrinsics:
+    fx, fy, cx, cy = (float(content[key]) for key in _INTRINSIC_KEYS[:4])
+    return Intrinsics(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not a text file") from error

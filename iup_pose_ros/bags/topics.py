@@ -1,0 +1,109 @@
+"""Finds out which topics of a recording are a camera's images and its camera_info."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from iup_pose_ros.bags.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from iup_pose_ros.errors import DataError
+
+_COMPRESSED_SUFFIX = "/compressed"
+
+
+@dataclass(frozen=True)
+class TopicSummary:
+    """Type and number of messages of one topic."""
+
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """The topics of one camera and the type of its images."""
+
+    image: str
+    info: str
+    image_kind: str
+
+
+def find_camera(
+    topics: Mapping[str, TopicSummary], image_topic: str | None = None, info_topic: str | None = None
+) -> CameraTopics:
+    """The one camera among ``topics``, with messages on both of its topics.
+
+    A camera's camera_info lies beside its images (``/a/image`` and ``/a/camera_info``), or is the only one
+    of the recording. Of an Image topic and its compressed copy the former is taken, unless named.
+
+    Raises:
+        DataError: there is no camera, or more than one (the message lists them); a topic that was named is
+            missing, of another type or empty.
+    """
+    if image_topic is not None:
+        _check_named(topics, image_topic, (IMAGE, COMPRESSED_IMAGE))
+    if info_topic is not None:
+        _check_named(topics, info_topic, (CAMERA_INFO,))
+    images = [image_topic] if image_topic is not None else _image_topics(topics)
+    if not images:
+        raise DataError(f"no messages of sensor_msgs/Image or CompressedImage; topics: {_listed(topics)}")
+    pairs = [(image, info_topic or _info_beside(topics, image)) for image in images]
+    complete = [(image, info) for image, info in pairs if info is not None]
+    if not complete:
+        raise DataError(
+            f"image topic {' and '.join(images)} without camera_info: no messages on "
+            f"{' or '.join(_sibling(image) for image in images)}; name the topic of the calibration, "
+            f"sensor_msgs/CameraInfo topics are: {_of_kind(topics, CAMERA_INFO)}"
+        )
+    if len(complete) > 1:
+        listed = "; ".join(f"{image} with {info}" for image, info in complete)
+        raise DataError(f"{len(complete)} cameras, name the image topic of one: {listed}")
+    image, info = complete[0]
+    return CameraTopics(image, info, topics[image].kind)
+
+
+def _image_topics(topics: Mapping[str, TopicSummary]) -> list[str]:
+    """Image topics with messages, without the compressed copies of others among them."""
+    raw = [topic for topic, summary in topics.items() if summary.kind == IMAGE and summary.count]
+    compressed = [
+        topic
+        for topic, summary in topics.items()
+        if summary.kind == COMPRESSED_IMAGE and summary.count and _base(topic) not in raw
+    ]
+    return sorted(raw + compressed)
+
+
+def _info_beside(topics: Mapping[str, TopicSummary], image: str) -> str | None:
+    filled = [topic for topic, summary in topics.items() if summary.kind == CAMERA_INFO and summary.count]
+    sibling = _sibling(image)
+    if sibling in filled:
+        return sibling
+    lonely = len(filled) == 1 and len(_image_topics(topics)) == 1
+    return filled[0] if lonely else None
+
+
+def _base(image: str) -> str:
+    return image.removesuffix(_COMPRESSED_SUFFIX)
+
+
+def _sibling(image: str) -> str:
+    return f"{_base(image).rpartition('/')[0]}/camera_info"
+
+
+def _check_named(topics: Mapping[str, TopicSummary], topic: str, kinds: tuple[str, ...]) -> None:
+    summary = topics.get(topic)
+    if summary is None:
+        raise DataError(f"there is no topic {topic}; topics: {_listed(topics)}")
+    if summary.kind not in kinds:
+        raise DataError(f"topic {topic} is of type {summary.kind}, {' or '.join(kinds)} is needed")
+    if summary.count == 0:
+        raise DataError(f"topic {topic} holds zero messages; topics: {_listed(topics)}")
+
+
+def _listed(topics: Mapping[str, TopicSummary]) -> str:
+    lines = [f"{topic} ({summary.kind}, {summary.count})" for topic, summary in sorted(topics.items())]
+    return ", ".join(lines) or "none"
+
+
+def _of_kind(topics: Mapping[str, TopicSummary], kind: str) -> str:
+    return _listed({topic: summary for topic, summary in topics.items() if summary.kind == kind})

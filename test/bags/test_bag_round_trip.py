@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from iup_pose_ros.bags import messages
+from iup_pose_ros.bags.messages import CameraCalibration
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.bags.writer import STORAGES, CameraNames, Mount, write_camera_bag
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.geometry.pose import Pose
+
+MakeBag = Callable[..., Path]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("colour", [True, False])
+def test_frames_read_back_as_written(sample: Any, make_bag: MakeBag, storage: str, colour: bool) -> None:
+    with BagReader(make_bag(storage=storage, colour=colour)) as bag:
+        frames = list(bag.frames())
+        assert bag.image_count == len(frames) == 5
+        assert bag.duration == pytest.approx(0.2)
+    for index, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame.image, sample.picture(index, colour))
+        assert frame.intrinsics == sample.calibration.intrinsics
+        assert frame.stamp == pytest.approx((sample.stamp(index)) * 1e-9, abs=1e-6)
+        assert frame.frame_id == "camera_optical"
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_raw_messages_come_in_pairs_at_their_recorded_times(
+    sample: Any, make_bag: MakeBag, storage: str
+) -> None:
+    with BagReader(make_bag(storage=storage)) as bag:
+        recorded = list(bag.messages())
+    assert [message.topic for message in recorded] == ["/camera/camera_info", "/camera/image"] * 5
+    assert [message.time for message in recorded[::2]] == [sample.stamp(i) for i in range(5)]
+    info = messages.deserialize(recorded[0].data, messages.CAMERA_INFO)
+    assert messages.stamp_of(info) == sample.start
+    np.testing.assert_allclose(info.k.reshape(3, 3), sample.calibration.intrinsics.matrix)
+    np.testing.assert_allclose(info.p.reshape(3, 4)[:, :3], sample.calibration.intrinsics.matrix)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_bag_can_be_read_twice_and_from_its_single_file(make_bag: MakeBag, storage: str) -> None:
+    path = make_bag(storage=storage)
+    with BagReader(path) as bag:
+        first, second = list(bag.messages()), list(bag.messages())
+    assert [message.data for message in first] == [message.data for message in second]
+    (file,) = (child for child in path.iterdir() if child.suffix in (".mcap", ".db3"))
+    with BagReader(file) as bag:
+        assert [message.data for message in bag.messages()] == [message.data for message in first]
+
+
+def test_distorted_camera_is_undistorted_by_frames(sample: Any, make_bag: MakeBag) -> None:
+    calibration = CameraCalibration(sample.calibration.intrinsics, (-0.3, 0.05, 0.001, 0.0, 0.0))
+    with BagReader(make_bag(calibration=calibration)) as bag:
+        frame = next(bag.frames())
+    assert frame.intrinsics != sample.calibration.intrinsics
+    assert not np.array_equal(frame.image, sample.picture(0))
+
+
+def test_mount_is_latched_on_tf_static(make_bag: MakeBag) -> None:
+    T_base_camera = Pose.from_quaternion([0.5, -0.5, 0.5, -0.5], [0.1, 0.2, 0.3])
+    with BagReader(make_bag(mount=Mount(T_base_camera))) as bag:
+        (recorded,) = bag.messages(["/tf_static"])
+    transform = messages.deserialize(recorded.data, messages.TF_MESSAGE).transforms[0]
+    assert (transform.header.frame_id, transform.child_frame_id) == ("base_link", "camera_optical")
+    value = transform.transform
+    rotation, translation = value.rotation, value.translation
+    read = Pose.from_quaternion(
+        [rotation.x, rotation.y, rotation.z, rotation.w], [translation.x, translation.y, translation.z]
+    )
+    np.testing.assert_allclose(read.matrix, T_base_camera.matrix, atol=1e-12)
+
+
+def test_topics_and_frame_can_be_named(make_bag: MakeBag) -> None:
+    names = CameraNames("/left/image_raw", "/left/camera_info", "left_optical")
+    with BagReader(make_bag(names=names)) as bag:
+        assert (bag.camera.image, bag.camera.info) == ("/left/image_raw", "/left/camera_info")
+        assert next(bag.frames()).frame_id == "left_optical"
+
+
+def test_failed_writing_leaves_nothing_behind(sample: Any, tmp_path: Path) -> None:
+    def write() -> None:
+        with write_camera_bag(tmp_path / "bag", sample.calibration) as bag:
+            bag.write_image(sample.start, sample.picture(0))
+            bag.write_image(sample.start + 1, sample.picture(1)[:40])
+
+    with pytest.raises(DataError, match="64x48"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_bag_and_unknown_storage_are_refused(sample: Any, make_bag: MakeBag, tmp_path: Path) -> None:
+    path = make_bag()
+    with pytest.raises(DataError, match="exists already"), write_camera_bag(path, sample.calibration):
+        pass
+    with (
+        pytest.raises(DataError, match="'rosbag1' is not known; there are mcap, sqlite3"),
+        write_camera_bag(tmp_path / "other", sample.calibration, storage="rosbag1"),
+    ):
+        pass
+
+
+def test_images_that_are_not_uint8_are_refused(sample: Any, tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError, match="float32"),
+        write_camera_bag(tmp_path / "bag", sample.calibration) as bag,
+    ):
+        bag.write_image(sample.start, np.zeros((48, 64), np.float32))
