@@ -1,0 +1,1 @@
+"""Runs recordings through the visual odometry, over DDS and offline, and the demo."""

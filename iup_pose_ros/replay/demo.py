@@ -1,0 +1,152 @@
+"""The demo: a recording through the visual odometry, its trajectory against ground truth, in one command."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
+from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
+from iup_pose_ros.errors import DataError, IupPoseError
+from iup_pose_ros.estimators.registry import create_estimator
+from iup_pose_ros.evaluation.report import figures, print_table, write_metrics
+from iup_pose_ros.evaluation.run_record import RunRecord, evaluate_accuracy
+from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.evaluation.trajectory_plot import plot_run
+from iup_pose_ros.replay.offline import run_offline
+from iup_pose_ros.replay.process import NodeProcessError
+
+Advance = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What to run, and how.
+
+    Attributes:
+        bag: rosbag2 recording; None for the sequence or the rendered flight.
+        ground_truth: TUM file with T_world_camera of the bag's camera, if there is one.
+        sequence: sequence folder (bags/sequence.py).
+        output: folder for the results, made if needed.
+        estimator: name of the estimator.
+        rate: speed of the replay, 1 as recorded; 0 waits for the node, so that no image is dropped.
+        offline: whether to process every image without ROS instead.
+    """
+
+    bag: Path | None
+    ground_truth: Path | None
+    sequence: Path | None
+    output: Path
+    estimator: str
+    rate: float
+    offline: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Input:
+    name: str
+    bag: Path
+    ground_truth: Trajectory | None
+
+
+def run_demo(options: DemoOptions, console: Console) -> str:
+    """Run, print the table, write trajectory.tum, metrics.json and trajectory.png.
+
+    Returns:
+        Why the run failed, one sentence: the node died or lost track; empty where all went well.
+
+    Raises:
+        IupPoseError: input or output that is of no use.
+    """
+    create_estimator(options.estimator)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"output folder {options.output} cannot be made: {error.strerror}") from error
+    with _input(options, console) as source, BagReader(source.bag) as bag:
+        try:
+            record = _run(options, bag, console)
+        except NodeProcessError as error:
+            return str(error)
+    if record.poses:
+        _report(options, source, record, console)
+    return _failure(record)
+
+
+def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
+    if options.offline:
+        with _progress(console, "every image, without ROS", bag.image_count) as advance:
+            return run_offline(bag, options.estimator, advance)
+    try:
+        from iup_pose_ros.replay.live import run_live
+    except ImportError as error:
+        raise IupPoseError(
+            f"the node cannot run without ROS 2 ({error}); source a distribution, use `make demo`, "
+            "or run without ROS with --offline"
+        ) from error
+    with _progress(console, "playing into vo_node", bag.image_count) as advance:
+        return run_live(bag, options.estimator, options.rate, options.output / "vo_node.log", advance)
+
+
+def _report(options: DemoOptions, source: _Input, record: RunRecord, console: Console) -> None:
+    accuracy = None
+    if source.ground_truth is None:
+        console.print("No ground truth: how accurate the trajectory is cannot be said.")
+    else:
+        accuracy = evaluate_accuracy(record, source.ground_truth)
+    values = figures(record, accuracy)
+    title = f"{record.estimator} on {source.name}, {record.mode}"
+    print_table(console, title, values)
+    write_tum(options.output / "trajectory.tum", record.trajectory, "T_odom_camera of the optical frame")
+    write_metrics(options.output / "metrics.json", {record.estimator: values}, input=source.name)
+    plot_run(options.output / "trajectory.png", title, record, accuracy)
+    console.print(f"Written to {options.output}: trajectory.tum, metrics.json, trajectory.png")
+
+
+def _failure(record: RunRecord) -> str:
+    if not record.frames:
+        return "no image was processed"
+    last = record.frames[-1]
+    if not record.poses:
+        return f"no motion was measured; the tracker ended {last.state.name}: {last.reason}"
+    lost = record.lost_frames
+    if not lost:
+        return ""
+    after = lost[0].stamp - float(record.image_stamps[0])
+    return (
+        f"tracking was lost at {len(lost)} of {len(record.frames)} images, first after {after:.2f} s: "
+        f"{lost[0].reason}"
+    )
+
+
+@contextlib.contextmanager
+def _input(options: DemoOptions, console: Console) -> Iterator[_Input]:
+    """The recording to play; one made of a sequence lasts as long as the context."""
+    if options.bag is not None:
+        truth = read_tum(options.ground_truth) if options.ground_truth is not None else None
+        yield _Input(options.bag.name, options.bag, truth)
+    elif options.sequence is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield _converted(options.sequence, Path(folder) / "bag", console)
+
+
+def _converted(folder: Path, bag: Path, console: Console) -> _Input:
+    sequence = SequenceFolder.open(folder)
+    with _progress(console, "making a bag of the sequence", len(sequence)) as advance:
+        convert_sequence(sequence, bag, mount=None, progress=lambda *_: advance())
+    return _Input(folder.resolve().name, bag, sequence.groundtruth)
+
+
+@contextlib.contextmanager
+def _progress(console: Console, label: str, total: int) -> Iterator[Advance]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,115 @@
+"""A recording played over DDS into the node, which runs as its own process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.evaluation.run_record import RunRecord
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.replay.mount import broadcast, find_mount, static_transforms
+from iup_pose_ros.replay.player import Player, header_stamp
+from iup_pose_ros.replay.process import NodeProcess, NodeProcessError, Parameter, isolated_environment
+from iup_pose_ros.replay.recorder import Recorder
+from iup_pose_ros.replay.session import ros_session
+
+NODE_NAME = "vo_node"
+BASE_FRAME = "base_link"
+_START_TIMEOUT = 60.0
+_ANSWER_TIMEOUT = 5.0
+# Both sides of a connection do not learn of it at the same moment.
+_SETTLING_TIME = 0.5
+
+
+def run_live(
+    bag: BagReader, estimator: str, rate: float, log: Path, progress: Callable[[], None]
+) -> RunRecord:
+    """Play a recording into ``vo_node`` and collect what it publishes.
+
+    The camera's mount is the recording's own (/tf_static, base_link to the camera); where it has none the node
+    takes the camera for the base.
+
+    Args:
+        bag: the recording.
+        estimator: name of the estimator.
+        rate: speed, 1 as recorded; 0 waits for the node's answer to every image, so that none is dropped.
+        log: file for the node's output.
+        progress: called after every image.
+
+    Raises:
+        NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
+    """
+    environment = isolated_environment()
+    transforms = static_transforms(bag)
+    mount = find_mount(transforms, BASE_FRAME, next(bag.frames()).frame_id)
+    with (
+        ros_session("iup_pose_replay", environment) as node,
+        NodeProcess(_parameters(bag, estimator, mount), _remaps(bag), environment, log) as process,
+    ):
+        # Held until the end: latched transforms live as long as their publisher.
+        broadcaster = broadcast(node, transforms) if mount is not None else None
+        recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, _types(bag))
+        _wait(lambda: player.is_heard and recorder.hears, process)
+        if broadcaster is not None:
+            _wait(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
+        time.sleep(_SETTLING_TIME)
+        _play(bag, rate, player, recorder, process, progress)
+        process.stop()
+        return recorder.record(estimator, mount or Pose.identity())
+
+
+def _play(
+    bag: BagReader,
+    rate: float,
+    player: Player,
+    recorder: Recorder,
+    process: NodeProcess,
+    progress: Callable[[], None],
+) -> None:
+    stamp = 0
+    for message, sent_at in player.play(bag.messages(), rate):
+        if message.topic != bag.camera.image:
+            continue
+        process.check_running()
+        stamp = header_stamp(message.data)
+        recorder.sent(stamp, sent_at)
+        if rate == 0.0:
+            recorder.wait_for_state(stamp, _ANSWER_TIMEOUT)
+        progress()
+    recorder.wait_for_state(stamp, _ANSWER_TIMEOUT)
+
+
+def _parameters(bag: BagReader, estimator: str, mount: Pose | None) -> dict[str, Parameter]:
+    compressed = bag.camera.image_kind == COMPRESSED_IMAGE
+    return {
+        "estimator": estimator,
+        "base_frame": BASE_FRAME,
+        "image_transport": "compressed" if compressed else "raw",
+        "assume_identity_mount": mount is None,
+    }
+
+
+def _remaps(bag: BagReader) -> dict[str, str]:
+    return {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info}
+
+
+def _types(bag: BagReader) -> dict[str, type]:
+    compressed = bag.camera.image_kind == COMPRESSED_IMAGE
+    return {bag.camera.image: CompressedImage if compressed else Image, bag.camera.info: CameraInfo}
+
+
+def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while not condition():
+        process.check_running()
+        if time.monotonic() > deadline:
+            raise NodeProcessError(
+                f"the node did not take up its topics within {_START_TIMEOUT:g} s; its last output:\n"
+                f"{process.last_output()}"
+            )
+        time.sleep(0.05)

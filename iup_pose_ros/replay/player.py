@@ -1,0 +1,62 @@
+"""Plays the messages of a recording into DDS, byte for byte, at the recorded rate."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from iup_pose_ros.bags.reader import RecordedMessage
+
+# A serialised message begins with 4 bytes of encapsulation, the second of which tells the byte order.
+_ENCAPSULATION = 4
+
+
+def header_stamp(data: bytes) -> int:
+    """Stamp in nanoseconds of a serialised message that begins with a header."""
+    order = "<" if data[1] & 1 else ">"
+    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, _ENCAPSULATION)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+class Player:
+    """Publishers for the topics of a recording.
+
+    Args:
+        node: the ROS node that publishes.
+        types: message class by topic.
+    """
+
+    def __init__(self, node: Node, types: Mapping[str, type[Any]]) -> None:
+        # A reliable publisher serves reliable and best-effort subscriptions.
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        self._publishers = {topic: node.create_publisher(kind, topic, qos) for topic, kind in types.items()}
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether every topic has a subscription."""
+        return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values())
+
+    def play(
+        self, messages: Iterable[RecordedMessage], rate: float
+    ) -> Iterator[tuple[RecordedMessage, float]]:
+        """Publish the messages at the recorded times; yields each with the ``time.monotonic()`` of its sending.
+
+        Args:
+            messages: in recorded order.
+            rate: speed, 1 as recorded, 2 twice as fast; 0 leaves the pace to the caller.
+        """
+        start = time.monotonic()
+        first: int | None = None
+        for message in messages:
+            first = message.time if first is None else first
+            if rate > 0.0:
+                due = start + (message.time - first) * 1e-9 / rate
+                time.sleep(max(0.0, due - time.monotonic()))
+            sent_at = time.monotonic()
+            self._publishers[message.topic].publish(message.data)
+            yield message, sent_at

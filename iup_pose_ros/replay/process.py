@@ -1,0 +1,105 @@
+"""A ROS 2 node as its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from iup_pose_ros.errors import IupPoseError
+
+Parameter = bool | int | float | str
+
+# The ROS wheels re-execute Python with the path of their libraries and set this so as not to do it twice.
+_WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
+_STOP_TIMEOUT = 15.0
+
+
+class NodeProcessError(IupPoseError):
+    """The node's process ended when it should not have, or did not end when it should."""
+
+
+def isolated_environment() -> dict[str, str]:
+    """This process's environment, ROS kept on this machine and in a random domain unless one is set."""
+    # Above 101 the ports of a domain can collide with those that Linux hands out to others.
+    environment = {"ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101)), **os.environ}
+    return {**environment, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+class NodeProcess:
+    """``vo_node`` in a process of its own; a context manager that always ends it.
+
+    Args:
+        parameters: ROS parameters by name.
+        remaps: topic names by the name that the node uses.
+        environment: environment of the process.
+        log: file that takes the node's output.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Parameter],
+        remaps: Mapping[str, str],
+        environment: Mapping[str, str],
+        log: Path,
+    ) -> None:
+        self._command = [sys.executable, "-m", "iup_pose_ros.node.vo_node", "--ros-args"]
+        for name, target in remaps.items():
+            self._command += ["-r", f"{name}:={target}"]
+        for name, value in parameters.items():
+            # JSON is YAML, which ROS expects here, with strings that cannot be taken for numbers.
+            self._command += ["-p", f"{name}:={json.dumps(value)}"]
+        # Without the guard the child finds the libraries anew, whether or not this process has the path.
+        self._environment = {name: value for name, value in environment.items() if name != _WHEELS_GUARD}
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> NodeProcess:
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def check_running(self) -> None:
+        """Raise NodeProcessError, with the end of the node's output, if the process has ended."""
+        if self._process is None:
+            raise NodeProcessError("the node has not been started")
+        code = self._process.poll()
+        if code is not None:
+            raise NodeProcessError(
+                f"the node ended with exit code {code}; its last output:\n{self.last_output()}"
+            )
+
+    def stop(self) -> None:
+        """Interrupt the node (SIGINT, as Ctrl-C does) and wait for its end.
+
+        Raises:
+            NodeProcessError: the node had ended before, does not end within 15 s, or its exit code is not 0.
+        """
+        self.check_running()
+        assert self._process is not None  # check_running has seen it
+        self._process.send_signal(signal.SIGINT)
+        try:
+            code = self._process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired as failure:
+            raise NodeProcessError(f"the node did not end within {_STOP_TIMEOUT:g} s of SIGINT") from failure
+        if code != 0:
+            raise NodeProcessError(f"the node ended with exit code {code} on SIGINT:\n{self.last_output()}")
+
+    def last_output(self, lines: int = 15) -> str:
+        """The last lines that the node wrote."""
+        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

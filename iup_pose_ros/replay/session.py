@@ -1,0 +1,57 @@
+"""This process's own part in the ROS graph: one node, spun in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+
+@contextlib.contextmanager
+def ros_session(name: str, environment: Mapping[str, str]) -> Iterator[Node]:
+    """A node whose callbacks run in a thread until the context ends.
+
+    Args:
+        name: name of the node.
+        environment: environment variables while the session lasts; ROS_DOMAIN_ID must be among them.
+    """
+    with _variables(environment):
+        context = Context()
+        # Ctrl-C stays with the caller, who has a node process to end.
+        rclpy.init(
+            args=[],
+            context=context,
+            domain_id=int(environment["ROS_DOMAIN_ID"]),
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+        node = rclpy.create_node(name, context=context, start_parameter_services=False, enable_rosout=False)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, name=name, daemon=True)
+        thread.start()
+        try:
+            yield node
+        finally:
+            executor.shutdown()
+            thread.join()
+            node.destroy_node()
+            rclpy.shutdown(context=context)
+
+
+@contextlib.contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables of this process for a while: DDS reads them when a context begins."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
