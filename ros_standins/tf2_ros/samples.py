@@ -59,7 +59,7 @@ class Samples:
     transforms: list[RigidTransform] = field(default_factory=list)
 
     def insert(self, stamp: int, transform: RigidTransform, cache_time: int) -> None:
-        """Adds a sample unless it repeats a stamp; those cache_time [ns] older than the newest are forgotten."""
+        """Adds a sample unless it repeats a stamp; forgets what is cache_time [ns] older than the newest."""
         if self.static:
             self.stamps, self.transforms = [stamp], [transform]
             return
