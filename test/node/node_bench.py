@@ -1,0 +1,245 @@
+"""What the tests of the node share: its process, and a bench that plays the camera and records the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped, TwistWithCovarianceStamped
+from iup_pose_msgs.msg import RelativePose, TrackingState
+from moving_texture import HEIGHT, WIDTH, K
+from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+NODE = ("-m", "iup_pose_ros.node.vo_node")
+CAMERA_FRAME = "camera_optical"
+OUTPUTS = {
+    "/vo_node/relative_pose": PoseWithCovarianceStamped,
+    "/vo_node/keyframe_edge": RelativePose,
+    "/vo_node/odometry": Odometry,
+    "/vo_node/twist": TwistWithCovarianceStamped,
+    "/tf": TFMessage,
+}
+STATE_TOPIC = "/vo_node/tracking_state"
+
+
+class NodeProcess:
+    """A node in a process of its own.
+
+    Args:
+        domain_id: ROS domain.
+        log: file that takes its output.
+        parameters: values of ROS parameters.
+        command: arguments of the Python interpreter.
+    """
+
+    def __init__(
+        self,
+        domain_id: int,
+        log: Path,
+        parameters: Mapping[str, Any] | None = None,
+        command: Sequence[str] = NODE,
+    ) -> None:
+        assignments = [f"{name}:={_as_yaml(value)}" for name, value in (parameters or {}).items()]
+        options = [word for assignment in assignments for word in ("-p", assignment)]
+        self._log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *command, "--ros-args", *options],
+                env={**os.environ, "ROS_DOMAIN_ID": str(domain_id), "OMP_NUM_THREADS": "1"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> str:
+        """Everything the process wrote so far."""
+        return self._log.read_text()
+
+    def wait_for_log(self, text: str, timeout: float = 20.0) -> None:
+        """Returns when the process has written a text."""
+        wait_until(lambda: text in self.log, timeout, lambda: f"no {text!r} in the log:\n{self.log}")
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 20.0) -> int:
+        """Sends a signal and returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """Ends the process if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def resident_megabytes(self) -> float:
+        """Resident memory now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+class Bench:
+    """Plays camera and TF, and records what the node publishes, in a domain of its own."""
+
+    def __init__(self, domain_id: int) -> None:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain_id)
+        self.node = rclpy.create_node("bench", context=self._context)
+        self._received: dict[str, list[Any]] = {topic: [] for topic in (*OUTPUTS, STATE_TOPIC)}
+        self._changed = threading.Condition()
+        self.images = self.node.create_publisher(Image, "/image", 5)
+        self.infos = self.node.create_publisher(CameraInfo, "/camera_info", 5)
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._static_tf = self.node.create_publisher(TFMessage, "/tf_static", latched)
+        for topic, message_type in OUTPUTS.items():
+            self._record(topic, message_type, QoSProfile(depth=100))
+        self._record(
+            STATE_TOPIC, TrackingState, QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        )
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._spinner = threading.Thread(target=self._spin)
+
+    def __enter__(self) -> Bench:
+        self._spinner.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        rclpy.shutdown(context=self._context)
+        self._spinner.join()
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def received(self, topic: str) -> list[Any]:
+        """Messages of a topic so far, oldest first."""
+        with self._changed:
+            return list(self._received[topic])
+
+    def states(self) -> list[TrackingState]:
+        """Tracking states so far, oldest first."""
+        return self.received(STATE_TOPIC)
+
+    def clear(self) -> None:
+        """Forgets what was received."""
+        with self._changed:
+            for messages in self._received.values():
+                messages.clear()
+
+    def wait_for(self, topic: str, accept: Callable[[Any], bool], timeout: float = 20.0) -> Any:
+        """The first message of a topic, already received or still to come, that is accepted."""
+
+        def find() -> Any:
+            return next((message for message in self._received[topic] if accept(message)), None)
+
+        with self._changed:
+            self._changed.wait_for(lambda: find() is not None, timeout)
+            found = find()
+            assert found is not None, f"{topic}: none of {self._received[topic][-3:]} is accepted"
+            return found
+
+    def wait_for_reason(self, words: str, timeout: float = 20.0) -> TrackingState:
+        """The first tracking state whose reason holds these words."""
+        return self.wait_for(STATE_TOPIC, lambda state: words in state.reason, timeout)
+
+    def wait_for_node(self, timeout: float = 20.0) -> None:
+        """Returns when the node listens to the camera and is heard."""
+
+        def connected() -> bool:
+            heard = all(self.node.count_publishers(topic) > 0 for topic in OUTPUTS if topic != "/tf")
+            return (
+                heard and self.images.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0
+            )
+
+        wait_until(connected, timeout, lambda: "the node does not listen to image and camera_info")
+
+    def mount_camera(self, rotation: Sequence[float], translation: Sequence[float]) -> None:
+        """Publishes base_link <- camera_optical: quaternion (x, y, z, w) and metres."""
+        transform = TransformStamped(child_frame_id=CAMERA_FRAME)
+        transform.header.frame_id = "base_link"
+        q, t = transform.transform.rotation, transform.transform.translation
+        q.x, q.y, q.z, q.w = (float(value) for value in rotation)
+        t.x, t.y, t.z = (float(value) for value in translation)
+        self._static_tf.publish(TFMessage(transforms=[transform]))
+
+    def show(self, image: Image, info: CameraInfo, attempts: int = 5) -> TrackingState:
+        """Publishes an image with its camera_info and returns what the node says about it.
+
+        Tried again after two seconds of silence: best effort may lose what is sent before both sides matched.
+        """
+        said = len(self.states())
+        stamp = image.header.stamp
+
+        def answer() -> TrackingState | None:
+            states = self._received[STATE_TOPIC][said:]
+            return next((state for state in states if state.header.stamp == stamp), None)
+
+        for _ in range(attempts):
+            self.infos.publish(info)
+            self.images.publish(image)
+            with self._changed:
+                self._changed.wait_for(lambda: answer() is not None, 2.0)
+                if (found := answer()) is not None:
+                    return found
+        raise AssertionError(f"the node says nothing about the image of {stamp}; last: {self.states()[-1:]}")
+
+    def _record(self, topic: str, message_type: Any, qos: QoSProfile) -> None:
+        def store(message: Any) -> None:
+            with self._changed:
+                self._received[topic].append(message)
+                self._changed.notify_all()
+
+        self.node.create_subscription(message_type, topic, store, qos)
+
+
+def image_message(pixels: NDArray[np.uint8], nanoseconds: int) -> Image:
+    """rgb8 image (H, W, 3) of a stamp."""
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8", step=3 * pixels.shape[1])
+    message.header.frame_id = CAMERA_FRAME
+    message.data = pixels.tobytes()
+    set_stamp(message, nanoseconds)
+    return message
+
+
+def camera_info(nanoseconds: int) -> CameraInfo:
+    """Calibration of moving_texture's camera."""
+    message = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob")
+    message.header.frame_id = CAMERA_FRAME
+    message.k = np.array(K)
+    message.d = [0.0] * 5
+    set_stamp(message, nanoseconds)
+    return message
+
+
+def set_stamp(message: Any, nanoseconds: int) -> None:
+    """Sets the stamp of a message's header."""
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 1_000_000_000)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, explain: Callable[[], str]) -> None:
+    """Returns when the condition holds; fails with an explanation after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, explain()
+        time.sleep(0.02)
+
+
+def _as_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,169 @@
+"""What the node publishes about a camera that passes a wall sideways, mounted on a robot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from iup_pose_msgs.msg import TrackingState
+from moving_texture import view
+from node_bench import CAMERA_FRAME, OUTPUTS, STATE_TOPIC, camera_info, image_message, wait_until
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.node.stamps import nanoseconds
+
+# Optical axes on a robot: x forward, y left, z up; half a metre ahead of base_link.
+MOUNT = Pose.from_quaternion(np.array([-0.5, 0.5, -0.5, 0.5]), np.array([0.5, 0.1, 0.3]))
+START = 1_700_000_000_123_456_789
+PERIOD = 50_000_007
+FRAMES = 24
+STAMPS = [START + index * PERIOD for index in range(FRAMES)]
+
+
+@pytest.fixture(scope="module")
+def node(start_module_node):
+    return start_module_node()
+
+
+@pytest.fixture(scope="module")
+def flight(bench, node):
+    """The bench after the node has seen the camera move right by 8 cm per image."""
+    bench.mount_camera(MOUNT.quaternion, MOUNT.translation)
+    bench.wait_for_node()
+    for index, stamp in enumerate(STAMPS):
+        bench.show(image_message(view(0.08 * index), stamp), camera_info(stamp))
+    last_edge = bench.received("/vo_node/keyframe_edge")[-1]
+    for topic in ("/vo_node/relative_pose", "/vo_node/odometry", "/vo_node/twist"):
+        bench.wait_for(topic, lambda message: message.header.stamp == last_edge.header.stamp)
+    bench.wait_for("/tf", lambda message: message.transforms[0].header.stamp == last_edge.header.stamp)
+    return bench
+
+
+def pose_of(message):
+    """PoseWithCovariance of a geometry_msgs/PoseWithCovariance."""
+    q, t = message.pose.orientation, message.pose.position
+    pose = Pose.from_quaternion(np.array([q.x, q.y, q.z, q.w]), np.array([t.x, t.y, t.z]))
+    return PoseWithCovariance(pose, np.reshape(message.covariance, (6, 6)))
+
+
+def edges(flight):
+    return flight.received("/vo_node/keyframe_edge")
+
+
+def test_every_output_is_published(flight):
+    for topic in OUTPUTS:
+        assert len(flight.received(topic)) >= 3, topic
+
+
+def test_every_image_has_a_tracking_state_with_its_stamp(flight):
+    states = [state for state in flight.states() if state.frames_received]
+    assert [nanoseconds(state.header.stamp) for state in states] == STAMPS
+    assert {state.header.frame_id for state in states} == {CAMERA_FRAME}
+    last = states[-1]
+    assert (last.state, last.reason) == (last.TRACKING, "")
+    assert (last.frames_received, last.frames_processed) == (FRAMES, FRAMES)
+    assert (last.frames_dropped_busy, last.frames_dropped_invalid) == (0, 0)
+    assert last.keyframes == edges(flight)[-1].current_id + 1
+
+
+def test_covariances_are_finite_symmetric_and_positive_definite(flight):
+    messages = [
+        message.pose
+        for topic in ("relative_pose", "keyframe_edge", "odometry")
+        for message in flight.received(f"/vo_node/{topic}")
+    ]
+    twists = [message.twist for message in flight.received("/vo_node/twist")]
+    for message in messages + twists:
+        covariance = np.reshape(message.covariance, (6, 6))
+        assert np.isfinite(covariance).all()
+        np.testing.assert_allclose(covariance, covariance.T, rtol=1e-9)
+        assert np.linalg.eigvalsh(covariance).min() > 0.0
+
+
+def test_frames_are_those_of_the_parameters(flight):
+    assert {message.header.frame_id for message in flight.received("/vo_node/relative_pose")} == {
+        CAMERA_FRAME
+    }
+    assert {message.header.frame_id for message in edges(flight)} == {"base_link"}
+    assert {message.header.frame_id for message in flight.received("/vo_node/twist")} == {"base_link"}
+    odometry = flight.received("/vo_node/odometry")
+    assert {(message.header.frame_id, message.child_frame_id) for message in odometry} == {
+        ("odom", "base_link")
+    }
+    transforms = [message.transforms[0] for message in flight.received("/tf")]
+    assert {(item.header.frame_id, item.child_frame_id) for item in transforms} == {("odom", "base_link")}
+
+
+def test_stamps_are_those_of_the_images_to_the_nanosecond(flight):
+    for edge, following in zip(edges(flight), edges(flight)[1:], strict=False):
+        assert (following.previous_id, following.previous_stamp) == (edge.current_id, edge.header.stamp)
+    used = {nanoseconds(edge.header.stamp) for edge in edges(flight)}
+    assert used | {nanoseconds(edges(flight)[0].previous_stamp)} <= set(STAMPS)
+    for topic in ("relative_pose", "odometry", "twist"):
+        assert {nanoseconds(message.header.stamp) for message in flight.received(f"/vo_node/{topic}")} == used
+
+
+def test_edges_are_the_motion_of_the_base_on_which_the_camera_is_mounted(flight):
+    for relative, edge in zip(flight.received("/vo_node/relative_pose"), edges(flight), strict=True):
+        expected = pose_of(relative.pose).change_of_frame(MOUNT)
+        actual = pose_of(edge.pose)
+        np.testing.assert_allclose(actual.pose.matrix, expected.pose.matrix, atol=1e-9)
+        np.testing.assert_allclose(actual.covariance, expected.covariance, rtol=1e-6, atol=1e-12)
+        sigma = np.sqrt(np.diag(expected.covariance)[3:])
+        np.testing.assert_allclose(edge.sigma_rotation, sigma, rtol=1e-6)
+
+
+def test_camera_moving_right_moves_the_base_right(flight):
+    for edge in edges(flight):
+        position = pose_of(edge.pose).pose.translation
+        assert position[1] < 0.0
+        assert abs(position[1]) > 5.0 * np.abs(position[[0, 2]]).max()
+
+
+def test_odometry_and_transform_chain_the_edges(flight):
+    pose = Pose.identity()
+    transforms = [message.transforms[0].transform for message in flight.received("/tf")]
+    for edge, odometry, transform in zip(
+        edges(flight), flight.received("/vo_node/odometry"), transforms, strict=True
+    ):
+        pose = pose @ pose_of(edge.pose).pose
+        np.testing.assert_allclose(pose_of(odometry.pose).pose.matrix, pose.matrix, atol=1e-9)
+        position = odometry.pose.pose.position
+        assert transform.translation == type(transform.translation)(x=position.x, y=position.y, z=position.z)
+        assert transform.rotation == odometry.pose.pose.orientation
+
+
+def test_twist_is_the_last_step_per_second(flight):
+    for edge, odometry, twist in zip(
+        edges(flight), flight.received("/vo_node/odometry"), flight.received("/vo_node/twist"), strict=True
+    ):
+        seconds = (nanoseconds(edge.header.stamp) - nanoseconds(edge.previous_stamp)) * 1e-9
+        speed = np.linalg.norm(pose_of(edge.pose).pose.translation) / seconds
+        linear = twist.twist.twist.linear
+        np.testing.assert_allclose(np.linalg.norm([linear.x, linear.y, linear.z]), speed, rtol=0.05)
+        assert odometry.twist == twist.twist
+
+
+def test_edges_say_how_they_were_made(flight):
+    for edge in edges(flight):
+        assert (edge.estimator, edge.scale_source, edge.metric) == ("epipolar_klt", "relative", False)
+        assert edge.tracking_state == edge_state(flight, edge)
+        assert edge.inference_time > 0.0
+        assert edge.sigma_direction > 0.0
+
+
+def edge_state(flight, edge):
+    return next(state.state for state in flight.states() if state.header.stamp == edge.header.stamp)
+
+
+def test_late_subscriber_learns_the_state(flight):
+    heard: list[TrackingState] = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    flight.node.create_subscription(TrackingState, STATE_TOPIC, heard.append, latched)
+    wait_until(lambda: bool(heard), 10.0, lambda: "a late subscriber hears nothing")
+    assert heard[-1] == flight.states()[-1]
+
+
+def test_node_ends_with_exit_code_0(flight, node):
+    assert node.stop() == 0
+    assert "Traceback" not in node.log
