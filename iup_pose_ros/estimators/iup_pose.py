@@ -1,0 +1,188 @@
+"""The network as an estimator: preprocessing, features kept between calls, output with covariance."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from iup_pose_ros.errors import ConfigurationError, EstimationError
+from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.geometry.so3 import Array, project_to_so3
+from iup_pose_ros.model.alignment import Features
+from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint
+from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction
+
+SMALLEST_SIDE = 64
+KEPT_FRAMES = 2  # the keyframe, and the frame that may become the next one
+
+
+class IUPPoseEstimator:
+    """IUP-Pose behind the ``RelativePoseEstimator`` protocol. Tracked matches are not used.
+
+    The features of the last frames are kept, so that a keyframe compared with many frames is encoded once.
+
+    Args:
+        model: the network; moved to the device and put into evaluation mode.
+        temperatures: calibration of its sigmas.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigurationError: the device does not exist.
+    """
+
+    name = "iup_pose"
+
+    def __init__(
+        self, model: IUPPose, temperatures: Temperatures | None = None, device: str = "auto"
+    ) -> None:
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        convert_conv2d_weight_memory_format(self.model, torch.channels_last)
+        self.temperatures = temperatures or Temperatures()
+        self._kept: list[tuple[Frame, Features]] = []
+
+    @classmethod
+    def from_weights(cls, path: Path | str, device: str = "auto") -> IUPPoseEstimator:
+        """The estimator with the network, configuration and calibration of a weights file.
+
+        Raises:
+            CheckpointError: the file is missing or not acceptable.
+            ConfigurationError: the device does not exist.
+        """
+        model, info = load_checkpoint(path)
+        return cls(model, info.temperatures, device)
+
+    @torch.inference_mode()
+    def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
+        """Relative pose of two frames of unit translation; see ``RelativePoseEstimator``.
+
+        Raises:
+            EstimationError: an image is too small, or the network's output is not finite.
+        """
+        prediction = self.model.match(self._features(previous), self._features(current))
+        return self._relative_poses(prediction)[0]
+
+    @torch.inference_mode()
+    def estimate_batch(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[RelativePose]:
+        """Relative poses of many pairs; those whose images get the same size go through the network together.
+
+        Raises:
+            EstimationError: as ``estimate``.
+        """
+        groups: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
+        for index, pair in enumerate(pairs):
+            groups[tuple(self._network_size(frame) for frame in pair)].append(index)
+        poses: dict[int, RelativePose] = {}
+        for indices in groups.values():
+            previous = self._encode([pairs[index][0] for index in indices])
+            current = self._encode([pairs[index][1] for index in indices])
+            poses.update(zip(indices, self._relative_poses(self.model.match(previous, current)), strict=True))
+        return [poses[index] for index in range(len(pairs))]
+
+    def _features(self, frame: Frame) -> Features:
+        for kept, features in self._kept:
+            if kept is frame:
+                return features
+        features = self._encode([frame])
+        self._kept = [*self._kept, (frame, features)][-KEPT_FRAMES:]
+        return features
+
+    def _encode(self, frames: Sequence[Frame]) -> Features:
+        size = self._network_size(frames[0])
+        images = torch.cat([image_tensor(frame.image, size) for frame in frames]).to(self.device)
+        matrices = np.stack([frame.intrinsics.resized(*size).matrix for frame in frames])
+        intrinsics = torch.from_numpy(matrices).to(self.device, torch.float32)
+        features: Features = self.model.encode(images, intrinsics)
+        return features
+
+    def _network_size(self, frame: Frame) -> tuple[int, int]:
+        return network_size(frame.intrinsics.width, frame.intrinsics.height, self.model.config.image_area)
+
+    def _relative_poses(self, prediction: PosePrediction) -> list[RelativePose]:
+        rotation, direction, sigma_R, sigma_t = (
+            value.cpu().double().numpy()
+            for value in (prediction.R_1_0, prediction.t_1_0, prediction.sigma_R, prediction.sigma_t)
+        )
+        sigma_R = sigma_R * self.temperatures.rotation
+        sigma_t = sigma_t * self.temperatures.direction
+        values = zip(rotation, direction, sigma_R, sigma_t, strict=True)
+        return [relative_pose(R, t, s_R, float(s_t)) for R, t, s_R, s_t in values]
+
+
+def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float) -> RelativePose:
+    """The network's output for one pair in the convention of the odometry.
+
+    Args:
+        R_1_0, t_1_0: previous to current camera frame, (3, 3) and unit (3,).
+        sigma_R: (3,) of delta in R_true = R_1_0 Exp(delta), so about the previous camera's axes, radians.
+        sigma_t: of the direction t_1_0 per axis of its tangent plane, radians; nominal along it.
+
+    Raises:
+        EstimationError: a value is not finite.
+    """
+    if not all(np.isfinite(value).all() for value in (R_1_0, t_1_0, sigma_R, sigma_t)):
+        raise EstimationError("the network's output is not finite")
+    R_1_0 = project_to_so3(R_1_0)
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = sigma_t**2 * np.eye(3)
+    covariance[3:, 3:] = R_1_0 @ np.diag(sigma_R**2) @ R_1_0.T  # Exp(R delta) R = R Exp(delta)
+    T_prev_curr = PoseWithCovariance(Pose(R_1_0, t_1_0 / np.linalg.norm(t_1_0)), covariance).inverse()
+    return RelativePose(
+        T_prev_curr=T_prev_curr.pose,
+        covariance=T_prev_curr.covariance,
+        sigma_R=sigma_R,
+        sigma_t=sigma_t,
+        metric=False,
+        source=IUPPoseEstimator.name,
+    )
+
+
+def network_size(width: int, height: int, area: int) -> tuple[int, int]:
+    """Width and height, multiples of 32, of about the given area and as near to the image's aspect as may be.
+
+    Raises:
+        EstimationError: a side of the image is shorter than 64 pixels.
+    """
+    if min(width, height) < SMALLEST_SIDE:
+        raise EstimationError(f"image is {width}x{height}; at least {SMALLEST_SIDE} pixels a side are needed")
+
+    def misfit(size: tuple[int, int]) -> float:
+        aspect = math.log(size[0] * height / (size[1] * width))
+        return abs(aspect) + 0.5 * abs(math.log(size[0] * size[1] / area))
+
+    sides = range(SMALLEST_SIDE, 64 * INPUT_MULTIPLE, INPUT_MULTIPLE)
+    return min(((w, h) for w in sides for h in sides), key=misfit)
+
+
+def image_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+    """Image (H, W, 3) RGB or (H, W) grey, resized to (width, height), as (1, 3, height, width) in [0, 1]."""
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if resized.ndim == 2:
+        resized = cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB)
+    tensor = torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255.0
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def choose_device(name: str) -> torch.device:
+    """Torch device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigurationError: there is no such device; the message lists those there are.
+    """
+    available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return torch.device("cuda" if len(available) > 1 else "cpu")
+    if name not in available and not (name == "cuda" and len(available) > 1):
+        raise ConfigurationError(f"device {name!r} does not exist; accepted: auto, {', '.join(available)}")
+    return torch.device(name)

@@ -1,0 +1,196 @@
+"""Implicit Dense Alignment (IDA, Fig. 2, part 2): SPPF on each view, then multi-head bi-cross attention.
+
+Both views' features come out in the same domain, each cell having seen what the other view shows of it.
+Attention starts from the similarity of the encoder's own features and learns a residual on it, because the
+features of an ImageNet encoder match across views before any training.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from iup_pose_ros.model.encoder import Pyramid
+from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
+
+TOKEN_STRIDE = 16
+MATCH_STRIDE = 8
+SIMILARITY_TEMPERATURE = 40.0  # of a softmax over cosines; untrained features match best at it
+
+
+class Features(NamedTuple):
+    """What one view contributes to a pair; depends on this view alone, so that a keyframe's can be kept.
+
+    Attributes:
+        tokens: (B, C, H/16, W/16) after SPPF, with position.
+        fine: (B, M, H/8, W/8), the view's part of its matching descriptors.
+        similarity_16, similarity_8: unit encoder descriptors (B, D, H/s, W/s) for the raw similarity.
+        intrinsics: camera matrix (B, 3, 3) of the network's input image.
+    """
+
+    tokens: Tensor
+    fine: Tensor
+    similarity_16: Tensor
+    similarity_8: Tensor
+    intrinsics: Tensor
+
+
+def resize_to(x: Tensor, like: Tensor) -> Tensor:
+    """(B, C, h, w) bilinearly resized to the height and width of ``like``."""
+    return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def similarity_descriptors(features: Tensor) -> Tensor:
+    """Unit descriptors (B, D, H, W) of features (B, D, H, W): mean over the image removed, normalised."""
+    centred = features - features.mean(dim=(2, 3), keepdim=True)
+    return functional.normalize(centred, dim=1, eps=1e-6)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class SPPF(nn.Module):
+    """Spatial pyramid pooling, fast: three chained 5x5 maximum poolings see 5, 9 and 13 cells across.
+
+    (B, C_in, H, W) -> (B, C_out, H, W).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        hidden = channels_in // 2
+        self.reduce = nn.Conv2d(channels_in, hidden, 1)
+        self.expand = nn.Conv2d(4 * hidden, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = [functional.gelu(self.reduce(x))]
+        for _ in range(3):
+            pooled.append(functional.max_pool2d(pooled[-1], 5, 1, 2))
+        return functional.gelu(self.expand(torch.cat(pooled, dim=1)))
+
+
+class RayEncoding(nn.Module):
+    """Position by viewing ray, so that it means the same for every camera: (B, 3, 3) -> (B, C, H, W)."""
+
+    OCTAVES = 4
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(3 * (1 + 2 * self.OCTAVES), channels, 1)
+
+    def forward(self, intrinsics: Tensor, height: int, width: int) -> Tensor:
+        rays = unit_rays(intrinsics, height, width)
+        phases = [math.pi * 2.0**octave * rays for octave in range(self.OCTAVES)]
+        waves = [wave for phase in phases for wave in (phase.sin(), phase.cos())]
+        return self.project(torch.cat([rays, *waves], dim=1))
+
+
+class FeedForward(nn.Module):
+    """Per-cell MLP with a depthwise 3x3 in the middle, which lets neighbours agree: (B, C, H, W) -> same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.mix = nn.Conv2d(2 * channels, 2 * channels, 3, 1, 1, groups=2 * channels)
+        self.project = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(functional.gelu(self.mix(self.expand(x))))
+
+
+class BiCrossAttention(nn.Module):
+    """One layer of multi-head bi-cross attention (MHBC).
+
+    One similarity matrix per head serves both directions: softmax over its columns brings view 1's values to
+    view 0, softmax over its rows view 0's to view 1. Inputs and outputs (B, C, H_v, W_v), v = 0 and 1.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = ChannelNorm(channels)
+        self.descriptor = nn.Conv2d(channels, channels, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.merge = nn.Conv2d(channels, channels, 1)
+        self.norm_feed = ChannelNorm(channels)
+        self.feed = FeedForward(channels)
+        self.temperature = nn.Parameter(torch.full((heads, 1, 1), SIMILARITY_TEMPERATURE))
+
+    def forward(self, x_0: Tensor, x_1: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
+        """``similarity`` (B, 1, N_0, N_1): cosine of the encoder's descriptors of every two cells."""
+        descriptor_0, value_0 = self._project(x_0)
+        descriptor_1, value_1 = self._project(x_1)
+        learned = descriptor_0 @ descriptor_1.transpose(-1, -2) / math.sqrt(descriptor_0.shape[-1])
+        logits = learned + self.temperature * similarity
+        message_0 = logits.softmax(dim=-1) @ value_1
+        message_1 = logits.softmax(dim=-2).transpose(-1, -2) @ value_0
+        return self._update(x_0, message_0), self._update(x_1, message_1)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Descriptors and values (B, heads, N, C / heads)."""
+        normed = self.norm(x)
+        return self._split(self.descriptor(normed)), self._split(self.value(normed))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
+
+    def _update(self, x: Tensor, message: Tensor) -> Tensor:
+        merged = message.transpose(-1, -2).reshape(x.shape)
+        x = x + self.merge(merged)
+        return x + self.feed(self.norm_feed(x))
+
+
+class FeatureNeck(nn.Module):
+    """The part of IDA that sees one view: SPPF on the deepest features, merged top-down, position added."""
+
+    def __init__(self, encoder_channels: tuple[int, int, int], channels: int, match_dim: int) -> None:
+        super().__init__()
+        fine, middle, coarse = encoder_channels
+        self.sppf = SPPF(coarse, channels)
+        self.lateral_16 = nn.Conv2d(middle, channels, 1)
+        self.merge_16 = FeedForward(channels)
+        self.position = RayEncoding(channels)
+        self.lateral_8 = nn.Conv2d(fine, match_dim, 1)
+
+    def forward(self, pyramid: Pyramid, intrinsics: Tensor) -> Features:
+        """Features of a view from its encoder's pyramid and its camera matrix (B, 3, 3)."""
+        stride_8, stride_16, stride_32 = pyramid
+        tokens = self.lateral_16(stride_16) + resize_to(self.sppf(stride_32), stride_16)
+        tokens = tokens + self.merge_16(tokens)
+        position = self.position(intrinsics_at_stride(intrinsics, TOKEN_STRIDE), *tokens.shape[-2:])
+        both = [similarity_descriptors(stride_8), similarity_descriptors(resize_to(stride_16, stride_8))]
+        return Features(
+            tokens=tokens + position,
+            fine=self.lateral_8(stride_8),
+            similarity_16=similarity_descriptors(stride_16),
+            similarity_8=torch.cat(both, dim=1) / math.sqrt(2.0),
+            intrinsics=intrinsics,
+        )
+
+
+class ImplicitDenseAlignment(nn.Module):
+    """The part of IDA that sees the pair: MHBC layers."""
+
+    def __init__(self, channels: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(BiCrossAttention(channels, heads) for _ in range(layers))
+
+    def forward(self, features_0: Features, features_1: Features) -> tuple[Tensor, Tensor]:
+        """Aligned tokens (B, C, H/16, W/16) of both views."""
+        similarity = inner_products(features_0.similarity_16, features_1.similarity_16)[:, None]
+        x_0, x_1 = features_0.tokens, features_1.tokens
+        for layer in self.layers:
+            x_0, x_1 = layer(x_0, x_1, similarity)
+        return x_0, x_1
+
+
+def inner_products(descriptors_0: Tensor, descriptors_1: Tensor) -> Tensor:
+    """Inner products (B, N_0, N_1) of all cells of (B, D, H_0, W_0) with all cells of (B, D, H_1, W_1)."""
+    return descriptors_0.flatten(2).transpose(1, 2) @ descriptors_1.flatten(2)

@@ -1,0 +1,156 @@
+"""Weights files: safetensors, with all that using them needs in the metadata. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from iup_pose_ros.errors import CheckpointError, ConfigurationError
+from iup_pose_ros.model.config import IUPPoseConfig
+from iup_pose_ros.model.iup_pose import IUPPose
+
+FORMAT = "iup_pose"
+FORMAT_VERSION = "1"
+HALF_PRECISION_MAXIMUM = float(torch.finfo(torch.float16).max)
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """Factors on the predicted standard deviations, fitted on held-out data; 1 where not calibrated."""
+
+    rotation: float = 1.0
+    direction: float = 1.0
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a weights file says of itself.
+
+    Attributes:
+        config: of the network; carries the normalisation (pixel mean and deviation) and the image area.
+        input_size: width and height the weights were finished at, pixels.
+        temperatures: calibration of sigma_R and sigma_t.
+        training_data: statement of what the weights were trained on.
+        sha256: hexadecimal digest of the file, empty before it is written.
+    """
+
+    config: IUPPoseConfig
+    input_size: tuple[int, int]
+    temperatures: Temperatures
+    training_data: str
+    sha256: str = ""
+
+
+def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> CheckpointInfo:
+    """Write weights in half precision, atomically; returns the information with the file's digest.
+
+    Raises:
+        CheckpointError: a weight is not finite, or does not fit half precision.
+    """
+    tensors = {name: _halved(name, tensor) for name, tensor in model.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": json.dumps(model.config.to_dict()),
+        "input_size": json.dumps(info.input_size),
+        "temperatures": json.dumps(vars(info.temperatures)),
+        "training_data": info.training_data,
+    }
+    temporary = path.with_name(path.name + ".part")
+    save_file(tensors, str(temporary), metadata=metadata)
+    os.replace(temporary, path)
+    return load_checkpoint(path)[1]
+
+
+def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> tuple[IUPPose, CheckpointInfo]:
+    """The network of a weights file, in single precision and evaluation mode, and the file's information.
+
+    Raises:
+        CheckpointError: the file is missing, not an undamaged safetensors file of this package, or its
+            tensors' names, shapes or values do not fit the network that its configuration describes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no weights file {path}")
+    metadata, tensors = _read(path)
+    info = _parse_metadata(path, metadata)
+    model = IUPPose(info.config)
+    _check_tensors(path, tensors, model.state_dict())
+    model.load_state_dict(tensors)
+    return model.to(device).eval(), info
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor.cpu().contiguous()
+    largest = float(tensor.detach().abs().amax())
+    if not largest <= HALF_PRECISION_MAXIMUM:
+        raise CheckpointError(f"weight {name} reaches {largest}, which half precision cannot hold")
+    return tensor.detach().to("cpu", torch.float16).contiguous()
+
+
+def _read(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return file.metadata() or {}, tensors
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not an undamaged safetensors file ({error}); pickled torch files are not accepted"
+        ) from error
+
+
+def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} holds no IUP-Pose weights: its metadata names no format {FORMAT!r}")
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path} has format version {version}; this package reads {FORMAT_VERSION}")
+    try:
+        width, height = json.loads(metadata["input_size"])
+        return CheckpointInfo(
+            config=IUPPoseConfig.from_dict(json.loads(metadata["config"])),
+            input_size=(int(width), int(height)),
+            temperatures=_parse_temperatures(json.loads(metadata["temperatures"])),
+            training_data=metadata["training_data"],
+            sha256=file_digest(path),
+        )
+    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
+        raise CheckpointError(f"{path} has damaged metadata: {error}") from error
+
+
+def _parse_temperatures(values: Mapping[str, Any]) -> Temperatures:
+    temperatures = Temperatures(**values)
+    if not (temperatures.rotation > 0.0 and temperatures.direction > 0.0):
+        raise ValueError(f"temperatures {temperatures} must be positive")
+    return temperatures
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    missing, foreign = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    if missing:
+        raise CheckpointError(f"{path} lacks {len(missing)} weights of the network, first {missing[0]}")
+    if foreign:
+        raise CheckpointError(f"{path} holds {len(foreign)} weights the network has not, first {foreign[0]}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: weight {name} is {list(tensor.shape)}; {list(expected[name].shape)} is needed"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path}: weight {name} holds values that are not finite")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,153 @@
+"""IUP-Pose (Fig. 2): decoupled iterative uncertainty propagation for relative pose regression.
+
+encode: image + coordinates -> ResNet -> SPPF -> Features, once per view.
+match:  IDA (MHBC) -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from iup_pose_ros.model.alignment import FeatureNeck, Features, ImplicitDenseAlignment
+from iup_pose_ros.model.config import IUPPoseConfig
+from iup_pose_ros.model.correspondence import CorrespondenceHead, SoftCorrespondence
+from iup_pose_ros.model.decoder import PoseDecoder
+from iup_pose_ros.model.encoder import ENCODERS
+from iup_pose_ros.model.rays import normalised_coordinates
+from iup_pose_ros.model.realignment import AlignedPair, PoseState, Realignment, describe_condition
+from iup_pose_ros.model.rotations import exponential, logarithm
+
+INPUT_MULTIPLE = 32
+SMALLEST_SIGMA, LARGEST_SIGMA = 3e-4, 3.0
+
+
+class PosePrediction(NamedTuple):
+    """Relative pose of a batch of pairs: X_1 = R_1_0 X_0 + s t_1_0 in optical frames, scale s unknown.
+
+    Attributes:
+        R_1_0: (B, 3, 3).
+        t_1_0: (B, 3), unit length.
+        sigma_R: (B, 3), radians: R_true = R_1_0 Exp(delta), delta ~ N(0, diag(sigma_R^2)).
+        sigma_t: (B,), radians: standard deviation of the direction per axis of the tangent plane at t_1_0.
+        R_stage1, sigma_stage1, R_stage2, sigma_stage2: the rotation stages that R_1_0 and sigma_R fuse.
+        correspondence: soft matches of both views (rays and confidence).
+    """
+
+    R_1_0: Tensor
+    t_1_0: Tensor
+    sigma_R: Tensor
+    sigma_t: Tensor
+    R_stage1: Tensor
+    sigma_stage1: Tensor
+    R_stage2: Tensor
+    sigma_stage2: Tensor
+    correspondence: SoftCorrespondence
+
+
+class RotationFusion(nn.Module):
+    """Rotation fusion (RF in Fig. 2): inverse-variance mean in the tangent space of the second rotation."""
+
+    def forward(self, R_1: Tensor, sigma_1: Tensor, R_2: Tensor, sigma_2: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotations (B, 3, 3) with standard deviations (B, 3) -> the fused rotation and its deviations.
+
+        Stage 2 starts from stage 1, so their errors are correlated to an unknown degree: the fused deviation
+        is the one for full correlation, the largest there can be.
+        """
+        precision_1, precision_2 = sigma_1.square().reciprocal(), sigma_2.square().reciprocal()
+        weight_1 = precision_1 / (precision_1 + precision_2)
+        offset = logarithm(R_2.transpose(1, 2) @ R_1)
+        sigma = weight_1 * sigma_1 + (1.0 - weight_1) * sigma_2
+        return R_2 @ exponential(weight_1 * offset), sigma
+
+
+class IUPPose(nn.Module):
+    """The whole network. Images (B, 3, H, W) in [0, 1], H and W multiples of 32; K (B, 3, 3) in pixels."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: IUPPoseConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ENCODERS[config.encoder]()
+        self.neck = FeatureNeck(self.encoder.channels, config.width, config.match_dim)
+        self.alignment = ImplicitDenseAlignment(config.width, config.heads, config.alignment_layers)
+        self.correspondence = CorrespondenceHead(config.width, config.match_dim)
+        self.realignment = Realignment(config.width, config.matched_rays)
+        decoder = (config.width, config.bottleneck, config.head_width, config.experts)
+        self.rotation_decoder = PoseDecoder(*decoder, sigmas=3)
+        self.translation_decoder = PoseDecoder(*decoder, sigmas=1)
+        self.rotation_fusion = RotationFusion()
+        for name, values in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image_0: Tensor, K_0: Tensor, image_1: Tensor, K_1: Tensor) -> PosePrediction:
+        """Pose of view 0's camera in view 1's frame for every pair of the batch."""
+        return self.match(self.encode(image_0, K_0), self.encode(image_1, K_1))
+
+    def encode(self, image: Tensor, intrinsics: Tensor) -> Features:
+        """Features of one view, reusable in any number of pairs."""
+        height, width = image.shape[-2:]
+        if height % INPUT_MULTIPLE or width % INPUT_MULTIPLE:
+            raise ValueError(f"image is {width}x{height}; multiples of {INPUT_MULTIPLE} are needed")
+        coordinates = normalised_coordinates(intrinsics, height, width)[:, :2]
+        normalised = (image - self.pixel_mean) / self.pixel_std
+        pyramid = self.encoder(torch.cat([normalised, coordinates.to(image.dtype)], dim=1))
+        return self.neck(pyramid, intrinsics)
+
+    def match(self, features_0: Features, features_1: Features) -> PosePrediction:
+        """Pose of a pair from the features of its views."""
+        aligned_0, aligned_1 = self.alignment(features_0, features_1)
+        correspondence = self.correspondence(features_0, features_1, aligned_0, aligned_1)
+        pair = AlignedPair(features_0, features_1, aligned_0, aligned_1, correspondence)
+        stage_1 = self._rotate(pair, self._initial_pose(pair))
+        stage_2 = self._rotate(pair, stage_1)
+        R_final, sigma_R = self.rotation_fusion(
+            stage_1.R_1_0, stage_1.sigma_R, stage_2.R_1_0, stage_2.sigma_R
+        )
+        final = self._translate(pair, stage_2._replace(R_1_0=R_final, sigma_R=sigma_R))
+        return PosePrediction(
+            R_1_0=R_final,
+            t_1_0=(R_final @ final.direction[..., None])[..., 0],
+            sigma_R=sigma_R,
+            sigma_t=final.sigma_t[:, 0],
+            R_stage1=stage_1.R_1_0,
+            sigma_stage1=stage_1.sigma_R,
+            R_stage2=stage_2.R_1_0,
+            sigma_stage2=stage_2.sigma_R,
+            correspondence=correspondence,
+        )
+
+    def _initial_pose(self, pair: AlignedPair) -> PoseState:
+        """What stage 1 starts from: identity, direction unknown, with the prior's deviations."""
+        sigma_R = pair.aligned_0.new_full((len(pair.aligned_0), 3), self.config.prior_sigma_rotation)
+        identity = torch.eye(3, device=sigma_R.device).expand(len(sigma_R), 3, 3)
+        sigma_t = torch.full_like(sigma_R[:, :1], self.config.prior_sigma_direction)
+        return PoseState(identity, torch.zeros_like(sigma_R), sigma_R, sigma_t)
+
+    def _rotate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
+        """One rotation stage: R_out = R_in Exp(increment)."""
+        increment, change = self.rotation_decoder(
+            self.realignment(pair, pose), describe_condition(pair, pose)
+        )
+        sigma_R = bounded_sigma(pose.sigma_R.log() + change)
+        return pose._replace(R_1_0=pose.R_1_0 @ exponential(increment), sigma_R=sigma_R)
+
+    def _translate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
+        """The translation stage: the direction in view 0's frame, where the features were realigned."""
+        views = self.realignment(pair, pose)
+        increment, change = self.translation_decoder(views, describe_condition(pair, pose))
+        direction = functional.normalize(pose.direction + increment, dim=1)
+        return pose._replace(direction=direction, sigma_t=bounded_sigma(pose.sigma_t.log() + change))
+
+
+def bounded_sigma(log_sigma: Tensor) -> Tensor:
+    """Exp, bent smoothly to stay between SMALLEST_SIGMA and LARGEST_SIGMA."""
+    low, high = math.log(SMALLEST_SIGMA), math.log(LARGEST_SIGMA)
+    raised = low + functional.softplus(log_sigma - low, beta=4.0)
+    return (high - functional.softplus(high - raised, beta=4.0)).exp()

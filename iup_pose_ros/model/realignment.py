@@ -1,0 +1,111 @@
+"""What a decoder sees of a pair: features and geometry realigned by the input pose, and a condition.
+
+Realignment is the homography warp (HW in Fig. 2) of view 1 onto view 0's grid; the condition feeds FiLM.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from iup_pose_ros.model.alignment import MATCH_STRIDE, TOKEN_STRIDE, Features
+from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
+from iup_pose_ros.model.homography_warp import homography_warp
+from iup_pose_ros.model.rays import intrinsics_at_stride, rotate
+
+RESIDUAL_SCALE = 10.0  # parallax is a tenth of a radian where fields of view are about one
+CONDITION_SIZE = 2 * 4 + 9 + 3 + 3 + 1
+
+
+class AlignedPair(NamedTuple):
+    """Both views after IDA: their features, aligned tokens (B, C, H_v/16, W_v/16) and soft correspondence."""
+
+    features_0: Features
+    features_1: Features
+    aligned_0: Tensor
+    aligned_1: Tensor
+    correspondence: SoftCorrespondence
+
+
+class PoseState(NamedTuple):
+    """What is known of the pose so far.
+
+    Attributes:
+        R_1_0: (B, 3, 3).
+        direction: (B, 3), unit direction of translation in view 0's frame, R_1_0^T t_1_0; zero where unknown.
+        sigma_R: (B, 3) standard deviations of delta in R_true = R_1_0 Exp(delta), radians.
+        sigma_t: (B, 1) standard deviation of the direction per axis of its tangent plane, radians.
+    """
+
+    R_1_0: Tensor
+    direction: Tensor
+    sigma_R: Tensor
+    sigma_t: Tensor
+
+
+def describe_condition(pair: AlignedPair, pose: PoseState) -> Tensor:
+    """FiLM's condition (B, CONDITION_SIZE): both cameras, the input pose and its log sigmas."""
+    cameras = [
+        _describe_camera(pair.features_0.intrinsics, pair.aligned_0),
+        _describe_camera(pair.features_1.intrinsics, pair.aligned_1),
+    ]
+    log_sigmas = torch.cat([pose.sigma_R, pose.sigma_t], dim=1).log()
+    return torch.cat([*cameras, pose.R_1_0.flatten(1), pose.direction, log_sigmas], dim=1)
+
+
+def _describe_camera(intrinsics: Tensor, tokens: Tensor) -> Tensor:
+    """Tangents (B, 4) of half the field of view and of the image centre's offset from the optical axis."""
+    scaled = intrinsics_at_stride(intrinsics, TOKEN_STRIDE)
+    focal = torch.stack([scaled[:, 0, 0], scaled[:, 1, 1]], dim=1)
+    size = focal.new_tensor([tokens.shape[-1], tokens.shape[-2]])
+    return torch.cat([0.5 * size / focal, (0.5 * (size - 1.0) - scaled[:, :2, 2]) / focal], dim=1)
+
+
+class Realignment(nn.Module):
+    """Homography warp of view 1 and embedding of the geometry: -> (B, V=2, C, H_0/16, W_0/16).
+
+    Geometry is computed and warped at stride 8, where matches live, and embedded to the tokens' stride 16.
+    Without matched rays it is each cell's own ray alone.
+    """
+
+    def __init__(self, channels: int, matched_rays: bool) -> None:
+        super().__init__()
+        self.matched_rays = matched_rays
+        self.embed = nn.Conv2d(9 if matched_rays else 4, channels, 2, TOKEN_STRIDE // MATCH_STRIDE)
+
+    def forward(self, pair: AlignedPair, pose: PoseState) -> Tensor:
+        """The pair's features on view 0's grid, as a camera turned by the input pose would see view 1's."""
+        tokens_1, _ = _warp(pair, pair.aligned_1, TOKEN_STRIDE, pose, like=pair.aligned_0)
+        geometry_0, geometry_1 = self._geometry(pair.correspondence, pose.R_1_0.transpose(1, 2))
+        geometry_1, mask = _warp(pair, geometry_1, MATCH_STRIDE, pose, like=geometry_0)
+        embedded_0 = self.embed(torch.cat([geometry_0, torch.ones_like(mask)], dim=1))
+        embedded_1 = self.embed(torch.cat([geometry_1, mask], dim=1))
+        return torch.stack([pair.aligned_0 + embedded_0, tokens_1 + embedded_1], dim=1)
+
+    def _geometry(self, correspondence: SoftCorrespondence, R_0_1: Tensor) -> tuple[Tensor, Tensor]:
+        """Geometry channels of each view on its own grid, in view 0's frame."""
+        view_0, view_1 = correspondence.view_0, correspondence.view_1
+        own_1 = rotate(R_0_1, view_1.own)
+        if not self.matched_rays:
+            return view_0.own, own_1
+        matched_1 = rotate(R_0_1, view_0.matched)
+        geometry_0 = _match_channels(view_0.own, matched_1, view_0)
+        return geometry_0, _match_channels(view_1.matched, own_1, view_1)
+
+
+def _match_channels(rays_0: Tensor, rays_1: Tensor, matches: MatchedRays) -> Tensor:
+    """Channels (B, 8, H, W): where a point is in view 0, how far view 1 displaces it, how sure that is."""
+    residual = RESIDUAL_SCALE * (rays_1 - rays_0)
+    return torch.cat([rays_0, residual, matches.confidence, matches.spread], dim=1)
+
+
+def _warp(
+    pair: AlignedPair, field_1: Tensor, stride: int, pose: PoseState, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A field of view 1 at the given stride, and its mask, on the grid of ``like``, a field of view 0."""
+    intrinsics_0 = intrinsics_at_stride(pair.features_0.intrinsics, stride)
+    intrinsics_1 = intrinsics_at_stride(pair.features_1.intrinsics, stride)
+    height, width = like.shape[-2:]
+    return homography_warp(field_1, intrinsics_0, intrinsics_1, pose.R_1_0, (height, width))

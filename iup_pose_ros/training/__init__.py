@@ -1,0 +1,1 @@
+"""Losses, and what is needed to train the network."""
