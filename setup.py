@@ -20,7 +20,7 @@ setup(
     maintainer_email="iup-pose-ros@example.com",
     python_requires=">=3.10",
     packages=find_packages(include=[package_name, f"{package_name}.*"]),
-    package_data={package_name: ["weights/*.safetensors", "weights/*.md", "py.typed"]},
+    package_data={package_name: ["weights/*.safetensors", "weights/*.md", "replay/*.xml", "py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),

@@ -22,6 +22,7 @@ from iup_pose_ros.odometry import TrackingState
 
 Figures = dict[str, Any]
 
+_MISSING = "-"
 _LATENCY_MEANINGS = {"live": "image sent to state received", "offline": "odometry alone"}
 
 
@@ -39,6 +40,9 @@ def figures(record: RunRecord, accuracy: Accuracy | None) -> Figures:
         "frames_processed": processed,
         "processed_share": processed / offered if offered else math.nan,
         "keyframes": len(record.edges) + 1 if record.edges else 0,
+        "frames_dropped_busy": record.counters.get("frames_dropped_busy", 0),
+        "frames_dropped_invalid": record.counters.get("frames_dropped_invalid", 0),
+        "frames_not_delivered": offered - record.counters.get("frames_received", processed),
         "tracked_share": record.share(TrackingState.TRACKING, TrackingState.STATIONARY),
         "stationary_share": record.share(TrackingState.STATIONARY),
         "lost_share": record.share(TrackingState.LOST),
@@ -47,7 +51,6 @@ def figures(record: RunRecord, accuracy: Accuracy | None) -> Figures:
         "inference_ms_p50": 1e3 * _percentile(np.array([edge.inference_time for edge in record.edges]), 50),
         "frames_per_edge": float(np.mean(record.frames_per_edge)) if record.edges else math.nan,
         "estimate_farthest_from_start_units": _farthest_from_start(record),
-        "counters": dict(record.counters),
     }
     if accuracy is not None:
         values |= _accuracy_figures(accuracy)
@@ -85,13 +88,15 @@ def write_metrics(path: Path, runs: Mapping[str, Figures], **context: str) -> No
 
 
 def print_table(console: Console, title: str, values: Figures) -> None:
-    """Print the figures of one run, a line each, with what they mean and, where there is one, the ideal."""
+    """Print the figures of one run that exist, a line each, with what they mean and what is ideal."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("figure")
     table.add_column("value", justify="right", style="bold")
     table.add_column("meaning", style="dim")
-    for row in _rows(values) + (_accuracy_rows(values) if "ate_sim3_m" in values else []):
-        table.add_row(*row)
+    rows = _rows(values) + (_accuracy_rows(values) if "ate_sim3_m" in values else [])
+    for label, value, meaning in rows:
+        if not value.startswith(_MISSING):
+            table.add_row(label, value, meaning)
     console.print(table)
 
 
@@ -101,6 +106,7 @@ Row = tuple[str, str, str]
 def _rows(values: Figures) -> list[Row]:
     return [
         ("images processed", _percent(values["processed_share"]), f"of {values['frames']} images"),
+        ("dropped", _dropped(values), "busy / refused / lost on the way"),
         ("tracked", _percent(values["tracked_share"]), "of the processed images"),
         ("stationary", _percent(values["stationary_share"]), "of the processed images"),
         ("lost", _percent(values["lost_share"]), "of the processed images"),
@@ -129,9 +135,14 @@ def _accuracy_rows(values: Figures) -> list[Row]:
         rows.append((f"NEES {block}", _number(nees["mean"], 2), _nees_meaning(nees)))
     ideal = "/".join(f"{100.0 * nominal_coverage(k):.0f}" for k in SIGMAS)
     for block, shares in values["coverage"].items():
-        text = "/".join("-" if share is None else f"{100.0 * share:.0f}" for share in shares.values())
+        text = "/".join(_MISSING if share is None else f"{100.0 * share:.0f}" for share in shares.values())
         rows.append((f"coverage {block}", f"{text} %", f"in 1/2/3 sigma; ideal {ideal}"))
     return rows
+
+
+def _dropped(values: Figures) -> str:
+    causes = ("frames_dropped_busy", "frames_dropped_invalid", "frames_not_delivered")
+    return " / ".join(str(values[cause]) for cause in causes)
 
 
 def _median(values: Figures, part: str) -> str:
@@ -148,11 +159,11 @@ def _nees_meaning(nees: Figures) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100.0 * share:.1f} %"
+    return _MISSING if share is None else f"{100.0 * share:.1f} %"
 
 
 def _number(value: float | None, digits: int, unit: str = "") -> str:
-    return "-" if value is None else f"{value:.{digits}f}{unit}"
+    return _MISSING if value is None else f"{value:.{digits}f}{unit}"
 
 
 def _nees(consistency: Consistency) -> Figures:

@@ -23,7 +23,7 @@ MAX_STAMP_DIFFERENCE = 0.01
 class FrameRecord:
     """One processed image: its stamp, the tracker's state after it and the reason.
 
-    ``latency`` is in seconds: from sending the image to receiving the state, or offline the odometry's own time.
+    ``latency`` is in seconds: from sending the image to receiving the state; offline the odometry's own time.
     """
 
     stamp: float

@@ -8,22 +8,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
+from iup_pose_ros.bags.writer import Mount
 from iup_pose_ros.errors import DataError, IupPoseError
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.report import figures, print_table, write_metrics
 from iup_pose_ros.evaluation.run_record import RunRecord, evaluate_accuracy
 from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.evaluation.trajectory_plot import plot_run
+from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.replay.offline import run_offline
 from iup_pose_ros.replay.process import NodeProcessError
 
 Advance = Callable[[], None]
+
+# A camera that looks ahead, a little in front of and above the centre of a robot (REP-103: x ahead, z up).
+_MOUNT = Mount(
+    Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.2, 0.0, 0.1]))
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ def _input(options: DemoOptions, console: Console) -> Iterator[_Input]:
 def _converted(folder: Path, bag: Path, console: Console) -> _Input:
     sequence = SequenceFolder.open(folder)
     with _progress(console, "making a bag of the sequence", len(sequence)) as advance:
-        convert_sequence(sequence, bag, mount=None, progress=lambda *_: advance())
+        convert_sequence(sequence, bag, mount=_MOUNT, progress=lambda *_: advance())
     return _Input(folder.resolve().name, bag, sequence.groundtruth)
 
 

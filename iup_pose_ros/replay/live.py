@@ -31,8 +31,8 @@ def run_live(
 ) -> RunRecord:
     """Play a recording into ``vo_node`` and collect what it publishes.
 
-    The camera's mount is the recording's own (/tf_static, base_link to the camera); where it has none the node
-    takes the camera for the base.
+    The camera's mount is the recording's own (/tf_static, base_link to the camera); where it has none the
+    node takes the camera for the base.
 
     Args:
         bag: the recording.

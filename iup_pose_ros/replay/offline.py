@@ -46,10 +46,7 @@ def run_offline(bag: BagReader, estimator: str, progress: Callable[[], None]) ->
         ],
         poses=from_origin(poses, edges, Pose.identity()),
         edges=edges,
-        counters={
-            "frames_received": len(updates),
-            "frames_processed": len(updates) - odometry.refused_frames,
-        },
+        counters={"frames_received": len(updates), "frames_dropped_invalid": odometry.refused_frames},
     )
 
 

@@ -44,7 +44,7 @@ class Player:
     def play(
         self, messages: Iterable[RecordedMessage], rate: float
     ) -> Iterator[tuple[RecordedMessage, float]]:
-        """Publish the messages at the recorded times; yields each with the ``time.monotonic()`` of its sending.
+        """Publish the messages at the recorded times; yields each with its ``time.monotonic()`` of sending.
 
         Args:
             messages: in recorded order.

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 
@@ -26,10 +27,16 @@ class NodeProcessError(IupPoseError):
 
 
 def isolated_environment() -> dict[str, str]:
-    """This process's environment, ROS kept on this machine and in a random domain unless one is set."""
-    # Above 101 the ports of a domain can collide with those that Linux hands out to others.
-    environment = {"ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101)), **os.environ}
-    return {**environment, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    """Environment variables for ROS that keep its traffic on this machine and let large images through.
+
+    The domain is random unless ROS_DOMAIN_ID is set; a Fast DDS profile of the user's own is kept.
+    """
+    defaults = {
+        # Above 101 the ports of a domain can collide with those that Linux hands out to others.
+        "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101)),
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(files(__package__) / "fastdds_large_images.xml"),
+    }
+    return {**defaults, **os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 class NodeProcess:

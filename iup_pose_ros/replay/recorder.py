@@ -17,13 +17,7 @@ from iup_pose_ros.evaluation.run_record import EdgeRecord, FrameRecord, RunRecor
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry import TrackingState
 
-_COUNTERS = (
-    "frames_received",
-    "frames_processed",
-    "frames_dropped_busy",
-    "frames_dropped_invalid",
-    "keyframes",
-)
+_COUNTERS = ("frames_received", "frames_dropped_busy", "frames_dropped_invalid")
 
 
 class Recorder:
