@@ -21,18 +21,20 @@ from iup_pose_ros.rendering.textures import TextureTable
 
 NEAR = 0.01  # metres; nothing nearer to the camera is seen
 _FAR_INVERSE = 1e-6  # per metre; only keeps samples that see nothing finite
+_MIP_BIAS = 0.3  # levels; a little soft rather than flickering
 _SAMPLES_PER_CHUNK = 1 << 22  # bounds the memory of one pass over a batch
 _SAMPLES_PER_SHADING = {"cpu": 1 << 15}  # temporaries that stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
 class TexturedPlane:
-    """A rectangle ``centre + a half_u + b half_v`` with a and b from -1 to 1, seen from both sides.
+    """A rectangle ``centre + a half_u + b half_v`` with a and b from -1 to 1.
 
     Attributes:
         centre, half_u, half_v: (3,) in metres, world frame.
         texture: uint8 (H, W, 3) RGB, its rows along half_u, columns along half_v; (-1, -1) is top left.
         repeat: how often the texture fits along half_u and half_v; every second copy is mirrored.
+        one_sided: seen only from the side from which the texture is not mirrored.
     """
 
     centre: ArrayLike
@@ -40,16 +42,18 @@ class TexturedPlane:
     half_v: ArrayLike
     texture: NDArray[np.uint8]
     repeat: tuple[float, float] = (1.0, 1.0)
+    one_sided: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class PlaneScene:
-    """P rectangles as tensors: geometry (P, 3) in float64, textures in one table."""
+    """P rectangles as tensors: geometry (P, 3) in float64, one_sided (P,), textures in one table."""
 
     centre: Tensor
     half_u: Tensor
     half_v: Tensor
     repeat: Tensor
+    one_sided: Tensor
     textures: TextureTable
 
     @classmethod
@@ -68,7 +72,8 @@ class PlaneScene:
         if not bool((area > 0.0).all()):
             raise DataError(f"rectangle {int(area.argmin())} has no area")
         repeat = torch.tensor([plane.repeat for plane in planes], dtype=torch.float32)
-        return cls(centre, half_u, half_v, repeat, table).to(device)
+        one_sided = torch.tensor([plane.one_sided for plane in planes])
+        return cls(centre, half_u, half_v, repeat, one_sided, table).to(device)
 
     def to(self, device: torch.device | str) -> PlaneScene:
         """The same scene on another device."""
@@ -77,6 +82,7 @@ class PlaneScene:
             self.half_u.to(device),
             self.half_v.to(device),
             self.repeat.to(device),
+            self.one_sided.to(device),
             self.textures.to(device),
         )
 
@@ -94,13 +100,13 @@ class RenderedViews:
 
     Attributes:
         image: (B, 3, H, W) RGB, 0 to 1.
-        depth: (B, H, W) metres along the optical axis at the pixel's centre; inf where nothing is seen.
-        plane: (B, H, W) index of the visible rectangle at the pixel's centre, -1 where nothing is seen.
+        plane: (B, H, W) index of the nearest rectangle in the pixel, -1 where nothing is seen.
+        depth: (B, H, W) metres along the optical axis to its plane at the pixel's centre, inf for nothing.
     """
 
     image: Tensor
-    depth: Tensor
     plane: Tensor
+    depth: Tensor
 
 
 def render(
@@ -132,8 +138,8 @@ def render(
     ]
     return RenderedViews(
         torch.cat([view.image for view in views]),
-        torch.cat([view.depth for view in views]),
         torch.cat([view.plane for view in views]),
+        torch.cat([view.depth for view in views]),
     )
 
 
@@ -146,16 +152,33 @@ def _render_chunk(
     background: float,
 ) -> RenderedViews:
     coefficients = _plane_coefficients(scene, K, T_world_camera)
-    boxes = _bounding_boxes(scene, K, T_world_camera, size)
-    inverse_depth, plane = _visible(coefficients, boxes, size, 1)
-    if factor > 1:
-        fine_inverse_depth, fine_plane = _visible(coefficients, boxes, size, factor)
-    else:
-        fine_inverse_depth, fine_plane = inverse_depth, plane
-    colours = _shade(scene, coefficients, fine_plane, fine_inverse_depth, factor, background)
+    seen = (coefficients[:, :, 0] != 0.0).any(-1)
+    boxes = _bounding_boxes(scene, seen, K, T_world_camera, size)
+    inverse_depth, plane = _visible(coefficients, boxes, size, factor)
+    colours = _shade(scene, coefficients, plane, inverse_depth, factor, background)
     image = functional.avg_pool2d(colours.permute(0, 3, 1, 2), factor).contiguous()
-    depth = torch.where(plane >= 0, 1.0 / inverse_depth, torch.inf)
-    return RenderedViews(image, depth, plane)
+    return RenderedViews(image, *_per_pixel(coefficients, plane, inverse_depth, factor))
+
+
+def _per_pixel(
+    coefficients: Tensor, plane: Tensor, inverse_depth: Tensor, factor: int
+) -> tuple[Tensor, Tensor]:
+    """Nearest rectangle among the samples of each pixel and its depth at the pixel's centre."""
+    inverse = inverse_depth[:, ::factor, ::factor].clone()
+    nearest = plane[:, ::factor, ::factor].clone()
+    for row in range(factor):
+        for column in range(factor):
+            other = inverse_depth[:, row::factor, column::factor]
+            nearer = other > inverse
+            inverse = torch.where(nearer, other, inverse)
+            nearest = torch.where(nearer, plane[:, row::factor, column::factor], nearest)
+    batch, rows, columns = nearest.shape
+    view = torch.arange(batch, device=nearest.device)[:, None, None]
+    a, b, c = coefficients[view, nearest.clamp(min=0).long(), 0].unbind(-1)
+    x = _grid(0, columns, 1, nearest.device)
+    y = _grid(0, rows, 1, nearest.device)[:, None]
+    depth = torch.where(nearest >= 0, 1.0 / (a * x + b * y + c).clamp(min=_FAR_INVERSE), torch.inf)
+    return nearest, depth
 
 
 def _plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) -> Tensor:
@@ -168,8 +191,10 @@ def _plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) ->
     dual_u = torch.linalg.cross(scene.half_v, normal) / square
     dual_v = torch.linalg.cross(normal, scene.half_u) / square
     distance = ((scene.centre - origin) * normal).sum(-1)
-    edge_on = distance.abs() < 1e-9 * square[:, 0].sqrt()
-    inverse = torch.where(edge_on, 0.0, 1.0 / torch.where(edge_on, 1.0, distance))
+    # Seen from the front, half_u x half_v points away from the camera. A plane that must not be seen gets
+    # inverse depth zero everywhere.
+    unseen = (distance.abs() < 1e-9 * square[:, 0].sqrt()) | (scene.one_sided & (distance < 0.0))
+    inverse = torch.where(unseen, 0.0, 1.0 / torch.where(unseen, 1.0, distance))
     by_inverse_depth = torch.einsum("pi,bij->bpj", normal, rays) * inverse[..., None]
     rows = [by_inverse_depth]
     for dual in (dual_u, dual_v):
@@ -179,7 +204,7 @@ def _plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) ->
 
 
 def _bounding_boxes(
-    scene: PlaneScene, K: Tensor, T_world_camera: Tensor, size: tuple[int, int]
+    scene: PlaneScene, seen: Tensor, K: Tensor, T_world_camera: Tensor, size: tuple[int, int]
 ) -> list[tuple[int, int, int, int]]:
     """Per rectangle the window (left, top, right, bottom), end exclusive, that holds it in every view."""
     height, width = size
@@ -190,7 +215,7 @@ def _bounding_boxes(
     limits = torch.tensor([width, height], device=K.device)
     low = torch.where(in_front.all(-1, keepdim=True), pixels.amin(2).floor(), 0.0)
     high = torch.where(in_front.all(-1, keepdim=True), pixels.amax(2).ceil() + 1.0, limits.double())
-    hidden = ~in_front.any(-1, keepdim=True)
+    hidden = ~(in_front.any(-1) & seen)[..., None]
     low = torch.where(hidden, limits, low).amin(0).clamp(min=0.0)
     high = torch.minimum(torch.where(hidden, 0.0, high).amax(0), limits)
     boxes = torch.cat([low, high], dim=-1).long().tolist()
@@ -244,7 +269,8 @@ def _shade(
     x = _grid(0, columns // factor, factor, device)
     y = _grid(0, rows // factor, factor, device)[:, None]
     table = _texture_coefficients(scene, coefficients).reshape(-1, 9)
-    samples = (tensor.expand(plane.shape).reshape(-1) for tensor in (view, plane, x, y, inverse_depth))
+    inputs = (view, plane, x, y, inverse_depth, _rounding(rows, columns, factor, device))
+    samples = (tensor.expand(plane.shape).reshape(-1) for tensor in inputs)
     step = _SAMPLES_PER_SHADING.get(device.type, _SAMPLES_PER_CHUNK)
     colours = [
         _shade_samples(scene, table, *part, factor=factor, background=background)
@@ -261,6 +287,7 @@ def _shade_samples(
     x: Tensor,
     y: Tensor,
     inverse_depth: Tensor,
+    rounding: Tensor,
     *,
     factor: int,
     background: float,
@@ -275,8 +302,19 @@ def _shade_samples(
     width, height = (size[:, 0][texture] / factor for size in (scene.textures.width, scene.textures.height))
     along_x = torch.hypot((u_x - u * w_x) * depth * width, (v_x - v * w_x) * depth * height)
     along_y = torch.hypot((u_y - u * w_y) * depth * width, (v_y - v * w_y) * depth * height)
-    colours = scene.textures.sample(texture, u, v, _mip_level(along_x, along_y))
+    level = (_mip_level(along_x, along_y) + rounding).floor().long()
+    colours = scene.textures.sample(texture, u, v, level)
     return torch.where((plane >= 0)[:, None], colours, background)
+
+
+def _rounding(rows: int, columns: int, factor: int, device: torch.device) -> Tensor:
+    """(rows, columns) what each sample adds to its mip level before the fraction is cut off.
+
+    Spread evenly over the samples of a pixel, it makes their mean a blend of both levels (trilinear).
+    """
+    count = factor**2
+    pattern = (torch.arange(count, device=device) + 0.5).reshape(factor, factor) / count
+    return pattern.repeat(rows // factor, columns // factor)
 
 
 def _texture_coefficients(scene: PlaneScene, coefficients: Tensor) -> Tensor:
@@ -293,4 +331,4 @@ def _mip_level(along_x: Tensor, along_y: Tensor) -> Tensor:
     pixel absorbs the little aliasing that this leaves on slanted surfaces, where the longer side alone blurs.
     """
     extent = torch.maximum(torch.minimum(along_x, along_y), 0.5 * torch.maximum(along_x, along_y))
-    return torch.log2(extent.clamp(min=1e-6))
+    return torch.log2(extent.clamp(min=1e-6)) + _MIP_BIAS

@@ -1,4 +1,4 @@
-"""Textures of different sizes as one table of mip-mapped texels, looked up trilinearly.
+"""Textures of different sizes as one table of texels with mip levels.
 
 Source of the scheme: Williams, "Pyramidal parametrics", SIGGRAPH 1983.
 """
@@ -58,47 +58,25 @@ class TextureTable:
         )
 
     def sample(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-        """Colours (N, 3).
+        """Colours (N, 3), bilinear within a level.
 
         Args:
             texture: (N,) texture of each sample, int64.
             u, v: (N,) position to the right and down; 0 to 1 is the image from edge to edge, mirrored beyond.
-            level: (N,) level of the pyramid, fractional; clamped to those there are.
+            level: (N,) level of the pyramid, int64; clamped to those there are.
         """
         levels = self.offset.shape[1]
         u, v = (1.0 - (1.0 - coordinate.remainder(2.0)).abs() for coordinate in (u, v))
-        level = level.clamp(0.0, levels - 1.0)
-        lower = level.floor()
-        fraction = level - lower
-        fine = texture * levels + lower.long()
-        coarse = texture * levels + (lower.long() + 1).clamp(max=levels - 1)
-        index, weight = (
-            torch.stack(columns, dim=1)
-            for columns in map(
-                _joined, self._taps(fine, u, v, 1.0 - fraction), self._taps(coarse, u, v, fraction)
-            )
-        )
-        # A gather of eight rows and their weighted sum in one pass over memory.
-        return functional.embedding_bag(index, self.texels, per_sample_weights=weight, mode="sum")
-
-    def _taps(self, level: Tensor, u: Tensor, v: Tensor, weight: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Rows of ``texels`` and bilinear weights, four (N,) each; level counts through the flat table."""
-        offset, width, height = (table.flatten()[level] for table in (self.offset, self.width, self.height))
+        entry = texture * levels + level.clamp(0, levels - 1)
+        offset, width, height = (table.flatten()[entry] for table in (self.offset, self.width, self.height))
         x, x1, right = _bracket(u, width)
         y, y1, below = _bracket(v, height)
         top, bottom = offset + y * width, offset + y1 * width
-        lower, upper = weight * below, weight * (1.0 - below)
-        left = 1.0 - right
-        return [top + x, top + x1, bottom + x, bottom + x1], [
-            upper * left,
-            upper * right,
-            lower * left,
-            lower * right,
-        ]
-
-
-def _joined(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
-    return first + second
+        left, above = 1.0 - right, 1.0 - below
+        index = torch.stack([top + x, top + x1, bottom + x, bottom + x1], dim=1)
+        weight = torch.stack([above * left, above * right, below * left, below * right], dim=1)
+        # A gather of four rows and their weighted sum in one pass over memory.
+        return functional.embedding_bag(index, self.texels, per_sample_weights=weight, mode="sum")
 
 
 def _bracket(coordinate: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
