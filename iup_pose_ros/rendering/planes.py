@@ -17,13 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from iup_pose_ros.errors import DataError
+from iup_pose_ros.rendering.shading import FAR_INVERSE, sample_positions, shade
 from iup_pose_ros.rendering.textures import TextureTable
 
 NEAR = 0.01  # metres; nothing nearer to the camera is seen
-_FAR_INVERSE = 1e-6  # per metre; only keeps samples that see nothing finite
-_MIP_BIAS = 0.3  # levels; a little soft rather than flickering
 _SAMPLES_PER_CHUNK = 1 << 22  # bounds the memory of one pass over a batch
-_SAMPLES_PER_SHADING = {"cpu": 1 << 15}  # temporaries that stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +153,7 @@ def _render_chunk(
     seen = (coefficients[:, :, 0] != 0.0).any(-1)
     boxes = _bounding_boxes(scene, seen, K, T_world_camera, size)
     inverse_depth, plane = _visible(coefficients, boxes, size, factor)
-    colours = _shade(scene, coefficients, plane, inverse_depth, factor, background)
+    colours = shade(scene.textures, scene.repeat, coefficients, plane, inverse_depth, factor, background)
     image = functional.avg_pool2d(colours.permute(0, 3, 1, 2), factor).contiguous()
     return RenderedViews(image, *_per_pixel(coefficients, plane, inverse_depth, factor))
 
@@ -175,9 +173,9 @@ def _per_pixel(
     batch, rows, columns = nearest.shape
     view = torch.arange(batch, device=nearest.device)[:, None, None]
     a, b, c = coefficients[view, nearest.clamp(min=0).long(), 0].unbind(-1)
-    x = _grid(0, columns, 1, nearest.device)
-    y = _grid(0, rows, 1, nearest.device)[:, None]
-    depth = torch.where(nearest >= 0, 1.0 / (a * x + b * y + c).clamp(min=_FAR_INVERSE), torch.inf)
+    x = sample_positions(0, columns, 1, nearest.device)
+    y = sample_positions(0, rows, 1, nearest.device)[:, None]
+    depth = torch.where(nearest >= 0, 1.0 / (a * x + b * y + c).clamp(min=FAR_INVERSE), torch.inf)
     return nearest, depth
 
 
@@ -222,12 +220,6 @@ def _bounding_boxes(
     return [(left, top, right, bottom) for left, top, right, bottom in boxes]
 
 
-def _grid(start: int, stop: int, factor: int, device: torch.device) -> Tensor:
-    """Positions of the samples of pixels start..stop-1, ``factor`` per pixel."""
-    index = torch.arange(start * factor, stop * factor, device=device, dtype=torch.float32)
-    return (index + 0.5) / factor - 0.5
-
-
 def _visible(
     coefficients: Tensor, boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int], factor: int
 ) -> tuple[Tensor, Tensor]:
@@ -239,7 +231,7 @@ def _visible(
     for index, (left, top, right, bottom) in enumerate(boxes):
         if left >= right or top >= bottom:
             continue
-        x, y = _grid(left, right, factor, device), _grid(top, bottom, factor, device)
+        x, y = sample_positions(left, right, factor, device), sample_positions(top, bottom, factor, device)
         rows = coefficients[:, index, :, :, None, None]
         inverse, u, v = (rows[:, i, 0] * x + (rows[:, i, 1] * y[:, None] + rows[:, i, 2]) for i in range(3))
         window = (
@@ -252,83 +244,3 @@ def _visible(
         nearest[window] = torch.where(hit, inverse, nearest[window])
         visible[window].masked_fill_(hit, index)
     return nearest, visible
-
-
-def _shade(
-    scene: PlaneScene,
-    coefficients: Tensor,
-    plane: Tensor,
-    inverse_depth: Tensor,
-    factor: int,
-    background: float,
-) -> Tensor:
-    """Colours (B, H factor, W factor, 3) of the samples."""
-    batch, rows, columns = plane.shape
-    device = plane.device
-    view = torch.arange(batch, device=device)[:, None, None]
-    x = _grid(0, columns // factor, factor, device)
-    y = _grid(0, rows // factor, factor, device)[:, None]
-    table = _texture_coefficients(scene, coefficients).reshape(-1, 9)
-    inputs = (view, plane, x, y, inverse_depth, _rounding(rows, columns, factor, device))
-    samples = (tensor.expand(plane.shape).reshape(-1) for tensor in inputs)
-    step = _SAMPLES_PER_SHADING.get(device.type, _SAMPLES_PER_CHUNK)
-    colours = [
-        _shade_samples(scene, table, *part, factor=factor, background=background)
-        for part in zip(*(tensor.split(step) for tensor in samples), strict=True)
-    ]
-    return torch.cat(colours).reshape(batch, rows, columns, 3)
-
-
-def _shade_samples(
-    scene: PlaneScene,
-    table: Tensor,
-    view: Tensor,
-    plane: Tensor,
-    x: Tensor,
-    y: Tensor,
-    inverse_depth: Tensor,
-    rounding: Tensor,
-    *,
-    factor: int,
-    background: float,
-) -> Tensor:
-    """Colours (N, 3) of N samples; table (B P, 9) holds the texture coefficients."""
-    texture = plane.clamp(min=0).long()
-    row = view * len(scene.centre) + texture
-    w_x, w_y, _, u_x, u_y, u_1, v_x, v_y, v_1 = table[row].t().contiguous()
-    depth = 1.0 / inverse_depth.clamp(min=_FAR_INVERSE)
-    u = (u_x * x + u_y * y + u_1) * depth
-    v = (v_x * x + v_y * y + v_1) * depth
-    width, height = (size[:, 0][texture] / factor for size in (scene.textures.width, scene.textures.height))
-    along_x = torch.hypot((u_x - u * w_x) * depth * width, (v_x - v * w_x) * depth * height)
-    along_y = torch.hypot((u_y - u * w_y) * depth * width, (v_y - v * w_y) * depth * height)
-    level = (_mip_level(along_x, along_y) + rounding).floor().long()
-    colours = scene.textures.sample(texture, u, v, level)
-    return torch.where((plane >= 0)[:, None], colours, background)
-
-
-def _rounding(rows: int, columns: int, factor: int, device: torch.device) -> Tensor:
-    """(rows, columns) what each sample adds to its mip level before the fraction is cut off.
-
-    Spread evenly over the samples of a pixel, it makes their mean a blend of both levels (trilinear).
-    """
-    count = factor**2
-    pattern = (torch.arange(count, device=device) + 0.5).reshape(factor, factor) / count
-    return pattern.repeat(rows // factor, columns // factor)
-
-
-def _texture_coefficients(scene: PlaneScene, coefficients: Tensor) -> Tensor:
-    """(B, P, 3, 3): like the coefficients, but of the texture's coordinates (0 to ``repeat``) times 1/z."""
-    inverse = coefficients[:, :, :1]
-    along = (coefficients[:, :, 1:] + inverse) * (0.5 * scene.repeat[..., None])
-    return torch.cat([inverse, along], dim=2)
-
-
-def _mip_level(along_x: Tensor, along_y: Tensor) -> Tensor:
-    """Level (N,) of a sample's footprint, whose sides are given in texels.
-
-    As sharp as the shorter side, but at most one level finer than the longer: the mean over the samples of a
-    pixel absorbs the little aliasing that this leaves on slanted surfaces, where the longer side alone blurs.
-    """
-    extent = torch.maximum(torch.minimum(along_x, along_y), 0.5 * torch.maximum(along_x, along_y))
-    return torch.log2(extent.clamp(min=1e-6)) + _MIP_BIAS

@@ -113,7 +113,7 @@ def test_far_fine_pattern_fades_to_its_mean_instead_of_flickering() -> None:
     )
     poses = [pose([0, 0, 0], [shift, 0, 0]) for shift in (0.0, 0.011, 0.023)]
     images = view(scene, *poses).image
-    np.testing.assert_allclose(images.numpy(), 0.5, atol=0.12)  # of a contrast from 0 to 1
+    np.testing.assert_allclose(images.numpy(), 0.5, atol=0.15)  # of a contrast from 0 to 1
 
 
 def test_batch_equals_single_views_and_repeats_exactly() -> None:
