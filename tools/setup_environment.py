@@ -24,6 +24,7 @@ from prerequisites import SetupError, check_machine
 from steps import Step, run_quietly, run_steps, source_files
 
 ROOT = Path(__file__).resolve().parent.parent
+CONSTRAINTS = ROOT / "requirements/constraints.txt"
 STANDINS = ROOT / "ros_standins"
 PYTHON_STANDINS = ("message_filters", "tf2_ros", "tf_transformations")
 DISTRIBUTION_PROBE = (
@@ -87,22 +88,14 @@ def create_venv(environment: Environment) -> None:
 
 
 def pip_install(environment: Environment, *arguments: str | Path) -> None:
-    pip = [
-        str(environment.python),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]
-    env = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
-    run_quietly([*pip, "--no-warn-script-location", "--progress-bar", "off", *arguments], env)
+    pip = [str(environment.python), "-m", "pip", "install", "--quiet", "--no-input"]
+    options = ["--disable-pip-version-check", "--no-warn-script-location", "--progress-bar", "off"]
+    run_quietly([*pip, *options, *arguments], {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"})
 
 
 def install_requirements(environment: Environment) -> None:
     files = [argument for path in environment.requirements() for argument in ("--requirement", path)]
-    pip_install(environment, *files)
+    pip_install(environment, *files, "--constraint", CONSTRAINTS)
 
 
 def install_bootstrap(environment: Environment) -> None:
@@ -145,8 +138,12 @@ def install_package(environment: Environment) -> None:
 def plan(environment: Environment) -> list[Step]:
     """The steps in the order in which they build on each other."""
     ros = f"ROS 2 {environment.distribution}" if environment.distribution else "ROS 2 Kilted wheels"
-    requirements = environment.requirements()
-    interfaces = source_files(ROOT / "msg") + source_files(STANDINS / "tf2_msgs")
+    requirements = (*environment.requirements(), CONSTRAINTS)
+    interfaces = (
+        *source_files(ROOT / "msg"),
+        *source_files(STANDINS / "tf2_msgs"),
+        ROOT / "tools/interface_packages.py",
+    )
     standins = tuple(path for name in PYTHON_STANDINS for path in source_files(STANDINS / name))
     bootstrap = ROOT / "tools/venv_bootstrap.py"
     package = (ROOT / "setup.py", ROOT / "setup.cfg", ROOT / "resource/iup_pose_ros")

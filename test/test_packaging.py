@@ -1,0 +1,187 @@
+"""The package's metadata tells the truth about its code, and all is installed where ROS looks for it."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "iup_pose_ros"
+INTERFACES = sorted([*(ROOT / "msg/msg").iterdir(), *(ROOT / "msg/srv").iterdir()])
+ENTRY_POINTS = {"vo_node": "iup_pose_ros.node.vo_node:main", "iup-pose": "iup_pose_ros.cli:app"}
+
+# Import name -> rosdep key or package name in package.xml, where they differ.
+KEY_OF = {
+    "cv2": "python3-opencv",
+    "matplotlib": "python3-matplotlib",
+    "numpy": "python3-numpy",
+    "rich": "python3-rich",
+    "scipy": "python3-scipy",
+    "skimage": "python3-skimage",
+    "tf2_ros": "tf2_ros_py",
+    "typer": "python3-typer",
+    "yaml": "python3-yaml",
+}
+# Without a rosdep key: requirements/runtime.txt installs them beside a distribution too.
+FROM_PYPI = {"poselib", "roma", "rosbags", "safetensors", "torch"}
+
+
+def imported_modules(folder):
+    """Top-level names of the foreign modules that the Python files below a folder import."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"iup_pose_ros"}
+
+
+def package_xml(folder):
+    return ElementTree.parse(folder / "package.xml").getroot()
+
+
+def dependencies(root):
+    return {element.text for element in root if element.tag.endswith("depend")}
+
+
+def requirement_lines(name):
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def pins(name):
+    """Pins of a requirements file as (normalised name, version)."""
+    found = set()
+    for line in requirement_lines(name):
+        project, version = re.fullmatch(r"([A-Za-z0-9._-]+)==([^ ;]+)(?: ?;.*)?", line).groups()
+        found.add((re.sub(r"[-_.]+", "-", project).lower(), version))
+    return found
+
+
+def test_every_import_is_declared_in_package_xml():
+    declared = dependencies(package_xml(ROOT))
+    missing = {KEY_OF.get(name, name) for name in imported_modules(PACKAGE) - FROM_PYPI} - declared
+    assert missing == set()
+
+
+def test_every_import_without_a_ros_package_is_pinned_for_pip():
+    project_of = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
+    pinned = {project for project, _ in pins("runtime.txt")}
+    from_pip = FROM_PYPI | {name for name, key in KEY_OF.items() if key.startswith("python3-")}
+    used = imported_modules(PACKAGE) & from_pip
+    assert {project_of.get(name, name) for name in used} <= pinned
+
+
+def test_the_package_does_not_import_gpl_code():
+    assert "evo" not in imported_modules(PACKAGE)
+
+
+def test_versions_of_all_manifests_agree():
+    versions = {package_xml(folder).findtext("version") for folder in (ROOT, ROOT / "msg")}
+    versions |= set(re.findall(r'version="([\d.]+)"', (ROOT / "setup.py").read_text(encoding="utf-8")))
+    assert len(versions) == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
+def test_requirements_are_pinned_and_name_no_index(path):
+    for line in requirement_lines(path.name):
+        assert re.match(r"[A-Za-z0-9._-]+==[0-9][^ ;]*( ?;|$)", line), line
+        assert "://" not in line
+
+
+def test_constraints_agree_with_the_pins():
+    locked = pins("constraints.txt")
+    for path in (ROOT / "requirements").glob("*.txt"):
+        assert pins(path.name) <= locked, path.name
+
+
+def test_interfaces_listed_for_cmake_are_those_in_the_folder():
+    listed = re.findall(r'"((?:msg|srv)/\w+\.(?:msg|srv))"', (ROOT / "msg/CMakeLists.txt").read_text())
+    present = [
+        str(path.relative_to(ROOT / "msg"))
+        for kind in ("msg", "srv")
+        for path in (ROOT / "msg" / kind).iterdir()
+    ]
+    assert sorted(listed) == sorted(present)
+
+
+@pytest.mark.parametrize("path", INTERFACES, ids=lambda path: path.name)
+def test_every_field_of_an_interface_is_commented(path):
+    """A comment stands directly above each field, or above the group of fields that it belongs to."""
+    explained = False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line or line == "---":
+            explained = False
+        elif line.startswith("#"):
+            explained = True
+        else:
+            assert explained, f"{path.name}: {line}"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Prefix into which setup.py installed the package the way colcon does."""
+    prefix, scratch = tmp_path_factory.mktemp("prefix"), tmp_path_factory.mktemp("build")
+    commands = f"""
+        egg_info --egg-base {scratch}
+        build --build-base {scratch / "build"}
+        install --prefix {prefix} --record {scratch / "record"} --single-version-externally-managed
+    """
+    command = [sys.executable, "setup.py", "--quiet", *commands.split()]
+    subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return prefix
+
+
+def test_executables_go_where_ros2_run_looks(installed):
+    executables = {path.name for path in (installed / "lib/iup_pose_ros").iterdir()}
+    assert executables == set(ENTRY_POINTS)
+
+
+def test_share_holds_manifest_marker_launch_files_and_configuration(installed):
+    share = installed / "share"
+    assert (share / "ament_index/resource_index/packages/iup_pose_ros").is_file()
+    assert (share / "iup_pose_ros/package.xml").is_file()
+    for folder in ("launch", "config"):
+        expected = {path.name for path in (ROOT / folder).glob("*") if path.is_file()}
+        assert {path.name for path in (share / "iup_pose_ros" / folder).glob("*")} == expected
+        assert expected, f"{folder}/ is empty"
+
+
+def test_every_module_and_weight_is_installed(installed):
+    site_packages = next(installed.glob("lib/python3*/site-packages"))
+    wanted = {
+        path.relative_to(ROOT)
+        for pattern in ("*.py", "weights/*.safetensors")
+        for path in PACKAGE.rglob(pattern)
+    }
+    assert {path for path in wanted if not (site_packages / path).is_file()} == set()
+
+
+def test_scripts_are_configured_for_colcon():
+    configuration = configparser.ConfigParser()
+    configuration.read(ROOT / "setup.cfg")
+    assert configuration["install"]["install_scripts"] == "$base/lib/iup_pose_ros"
+    assert configuration["develop"]["script_dir"] == "$base/lib/iup_pose_ros"
+
+
+@pytest.mark.parametrize(("name", "target"), ENTRY_POINTS.items())
+def test_entry_points_lead_to_something_callable(name, target):
+    module, attribute = target.split(":")
+    code = f"import {module}; assert callable({module}.{attribute})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert f"{name} = {target}" in (ROOT / "setup.py").read_text(encoding="utf-8")
+
+
+def test_modules_have_sources_in_packages():
+    """find_packages() skips a folder without __init__.py, and its modules with it."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert {folder for folder in folders if not (folder / "__init__.py").is_file()} == set()
