@@ -1,4 +1,4 @@
-"""The node's subscriptions: images paired with their camera_info, and what to say when they stay away."""
+"""The images that come in, the count of those without camera_info, and what to say when they stay away."""
 
 from __future__ import annotations
 
@@ -7,25 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import message_filters
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from iup_pose_ros.node.mailbox import FrameCounter
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.stamps import NANOSECONDS, nanoseconds
-
-# Messages of either kind that wait for their partner.
-_SYNC_QUEUE = 10
-
-
-def image_topic(node: Node, transport: str) -> str:
-    """Full name of the image topic; compressed images are on <image>/compressed, as in image_transport."""
-    name = node.resolve_topic_name("image")
-    suffix = "/compressed"
-    return name + suffix if transport == "compressed" and not name.endswith(suffix) else name
+from iup_pose_ros.node.subscriptions import QUEUE_SIZE, CameraSubscriptions
 
 
 class Unpaired:
@@ -71,9 +58,7 @@ class _Arrivals:
 
 
 class ImageInputs:
-    """Subscribes to the images of one camera and to its camera_info.
-
-    Best effort with depth 1 accepts every publisher and never queues; ``qos_overrides`` parameters change it.
+    """Receives the images of one camera with its camera_info, and knows what stays away.
 
     Args:
         node: owner of the subscriptions.
@@ -89,66 +74,52 @@ class ImageInputs:
         self._counter = counter
         self._on_pair = on_pair
         self._timeout = config.input_timeout
-        self._unpaired = Unpaired(_SYNC_QUEUE)
+        self._unpaired = Unpaired(QUEUE_SIZE)
         self._newest_stamp: int | None = None
         now = time.monotonic()
         self._arrivals = _Arrivals(now, now, now)
         self.last_header: Any = None
-        self.image_topic = image_topic(node, config.image_transport)
-        self.info_topic = node.resolve_topic_name("camera_info")
-        image_type = CompressedImage if config.image_transport == "compressed" else Image
-        self._image = self._subscribe(image_type, self.image_topic)
-        self._info = self._subscribe(CameraInfo, self.info_topic)
-        # Registered before the synchroniser, to see a jump in time before the image reaches its queue.
-        self._image.registerCallback(self._on_image)
-        self._info.registerCallback(self._on_info)
-        self._synchronizer = self._synchronize(config.sync_slop)
-        self._synchronizer.registerCallback(self._on_both)
+        self._subscriptions = CameraSubscriptions(node, config, self._on_image, self._on_info, self._on_both)
+
+    def follow_publishers(self) -> None:
+        """Adapts the subscriptions to the publishers there are now."""
+        self._subscriptions.follow_publishers()
 
     def close(self) -> None:
         """Ends the subscriptions."""
-        for subscriber in (self._image, self._info):
-            self._node.destroy_subscription(subscriber.sub)
+        self._subscriptions.close()
 
     def complaint(self) -> str:
         """Why images do not reach the odometry, one sentence; empty while they do.
 
         Images that came and then ended are no complaint: so ends every recording.
         """
+        image_topic, info_topic = self._subscriptions.topics
         now = time.monotonic()
-        silence = {name: now - getattr(self._arrivals, name) for name in ("image", "info", "pair")}
-        if silence["pair"] < self._timeout:
+        arrivals = self._arrivals
+        if now - arrivals.pair < self._timeout:
             return ""
-        if silence["image"] >= self._timeout:
-            return "" if self.last_header else self._silent("image", self.image_topic, silence["image"])
-        if silence["info"] >= self._timeout:
-            return self._silent("camera_info", self.info_topic, silence["info"])
+        if now - arrivals.image >= self._timeout:
+            return "" if self.last_header else self._silence("image", image_topic, now - arrivals.image)
+        if now - arrivals.info >= self._timeout:
+            return self._silence("camera_info", info_topic, now - arrivals.info)
         return (
-            f"no camera_info on {self.info_topic} has the stamp of an image on {self.image_topic}; "
+            f"no camera_info on {info_topic} has the stamp of an image on {image_topic}; "
             "sync_slop accepts stamps that differ"
         )
 
-    def _subscribe(self, message_type: Any, topic: str) -> message_filters.Subscriber:
-        return message_filters.Subscriber(
-            self._node,
-            message_type,
-            topic,
-            qos_profile=QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-
-    def _synchronize(self, slop: float) -> message_filters.TimeSynchronizer:
-        filters = [self._image, self._info]
-        if slop > 0.0:
-            return message_filters.ApproximateTimeSynchronizer(filters, _SYNC_QUEUE, slop)
-        return message_filters.TimeSynchronizer(filters, _SYNC_QUEUE)
+    def _silence(self, what: str, topic: str, seconds: float) -> str:
+        publishers = self._node.count_publishers(topic)
+        cause = f"{publishers} publisher(s), none heard" if publishers else "nobody publishes there"
+        return f"no {what} on {topic} for {seconds:.1f} s: {cause}"
 
     def _on_image(self, image: Any) -> None:
         self._arrivals.image = time.monotonic()
         self.last_header = image.header
         stamp = nanoseconds(image.header.stamp)
         if self._newest_stamp is not None and stamp < self._newest_stamp - NANOSECONDS:
-            self._forget_waiting()
+            self._subscriptions.forget_waiting()
+            self._counter.add(dropped_invalid=self._unpaired.clear())
         self._newest_stamp = stamp
         self._counter.add(received=1, dropped_invalid=self._unpaired.add(stamp))
 
@@ -159,15 +130,3 @@ class ImageInputs:
         self._counter.add(dropped_invalid=self._unpaired.pair(nanoseconds(image.header.stamp)))
         self._arrivals.pair = time.monotonic()
         self._on_pair(image, info)
-
-    def _forget_waiting(self) -> None:
-        """After a jump back in time, because a full queue keeps its newest stamps: the old ones for ever."""
-        self._counter.add(dropped_invalid=self._unpaired.clear())
-        with self._synchronizer.lock:
-            for queue in self._synchronizer.queues:
-                queue.clear()
-
-    def _silent(self, what: str, topic: str, seconds: float) -> str:
-        publishers = self._node.count_publishers(topic)
-        cause = f"{publishers} publishers, none heard" if publishers else "nobody publishes there"
-        return f"no {what} on {topic} for {seconds:.1f} s: {cause}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class TrackingReporter:
         self._logger = node.get_logger()
         self._lock = threading.Lock()
         self._last = Report(TrackingState.INITIALIZING, "")
-        self._logged: dict[tuple[TrackingState, bool], float] = {}
+        self._logged: dict[tuple[TrackingState, str], float] = {}
 
     @property
     def last(self) -> Report:
@@ -69,11 +70,13 @@ class TrackingReporter:
 
     def _is_news(self, report: Report) -> bool:
         """Whether the state changed or a fault lasts, and the like was not logged a moment ago."""
-        kind = (report.state, report.is_fault)
         if not report.is_fault and report.state == self._last.state:
             return False
         now = time.monotonic()
-        if now - self._logged.get(kind, -_LOG_PERIOD) < _LOG_PERIOD:
+        self._logged = {kind: at for kind, at in self._logged.items() if now - at < _LOG_PERIOD}
+        # Numbers tell faults of one kind apart; they must not defeat the throttle.
+        kind = (report.state, re.sub(r"\d", "", report.reason) if report.is_fault else "")
+        if kind in self._logged:
             return False
         self._logged[kind] = now
         return True

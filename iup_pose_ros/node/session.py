@@ -19,6 +19,7 @@ from iup_pose_ros.node.worker import Worker
 from iup_pose_ros.odometry import OdometryUpdate, TrackingState
 
 _CHECKS_PER_TIMEOUT = 4
+_FOLLOW_PERIOD = 0.1
 
 
 class TrackingSession:
@@ -52,15 +53,16 @@ class TrackingSession:
         self._worker = Worker(mailbox, self._work)
         self._inputs = ImageInputs(node, config, self._counter, lambda *pair: mailbox.put(pair))
         # A steady clock, because time of a bag or simulator stands still exactly when inputs stay away.
-        self._watchdog = node.create_timer(
-            config.input_timeout / _CHECKS_PER_TIMEOUT,
-            self._watch,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [
+            node.create_timer(config.input_timeout / _CHECKS_PER_TIMEOUT, self._watch, clock=steady),
+            node.create_timer(_FOLLOW_PERIOD, self._inputs.follow_publishers, clock=steady),
+        ]
 
     def close(self) -> None:
         """Ends subscriptions and worker; waits for the image in hand."""
-        self._node.destroy_timer(self._watchdog)
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
         self._inputs.close()
         self._worker.stop()
 

@@ -109,6 +109,12 @@ class NodeConfig:
         minimum=0.0,
         maximum=10.0,
     )
+    input_reliability: str = _setting(
+        "auto",
+        "Quality of service of image and camera_info: 'reliable', 'best_effort', or 'auto': reliable where "
+        "all publishers are.",
+        choices=("auto", "best_effort", "reliable"),
+    )
     input_timeout: float = _setting(
         2.0,
         "Silence on image or camera_info after which the node says what is missing; s.",

@@ -22,7 +22,7 @@ from moving_texture import HEIGHT, WIDTH, K
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
@@ -100,6 +100,7 @@ class Bench:
         rclpy.init(context=self._context, domain_id=domain_id)
         self.node = rclpy.create_node("bench", context=self._context)
         self._received: dict[str, list[Any]] = {topic: [] for topic in (*OUTPUTS, STATE_TOPIC)}
+        self._state_arrivals: list[tuple[int, TrackingState]] = []
         self._changed = threading.Condition()
         self.images = self.node.create_publisher(Image, "/image", 5)
         self.infos = self.node.create_publisher(CameraInfo, "/camera_info", 5)
@@ -137,9 +138,15 @@ class Bench:
         """Tracking states so far, oldest first."""
         return self.received(STATE_TOPIC)
 
+    def state_arrivals(self) -> list[tuple[int, TrackingState]]:
+        """Tracking states so far with the time of their arrival, nanoseconds of the wall clock."""
+        with self._changed:
+            return list(self._state_arrivals)
+
     def clear(self) -> None:
         """Forgets what was received."""
         with self._changed:
+            self._state_arrivals.clear()
             for messages in self._received.values():
                 messages.clear()
 
@@ -159,14 +166,21 @@ class Bench:
         """The first tracking state whose reason holds these words."""
         return self.wait_for(STATE_TOPIC, lambda state: words in state.reason, timeout)
 
-    def wait_for_node(self, timeout: float = 20.0) -> None:
+    def wait_for_node(self) -> None:
         """Returns when the node listens to the camera and is heard."""
+        self.wait_for_nodes(1)
+
+    def wait_for_nodes(self, number: int, timeout: float = 20.0) -> None:
+        """Returns when so many nodes listen to the camera and are heard."""
 
         def connected() -> bool:
-            heard = all(self.node.count_publishers(topic) > 0 for topic in OUTPUTS if topic != "/tf")
-            return (
-                heard and self.images.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0
-            )
+            subscribed = [
+                info.qos_profile.reliability
+                for topic in ("/image", "/camera_info")
+                for info in self.node.get_subscriptions_info_by_topic(topic)
+            ]
+            heard = all(self.node.count_publishers(topic) >= number for topic in OUTPUTS if topic != "/tf")
+            return heard and subscribed == [ReliabilityPolicy.RELIABLE] * 2 * number
 
         wait_until(connected, timeout, lambda: "the node does not listen to image and camera_info")
 
@@ -204,6 +218,8 @@ class Bench:
         def store(message: Any) -> None:
             with self._changed:
                 self._received[topic].append(message)
+                if topic == STATE_TOPIC:
+                    self._state_arrivals.append((time.time_ns(), message))
                 self._changed.notify_all()
 
         self.node.create_subscription(message_type, topic, store, qos)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from iup_pose_ros.node.mailbox import FrameCounter, FrameCounts, Mailbox
 @given(st.lists(st.booleans(), max_size=40))
 def test_consumer_gets_the_newest_item_and_the_rest_is_counted(is_take):
     counter = FrameCounter()
-    mailbox = Mailbox(counter)
+    mailbox: Mailbox[Any] = Mailbox(counter)
     waiting, taken, put = None, 0, 0
     for take in is_take:
         if take and waiting is not None:
@@ -28,7 +29,7 @@ def test_consumer_gets_the_newest_item_and_the_rest_is_counted(is_take):
 
 
 def test_closing_wakes_a_waiting_consumer():
-    mailbox = Mailbox(FrameCounter())
+    mailbox: Mailbox[Any] = Mailbox(FrameCounter())
     taken = []
     consumer = threading.Thread(target=lambda: taken.append(mailbox.take()))
     consumer.start()
@@ -39,7 +40,7 @@ def test_closing_wakes_a_waiting_consumer():
 
 def test_closed_mailbox_drops_and_counts():
     counter = FrameCounter()
-    mailbox = Mailbox(counter)
+    mailbox: Mailbox[Any] = Mailbox(counter)
     mailbox.close()
     mailbox.put("late")
     assert mailbox.take() is None
@@ -48,7 +49,7 @@ def test_closed_mailbox_drops_and_counts():
 
 def test_consumer_in_another_thread_ends_with_the_last_item():
     counter = FrameCounter()
-    mailbox = Mailbox(counter)
+    mailbox: Mailbox[Any] = Mailbox(counter)
     taken = []
     last_seen = threading.Event()
 

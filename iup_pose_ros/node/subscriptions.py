@@ -1,0 +1,113 @@
+"""Subscriptions to the images of one camera and to its camera_info, paired by stamp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import message_filters
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from iup_pose_ros.node.settings import NodeConfig
+
+# Messages of either kind that may wait for their partner.
+QUEUE_SIZE = 10
+# Images do not queue; camera_info does, so that an image finds its own although a newer one has come.
+_DEPTHS = (1, QUEUE_SIZE)
+_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
+
+
+class CameraSubscriptions:
+    """``qos_overrides`` parameters may change history and depth of either subscription.
+
+    Args:
+        node: owner of the subscriptions.
+        config: settings.
+        on_image: called with every image, before it is paired.
+        on_info: called with every camera_info.
+        on_pair: called with (image, camera_info) of one stamp.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        config: NodeConfig,
+        on_image: Callable[[Any], None],
+        on_info: Callable[[Any], None],
+        on_pair: Callable[[Any, Any], None],
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._callbacks = (on_image, on_info)
+        self._on_pair = on_pair
+        is_compressed = config.image_transport == "compressed"
+        self._types = (CompressedImage if is_compressed else Image, CameraInfo)
+        self.topics = (_image_topic(node, is_compressed), node.resolve_topic_name("camera_info"))
+        self._subscribe((ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.BEST_EFFORT))
+        self.follow_publishers()
+
+    def follow_publishers(self) -> None:
+        """Subscribes anew where the publishers offer another reliability than the one in use."""
+        wanted = tuple(
+            self._wanted(topic, now) for topic, now in zip(self.topics, self._reliabilities, strict=True)
+        )
+        if wanted != self._reliabilities:
+            self.close()
+            self._subscribe(wanted)
+
+    def forget_waiting(self) -> None:
+        """Drops messages that wait for a partner: after a jump back in time they would starve newer ones."""
+        with self._synchronizer.lock:
+            for queue in self._synchronizer.queues:
+                queue.clear()
+
+    def close(self) -> None:
+        """Ends the subscriptions."""
+        for source in self._sources:
+            self._node.destroy_subscription(source.sub)
+
+    def _wanted(self, topic: str, current: ReliabilityPolicy) -> ReliabilityPolicy:
+        """Best effort accepts every publisher, but Fast DDS then loses most images larger than 512 KiB."""
+        if self._config.input_reliability != "auto":
+            return ReliabilityPolicy[self._config.input_reliability.upper()]
+        offered = {info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)}
+        if not offered:
+            return current
+        all_reliable = offered == {ReliabilityPolicy.RELIABLE}
+        return ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT
+
+    def _subscribe(self, reliabilities: tuple[ReliabilityPolicy, ...]) -> None:
+        self._reliabilities = reliabilities
+        self._sources = [
+            message_filters.Subscriber(
+                self._node,
+                message_type,
+                topic,
+                qos_profile=QoSProfile(depth=depth, reliability=reliability),
+                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            )
+            for message_type, topic, depth, reliability in zip(
+                self._types, self.topics, _DEPTHS, reliabilities, strict=True
+            )
+        ]
+        # Registered before the synchroniser: a jump in time is seen before the image reaches its queue.
+        for source, callback in zip(self._sources, self._callbacks, strict=True):
+            source.registerCallback(callback)
+        self._synchronizer = self._synchronize()
+        self._synchronizer.registerCallback(self._on_pair)
+
+    def _synchronize(self) -> message_filters.TimeSynchronizer:
+        slop = self._config.sync_slop
+        if slop > 0.0:
+            return message_filters.ApproximateTimeSynchronizer(self._sources, QUEUE_SIZE, slop)
+        return message_filters.TimeSynchronizer(self._sources, QUEUE_SIZE)
+
+
+def _image_topic(node: Node, is_compressed: bool) -> str:
+    """Full name of the image topic; compressed images are on <image>/compressed, as in image_transport."""
+    name = str(node.resolve_topic_name("image"))
+    suffix = "/compressed"
+    return name + suffix if is_compressed and not name.endswith(suffix) else name

@@ -1,0 +1,24 @@
+"""The node, slowed to a tenth of a second more per image."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from iup_pose_ros.images import decode_image
+from iup_pose_ros.node import pipeline
+from iup_pose_ros.node.managed_node import VoNode
+from iup_pose_ros.node.process import run
+from iup_pose_ros.node.stop_request import StopRequest
+
+
+def decode_slowly(message: Any) -> Any:
+    """decode_image, after a pause."""
+    time.sleep(0.1)
+    return decode_image(message)
+
+
+if __name__ == "__main__":
+    vars(pipeline)["decode_image"] = decode_slowly
+    sys.exit(run(VoNode, StopRequest()))

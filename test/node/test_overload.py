@@ -1,0 +1,84 @@
+"""A node that is much slower than its camera works on the newest image, counts the rest and does not grow."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from moving_texture import K, view
+from node_bench import camera_info, image_message
+
+from iup_pose_ros.node.stamps import nanoseconds
+
+RATE = 60.0
+SECONDS = 7.0
+WARM_UP = 2.0
+SLOW_NODE = (str(Path(__file__).with_name("slow_vo_node.py")),)
+
+
+def large_view(position):
+    """View of 640x480 pixels."""
+    return cv2.resize(view(position), (640, 480))
+
+
+def large_camera_info(stamp):
+    info = camera_info(stamp)
+    info.width, info.height = 640, 480
+    info.k = 2.0 * np.array(K)
+    info.k[8] = 1.0
+    return info
+
+
+@pytest.fixture(scope="module")
+def stream(bench, start_module_node):
+    """(memory after the warm-up, memory at the end, arrivals of tracking states, images sent)."""
+    node = start_module_node(command=SLOW_NODE, parameters={"assume_identity_mount": True})
+    pixels = [large_view(0.02 * index) for index in range(20)]
+    images = [image_message(view, 0) for view in pixels + pixels[::-1]]
+    bench.wait_for_node()
+    memory_before = None
+    sent = 0
+    start = time.monotonic()
+    while (elapsed := time.monotonic() - start) < SECONDS:
+        stamp = time.time_ns()
+        image, info = images[sent % len(images)], large_camera_info(stamp)
+        image.header.stamp = info.header.stamp
+        bench.infos.publish(info)
+        bench.images.publish(image)
+        sent += 1
+        if memory_before is None and elapsed > WARM_UP:
+            memory_before = node.resident_megabytes()
+        time.sleep(max(0.0, start + sent / RATE - time.monotonic()))
+    return memory_before, node.resident_megabytes(), bench.state_arrivals(), sent
+
+
+def test_memory_stays_flat(stream):
+    before, after, _, _ = stream
+    print(f"resident memory {before:.0f} MB after {WARM_UP} s, {after:.0f} MB after {SECONDS} s")
+    queued = (RATE - 10.0) * (SECONDS - WARM_UP) * 640 * 480 * 3 / 1e6
+    assert after - before < 0.2 * queued
+
+
+def test_processed_images_are_younger_than_two_periods_of_the_node(stream):
+    arrivals = [(at, state) for at, state in stream[2] if state.frames_processed]
+    ages = [(at - nanoseconds(state.header.stamp)) * 1e-9 for at, state in arrivals]
+    periods = np.diff([at * 1e-9 for at, _ in arrivals])
+    p50, p90 = np.percentile(ages, (50, 90))
+    print(f"period {np.median(periods):.3f} s, age p50 {p50:.3f} s, p90 {p90:.3f} s")
+    assert np.median(periods) > 0.1
+    assert p90 < 2.0 * np.percentile(periods, 90)
+
+
+def test_every_image_is_processed_or_counted_as_dropped(stream):
+    last = stream[2][-1][1]
+    print(
+        f"{stream[3]} sent, {last.frames_received} received, {last.frames_processed} processed, "
+        f"{last.frames_dropped_busy} dropped, {last.frames_dropped_invalid} invalid"
+    )
+    assert last.frames_dropped_busy > last.frames_processed > 20
+    counted = last.frames_processed + last.frames_dropped_busy + last.frames_dropped_invalid
+    assert counted <= last.frames_received <= counted + 2
+    assert last.frames_received > 0.5 * stream[3]

@@ -1,0 +1,83 @@
+"""SIGINT and SIGTERM end the node with exit code 0 and without a traceback, whatever it is doing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from moving_texture import view
+from node_bench import camera_info, image_message, wait_until
+
+
+@pytest.fixture
+def start_both(start_node):
+    """Function that starts two equal nodes, one for each signal; both together save half of the time."""
+
+    def start(**parameters):
+        return [start_node(parameters=parameters) for _ in range(2)]
+
+    return start
+
+
+def check_stopped(processes):
+    for process, number in zip(processes, (signal.SIGINT, signal.SIGTERM), strict=True):
+        assert process.stop(number) == 0, (number, process.log)
+        assert "Traceback" not in process.log, number
+
+
+def catches_sigterm(process):
+    """Whether the process has installed its handlers (a Python that starts has none for SIGTERM)."""
+    status = Path(f"/proc/{process.process.pid}/status").read_text()
+    caught = int(status.split("SigCgt:")[1].split()[0], 16)
+    return bool(caught & 1 << (signal.SIGTERM - 1))
+
+
+def test_signal_while_it_starts(start_both):
+    processes = start_both()
+    for process in processes:
+        wait_until(lambda process=process: catches_sigterm(process), 20.0, lambda: "no handlers installed")
+    check_stopped(processes)
+
+
+def test_signal_while_it_is_not_configured(start_both, bench):
+    processes = start_both(autostart=False)
+    wait_until(lambda: len(bench.states()) == 2, 20.0, lambda: f"{bench.states()}")
+    assert {state.reason for state in bench.states()} == {"the node is not configured"}
+    check_stopped(processes)
+
+
+def test_signal_while_it_waits_for_images(start_both):
+    processes = start_both()
+    for process in processes:
+        process.wait_for_log("configured with")
+    check_stopped(processes)
+
+
+def test_signal_while_it_waits_for_the_mount(start_both, bench):
+    processes = start_both(mount_timeout=2.0)
+    bench.wait_for_nodes(2)
+    bench.infos.publish(camera_info(1))
+    bench.images.publish(image_message(view(0.0), 1))
+    check_stopped(processes)
+
+
+def test_signal_while_images_arrive(start_both, bench):
+    processes = start_both(assume_identity_mount=True)
+    bench.wait_for_nodes(2)
+    for index in range(10):
+        stamp = 1_000_000_000 + index * 50_000_000
+        image, info = image_message(view(0.08 * index), stamp), camera_info(stamp)
+        if index < 5:
+            bench.show(image, info)
+        else:
+            bench.infos.publish(info)
+            bench.images.publish(image)
+    check_stopped(processes)
+
+
+def test_value_out_of_range_is_one_sentence_and_exit_code_1(start_node):
+    process = start_node(parameters={"keyframe_parallax": 7.0})
+    assert process.process.wait(20.0) == 1
+    assert "keyframe_parallax" in process.log
+    assert "Traceback" not in process.log
