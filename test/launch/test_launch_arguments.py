@@ -1,0 +1,117 @@
+"""Launch arguments, config/vo.yaml and the node's declarations name the same parameters."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from iup_pose_ros.node.params_file import params_file
+from iup_pose_ros.node.settings import PARAMETERS
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH_FILE = ROOT / "launch" / "vo.launch.py"
+PARAMETERS_OF_ROS = {"use_sim_time": False}
+
+
+class Configuration:
+    """Stands for launch's LaunchConfiguration; the context is a dictionary of the arguments."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def perform(self, context):
+        return context[self.name]
+
+
+def record(*args, **kwargs):
+    """Stands for an action of launch."""
+    return SimpleNamespace(args=args, **kwargs)
+
+
+@pytest.fixture
+def launch_file(monkeypatch):
+    """Names that the launch file defines, run without launch, which exists in ROS distributions only."""
+    modules = {
+        "launch": SimpleNamespace(LaunchDescription=list, LaunchContext=dict),
+        "launch.actions": SimpleNamespace(DeclareLaunchArgument=record, OpaqueFunction=record),
+        "launch.substitutions": SimpleNamespace(LaunchConfiguration=Configuration),
+        "launch_ros": SimpleNamespace(),
+        "launch_ros.actions": SimpleNamespace(Node=record),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return SimpleNamespace(**runpy.run_path(str(LAUNCH_FILE)))
+
+
+@pytest.fixture
+def start(launch_file):
+    """Function that gives the node which the launch file starts with these arguments."""
+    declared = [action for action in launch_file.generate_launch_description() if action.args]
+    defaults = {action.args[0]: action.default_value for action in declared}
+
+    def start_with(**arguments):
+        (node,) = launch_file.start_node({**defaults, **arguments})
+        return node
+
+    return start_with
+
+
+def test_params_file_is_the_one_made_from_the_declarations():
+    assert (ROOT / "config" / "vo.yaml").read_text() == params_file(), (
+        "make it anew with: python -m iup_pose_ros.node.params_file > config/vo.yaml"
+    )
+
+
+def test_params_file_lists_every_parameter_with_its_default():
+    entries = yaml.safe_load(params_file())["/**"]["ros__parameters"]
+    assert entries == {name: parameter.default for name, parameter in PARAMETERS.items()}
+    for name, value in entries.items():
+        PARAMETERS[name].check(value)
+
+
+def test_launch_arguments_that_set_parameters_exist_with_their_type(launch_file):
+    for name, (kind, _) in launch_file.PARAMETER_ARGUMENTS.items():
+        default = PARAMETERS[name].default if name in PARAMETERS else PARAMETERS_OF_ROS[name]
+        assert type(default).__name__ == kind, name
+
+
+def test_every_argument_is_declared_with_a_description(launch_file):
+    declared = {action.args[0]: action for action in launch_file.generate_launch_description() if action.args}
+    assert set(declared) == {*launch_file.ARGUMENTS, *launch_file.PARAMETER_ARGUMENTS}
+    assert all(action.description for action in declared.values())
+
+
+def test_without_arguments_only_the_params_file_sets_parameters(start):
+    params_file, given = start().parameters
+    assert Path(params_file) == ROOT / "config" / "vo.yaml"
+    assert given == {}
+
+
+def test_arguments_become_values_of_the_parameters_type(start):
+    node = start(fixed_step_length="2", sync_slop="0.05", publish_tf="False", base_frame="1")
+    assert node.parameters[1] == {
+        "fixed_step_length": 2.0,
+        "sync_slop": 0.05,
+        "publish_tf": False,
+        "base_frame": "1",
+    }
+    assert isinstance(node.parameters[1]["fixed_step_length"], float)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("publish_tf", "2"), ("sync_slop", "true"), ("sync_slop", "fast")]
+)
+def test_argument_of_a_wrong_type_is_named(start, name, text):
+    with pytest.raises(ValueError, match=f"{name} is '{text}'"):
+        start(**{name: text})
+
+
+def test_topics_are_remapped(start):
+    node = start(image="/usb/image_raw", camera_info="/usb/camera_info", namespace="robot")
+    assert dict(node.remappings) == {"image": "/usb/image_raw", "camera_info": "/usb/camera_info"}
+    assert (node.namespace, node.executable) == ("robot", "vo_node")
