@@ -166,17 +166,17 @@ class Bench:
         """The first tracking state whose reason holds these words."""
         return self.wait_for(STATE_TOPIC, lambda state: words in state.reason, timeout)
 
-    def wait_for_node(self) -> None:
+    def wait_for_node(self, image_topic: str = "/image") -> None:
         """Returns when the node listens to the camera and is heard."""
-        self.wait_for_nodes(1)
+        self.wait_for_nodes(1, image_topic)
 
-    def wait_for_nodes(self, number: int, timeout: float = 20.0) -> None:
+    def wait_for_nodes(self, number: int, image_topic: str = "/image", timeout: float = 20.0) -> None:
         """Returns when so many nodes listen to the camera and are heard."""
 
         def connected() -> bool:
             subscribed = [
                 info.qos_profile.reliability
-                for topic in ("/image", "/camera_info")
+                for topic in (image_topic, "/camera_info")
                 for info in self.node.get_subscriptions_info_by_topic(topic)
             ]
             heard = all(self.node.count_publishers(topic) >= number for topic in OUTPUTS if topic != "/tf")
@@ -193,7 +193,18 @@ class Bench:
         t.x, t.y, t.z = (float(value) for value in translation)
         self._static_tf.publish(TFMessage(transforms=[transform]))
 
-    def show(self, image: Image, info: CameraInfo, attempts: int = 5) -> TrackingState:
+    def call(self, service_type: Any, name: str, request: Any, timeout: float = 20.0) -> Any:
+        """The answer of a service of the node."""
+        client = self.node.create_client(service_type, f"/vo_node/{name}")
+        assert client.wait_for_service(timeout), f"no service {name}"
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        assert answered.wait(timeout), f"no answer of service {name}"
+        self.node.destroy_client(client)
+        return future.result()
+
+    def show(self, image: Any, info: CameraInfo, camera: Any = None, attempts: int = 5) -> TrackingState:
         """Publishes an image with its camera_info and returns what the node says about it.
 
         Tried again after two seconds of silence: best effort may lose what is sent before both sides matched.
@@ -207,7 +218,7 @@ class Bench:
 
         for _ in range(attempts):
             self.infos.publish(info)
-            self.images.publish(image)
+            (camera or self.images).publish(image)
             with self._changed:
                 self._changed.wait_for(lambda: answer() is not None, 2.0)
                 if (found := answer()) is not None:
