@@ -29,8 +29,8 @@ KEY_OF = {
     "typer": "python3-typer",
     "yaml": "python3-yaml",
 }
-# Without a rosdep key: requirements/runtime.txt installs them beside a distribution too.
-FROM_PYPI = {"poselib", "roma", "rosbags", "safetensors", "torch"}
+# Without a rosdep key: requirements/ installs them beside a distribution too.
+FROM_PYPI = {"moderngl", "poselib", "roma", "rosbags", "safetensors", "torch"}
 
 
 def imported_modules(folder):
@@ -75,7 +75,7 @@ def test_every_import_is_declared_in_package_xml():
 
 def test_every_import_without_a_ros_package_is_pinned_for_pip():
     project_of = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
-    pinned = {project for project, _ in pins("runtime.txt")}
+    pinned = {project for name in ("runtime.txt", "training.txt") for project, _ in pins(name)}
     from_pip = FROM_PYPI | {name for name, key in KEY_OF.items() if key.startswith("python3-")}
     used = imported_modules(PACKAGE) & from_pip
     assert {project_of.get(name, name) for name in used} <= pinned

@@ -48,7 +48,7 @@ class Environment:
         return self.venv / f"lib/python{sysconfig.get_python_version()}/site-packages"
 
     def requirements(self) -> tuple[Path, ...]:
-        names = ["runtime", "build", "test", "lint"]
+        names = ["runtime", "training", "build", "test", "lint"]
         if not self.distribution:
             names += ["ros-kilted", "ros-kilted-build"]
         return tuple(ROOT / "requirements" / f"{name}.txt" for name in names)

@@ -1,0 +1,1 @@
+"""Errors of trajectories, consistency of covariances, and the reports about them."""
