@@ -26,7 +26,7 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.replay.offline import run_offline
 from iup_pose_ros.replay.process import NodeProcessError
 
-Advance = Callable[[], None]
+Advance = Callable[[int], None]
 
 # A camera that looks ahead, a little in front of and above the centre of a robot (REP-103: x ahead, z up).
 _MOUNT = Mount(
@@ -90,8 +90,8 @@ def run_demo(options: DemoOptions, console: Console) -> str:
 
 def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
     if options.offline:
-        with _progress(console, "every image, without ROS", bag.image_count) as advance:
-            return run_offline(bag, options.estimator, advance)
+        with _progress(console, "every image, without ROS") as advance:
+            return run_offline(bag, options.estimator, lambda: advance(bag.image_count))
     try:
         from iup_pose_ros.replay.live import run_live
     except ImportError as error:
@@ -99,8 +99,9 @@ def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
             f"the node cannot run without ROS 2 ({error}); source a distribution, use `make demo`, "
             "or run without ROS with --offline"
         ) from error
-    with _progress(console, "playing into vo_node", bag.image_count) as advance:
-        return run_live(bag, options.estimator, options.rate, options.output / "vo_node.log", advance)
+    log = options.output / "vo_node.log"
+    with _progress(console, "playing into vo_node") as advance:
+        return run_live(bag, options.estimator, options.rate, log, lambda: advance(bag.image_count))
 
 
 def _report(options: DemoOptions, source: _Input, record: RunRecord, console: Console) -> None:
@@ -143,18 +144,30 @@ def _input(options: DemoOptions, console: Console) -> Iterator[_Input]:
     elif options.sequence is not None:
         with tempfile.TemporaryDirectory() as folder:
             yield _converted(options.sequence, Path(folder) / "bag", console)
+    else:
+        yield _rendered(options.output / "flight", console)
+
+
+def _rendered(folder: Path, console: Console) -> _Input:
+    """The flight through the demo room; rendered the first time, then kept."""
+    from iup_pose_ros.rendering.recording import record_demo
+
+    with _progress(console, "rendering the flight, once") as advance:
+        recording = record_demo(folder, progress=lambda _, total: advance(total))
+    return _Input("a flight through the demo room", recording.bag, read_tum(recording.groundtruth))
 
 
 def _converted(folder: Path, bag: Path, console: Console) -> _Input:
     sequence = SequenceFolder.open(folder)
-    with _progress(console, "making a bag of the sequence", len(sequence)) as advance:
-        convert_sequence(sequence, bag, mount=_MOUNT, progress=lambda *_: advance())
+    with _progress(console, "making a bag of the sequence") as advance:
+        convert_sequence(sequence, bag, mount=_MOUNT, progress=lambda _, total: advance(total))
     return _Input(folder.resolve().name, bag, sequence.groundtruth)
 
 
 @contextlib.contextmanager
-def _progress(console: Console, label: str, total: int) -> Iterator[Advance]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _progress(console: Console, label: str) -> Iterator[Advance]:
+    """A progress bar; the function it gives is called after each of so many steps, with their number."""
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(label, total=total)
-        yield lambda: progress.advance(task)
+        task = progress.add_task(label, total=None)
+        yield lambda total: progress.update(task, advance=1, total=total)

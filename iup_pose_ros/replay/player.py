@@ -32,14 +32,22 @@ class Player:
     """
 
     def __init__(self, node: Node, types: Mapping[str, type[Any]]) -> None:
+        self._node = node
         # A reliable publisher serves reliable and best-effort subscriptions.
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._publishers = {topic: node.create_publisher(kind, topic, qos) for topic, kind in types.items()}
 
     @property
     def is_heard(self) -> bool:
-        """Whether every topic has a subscription."""
-        return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values())
+        """Whether every topic has a reliable subscription (vo_node begins with best effort, then follows)."""
+        return all(
+            publisher.get_subscription_count() > 0 and self._has_reliable_subscription(topic)
+            for topic, publisher in self._publishers.items()
+        )
+
+    def _has_reliable_subscription(self, topic: str) -> bool:
+        subscriptions = self._node.get_subscriptions_info_by_topic(topic)
+        return any(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in subscriptions)
 
     def play(
         self, messages: Iterable[RecordedMessage], rate: float
