@@ -73,7 +73,7 @@ def recorded_steps(folder, ran):
 
 
 def test_a_second_run_skips_every_step(tmp_path, capsys):
-    ran = []
+    ran: list[str] = []
     steps = recorded_steps(tmp_path, ran)
     assert run_steps(steps, tmp_path / "stamps") == 3
     capsys.readouterr()
@@ -83,7 +83,7 @@ def test_a_second_run_skips_every_step(tmp_path, capsys):
 
 
 def test_a_changed_input_runs_its_step_and_those_after_it(tmp_path):
-    ran = []
+    ran: list[str] = []
     steps = recorded_steps(tmp_path, ran)
     run_steps(steps, tmp_path / "stamps")
     ran.clear()

@@ -64,9 +64,12 @@ def test_the_conjugate_of_a_unit_quaternion_is_its_inverse(q):
 @given(st.tuples(angles, angles, angles), conventions)
 def test_euler_angles_follow_the_named_convention(euler, convention):
     axes, scipy_name = convention
+    first, second, third = euler
     expected = Rotation.from_euler(scipy_name, euler)
-    np.testing.assert_allclose(tf.euler_matrix(*euler, axes=axes)[:3, :3], expected.as_matrix(), atol=1e-9)
-    q = tf.quaternion_from_euler(*euler, axes=axes)
+    np.testing.assert_allclose(
+        tf.euler_matrix(first, second, third, axes)[:3, :3], expected.as_matrix(), atol=1e-9
+    )
+    q = tf.quaternion_from_euler(first, second, third, axes)
     assert same_rotation(q, expected.as_quat())
     np.testing.assert_allclose(tf.euler_from_quaternion(q, axes=axes), euler, atol=1e-6)
     np.testing.assert_allclose(tf.euler_from_matrix(tf.quaternion_matrix(q), axes=axes), euler, atol=1e-6)
