@@ -31,7 +31,8 @@ class ViewConfig:
         least_surface: least share of a view that shows surfaces, not sky.
         least_detail: least share of a view with local contrast.
         nearest: least distance of (almost) all surfaces, metres.
-        exposure: spread of the logarithm of the brightness, between clusters and again between views.
+        exposure: spread of the logarithm of the brightness between clusters.
+        automatic: how far, at most, a view is exposed for itself: 0 all as the first, 1 each on its own.
         valid_pairs: least share of ordered pairs that overlap; fewer are accepted after many attempts.
     """
 
@@ -42,7 +43,8 @@ class ViewConfig:
     least_surface: float = 0.5
     least_detail: float = 0.35
     nearest: float = 0.2
-    exposure: tuple[float, float] = (0.2, 0.12)
+    exposure: float = 0.2
+    automatic: float = 1.0
     valid_pairs: float = 0.6
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ class Cluster:
         valid: (V, V) bool, ordered pairs that overlap enough in both directions.
         regime: name of the motion.
         scene: name of the scene.
+        metric: whether lengths are metres.
     """
 
     images: NDArray[np.uint8]
@@ -94,3 +97,4 @@ class Cluster:
     valid: NDArray[np.bool_]
     regime: str
     scene: str
+    metric: bool = True

@@ -83,19 +83,28 @@ def check_split(split: str) -> None:
         raise ConfigurationError(f"split {split!r} does not exist; accepted: {', '.join(SPLITS)}")
 
 
-def load_scene(path: Path, sprites: Sequence[Picture] = ()) -> Scene:
+def load_scene(
+    path: Path,
+    sprites: Sequence[Picture] = (),
+    replacements: Sequence[Picture] = (),
+    rng: np.random.Generator | None = None,
+) -> Scene:
     """The scene of a file.
 
     Args:
         path: of the .npz file.
         sprites: photographs for distractors; without any, the scene's own textures serve.
+        replacements: photographs that take the place of about half the textures, drawn with ``rng``.
+        rng: needed with replacements only.
 
     Raises:
         DataError: the file is missing, is no scene, or lacks an array.
     """
     arrays = _read_arrays(path)
     pictures = _pictures(arrays, path)
-    size = 256 if max(max(picture.shape[:2]) for picture in pictures) <= 256 else 512
+    if replacements and rng is not None:
+        pictures = _retextured(pictures, replacements, rng)
+    size = 256 if np.median([max(picture.shape[:2]) for picture in pictures]) <= 256 else 512
     layers = texture_stack([*pictures, *sprites], size)
     lightmap = _picture(arrays["lightmap_jpeg"], path) if len(arrays["lightmap_jpeg"]) else None
     solid = ~arrays["transparent"]
@@ -122,6 +131,16 @@ def _pictures(arrays: dict[str, NDArray[Any]], path: Path) -> list[Picture]:
     offsets = arrays["texture_offsets"]
     encoded = arrays["textures_jpeg"]
     return [_picture(encoded[first:last], path) for first, last in pairwise(offsets)]
+
+
+def _retextured(
+    pictures: list[Picture], replacements: Sequence[Picture], rng: np.random.Generator
+) -> list[Picture]:
+    chosen = rng.integers(2 * len(replacements), size=len(pictures))
+    return [
+        replacements[i] if i < len(replacements) else picture
+        for i, picture in zip(chosen, pictures, strict=True)
+    ]
 
 
 def _picture(encoded: NDArray[np.uint8], path: Path) -> Picture:

@@ -18,7 +18,7 @@ from iup_pose_ros.training.renderer import UNKNOWN, LoadedMesh, Renderer, View
 from iup_pose_ros.training.scenes import Scene
 
 _BRIGHTNESS = 0.42  # mean that an automatic exposure aims at
-_GAIN = (0.25, 6.0)
+_GAIN = (0.25, 10.0)
 _SKY_GAIN = (0.5, 1.1)  # a sky is brighter than what the scene's light tells
 _HEADING_JITTER = math.pi / 16.0  # half the step between the headings of a viewpoint
 _CANDIDATES = 4  # viewpoints among which a vehicle takes the one with the longest road ahead
@@ -89,8 +89,8 @@ class _Session:
         self._first = _viewpoint(loaded.scene, config.regimes[regime].path == "along", rng)
         self._surroundings = Surroundings.look(self._first[:3], self._draw_plain)
         self._K = config.cameras.draw(config.views, *size, rng)
-        self._brightness = _BRIGHTNESS * math.exp(config.exposure[0] * rng.standard_normal())
-        self._automatic = rng.random()  # 1: every view is exposed for itself, 0: all as the first
+        self._brightness = _BRIGHTNESS * math.exp(config.exposure * rng.standard_normal())
+        self._automatic = config.automatic * rng.random()
         self._first_gain: float | None = None
         self._distractors: list[Distractor] = []
         self._poses: list[Matrices] = []
@@ -128,7 +128,7 @@ class _Session:
         )
         if self._rng.random() < self._config.distractors.share:
             self._distractors = self._draw_distractors(T_world_camera, depth)
-            view = self._with_distractors(T_world_camera, 0, view)
+            view = self._render_all(T_world_camera, 0)
         self._poses.append(T_world_camera)
         self._views.append(view)
         return True
@@ -142,10 +142,10 @@ class _Session:
                 T_world_camera[:3, 3]
             ):
                 continue
-            view = self._render(T_world_camera, index)
+            view = self._render_all(T_world_camera, index)
             if self._is_good(view):
                 self._poses.append(T_world_camera)
-                self._views.append(self._with_distractors(T_world_camera, index, view))
+                self._views.append(view)
                 return True
         return False
 
@@ -193,8 +193,8 @@ class _Session:
         return float(np.clip(gain, *_GAIN))
 
     def _is_good(self, view: View) -> bool:
-        surface = np.isfinite(view.depth)
-        if surface.mean() < self._config.least_surface:
+        surface = np.isfinite(view.depth) & (view.depth != UNKNOWN)
+        if surface.mean() < self._config.least_surface * (view.depth != UNKNOWN).mean():
             return False
         if np.quantile(view.depth[surface], 0.02) < self._config.nearest:
             return False
@@ -214,20 +214,17 @@ class _Session:
             Distractor.draw(config, T_world_camera, depth, layers, light, self._rng) for _ in range(count)
         ]
 
-    def _with_distractors(self, T_world_camera: Matrices, index: int, view: View) -> View:
-        """The view with what moves in it, or as it is where there is nothing or that would hide too much."""
-        if not self._distractors:
-            return view
-        moved = [distractor.moved(self._rng) for distractor in self._distractors]
-        mesh = self._renderer.load(
-            distractor_mesh(moved, self._loaded.scene.mesh), textures_of=self._loaded.mesh
-        )
-        try:
-            painted = self._render(T_world_camera, index, mesh)
-        finally:
+    def _render_all(self, T_world_camera: Matrices, index: int) -> View:
+        """A view with the distractors where it finds them; without where they would hide too much."""
+        if self._distractors:
+            moved = [distractor.moved(self._rng) for distractor in self._distractors]
+            polygons = distractor_mesh(moved, self._loaded.scene.mesh)
+            mesh = self._renderer.load(polygons, textures_of=self._loaded.mesh)
+            view = self._render(T_world_camera, index, mesh)
             mesh.release()
-        hidden = float((painted.depth == UNKNOWN).mean())
-        return painted if hidden <= self._config.distractors.most_hidden else view
+            if (view.depth == UNKNOWN).mean() <= self._config.distractors.most_hidden:
+                return view
+        return self._render(T_world_camera, index)
 
 
 def detail(colour: NDArray[np.uint8], block: int = 8, contrast: float = 4.0) -> float:

@@ -1,0 +1,204 @@
+"""An endless, repeatable stream of rendered clusters: batch n depends on the configuration and n only."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from iup_pose_ros.errors import ConfigurationError, DataError
+from iup_pose_ros.training.batches import ClusterBatch
+from iup_pose_ros.training.clusters import Cluster, LoadedScene, ViewConfig
+from iup_pose_ros.training.photographs import Photographs
+from iup_pose_ros.training.photometric import PhotometricConfig
+from iup_pose_ros.training.procedural import KINDS, procedural_scene
+from iup_pose_ros.training.renderer import Renderer, check_size
+from iup_pose_ros.training.scenes import HELDOUT_SCENES, Scene, check_split, load_scene, scene_files
+from iup_pose_ros.training.sky import cloudy_sky, pictured_sky
+from iup_pose_ros.training.views import ClusterPainter
+
+_RETRIES = 5  # other scenes tried where one yields no cluster
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """What is rendered.
+
+    Attributes:
+        scenes: folder of scene files (.npz); None: made-up scenes only.
+        photographs: folder of images for textures; None: those inside scikit-image.
+        split: ``train``, ``heldout`` or ``all``, of scenes and photographs.
+        heldout: names of the scenes that training must not see.
+        sizes: image sizes (width, height); every batch draws one.
+        clusters: clusters in a batch.
+        procedural: share of clusters in made-up scenes.
+        retextured: share of scene files whose textures are replaced, half of them, by photographs.
+        period: batches for which a scene file stays in use, at each place of a batch; made-up scenes stay for
+            ``procedural_period``. Loading a scene takes as long as several clusters.
+        textures: photographs for a made-up scene.
+        resident: scenes kept in memory.
+        supersampling: samples per pixel along each axis.
+        views: motions, cameras and distractors.
+        photometric: what cameras do to the images; None leaves them as rendered.
+        seed: of all randomness.
+    """
+
+    scenes: Path | None = None
+    photographs: Path | None = None
+    split: str = "train"
+    heldout: tuple[str, ...] = HELDOUT_SCENES
+    sizes: tuple[tuple[int, int], ...] = ((160, 128),)
+    clusters: int = 8
+    procedural: float = 0.4
+    retextured: float = 0.3
+    period: int = 64
+    procedural_period: int = 4
+    textures: int = 12
+    resident: int = 12
+    supersampling: int = 2
+    views: ViewConfig = field(default_factory=ViewConfig)
+    photometric: PhotometricConfig | None = field(default_factory=PhotometricConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        for width, height in self.sizes:
+            check_size(width, height)
+        least = {"clusters": 1, "period": 1, "procedural_period": 1, "textures": 1, "supersampling": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; at least {value} is needed")
+        if not self.sizes:
+            raise ConfigurationError("sizes is empty; at least one (width, height) is needed")
+
+
+class RenderedClusters(IterableDataset[ClusterBatch]):
+    """Batches ``start + rank``, ``start + rank + world_size``, ... of an endless stream.
+
+    Every worker process renders its share with an OpenGL context of its own. The stream is the same for any
+    number of workers, because ``DataLoader`` hands out the batches of its workers in turn.
+
+    Args:
+        config: what is rendered.
+        start: first batch; a run that has used n batches goes on with ``start=n`` (``batch.index + 1``).
+        rank, world_size: of this process among several that share the stream.
+
+    Raises:
+        DataError: a folder has no scene or photograph of the split.
+        RendererError: on iteration, where OpenGL cannot be used.
+    """
+
+    def __init__(self, config: SourceConfig, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__()
+        if not 0 <= rank < world_size:
+            raise ConfigurationError(f"rank {rank} must be from 0 to world_size - 1 = {world_size - 1}")
+        self._config, self._start, self._rank, self._world_size = config, start, rank, world_size
+        self._files = (
+            [] if config.scenes is None else scene_files(config.scenes, config.split, config.heldout)
+        )
+        Photographs(config.photographs, config.split)
+
+    def __iter__(self) -> Iterator[ClusterBatch]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        studio = Studio(self._config, self._files)
+        index = self._start + self._rank + number * self._world_size
+        while True:
+            yield studio.batch(index)
+            index += workers * self._world_size
+
+
+def cluster_loader(dataset: RenderedClusters, workers: int, prefetch: int = 4) -> DataLoader[ClusterBatch]:
+    """Batches rendered ahead by worker processes; 0 renders in this process.
+
+    Workers are started afresh, because neither OpenGL nor CUDA survives a fork.
+    """
+    if workers == 0:
+        return DataLoader(dataset, batch_size=None)
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        multiprocessing_context="spawn",
+        worker_init_fn=_single_threaded,
+    )
+
+
+class Studio:
+    """Renders any batch of the stream; keeps the scenes it used last."""
+
+    def __init__(self, config: SourceConfig, files: list[Path]) -> None:
+        self._config, self._files = config, files
+        self._photographs = Photographs(config.photographs, config.split)
+        self._renderer = Renderer(config.supersampling)
+        self._painter = ClusterPainter(self._renderer, config.views)
+        self._scenes: OrderedDict[tuple[int, ...], LoadedScene] = OrderedDict()
+
+    def batch(self, index: int) -> ClusterBatch:
+        """Batch ``index``."""
+        sizes = self._config.sizes
+        width, height = sizes[self._rng(index).integers(len(sizes))]
+        places = range(self._config.clusters)
+        return ClusterBatch.from_clusters(
+            [self._cluster(index, place, width, height) for place in places], index
+        )
+
+    def _cluster(self, index: int, place: int, width: int, height: int) -> Cluster:
+        for retry in range(_RETRIES):
+            rng = self._rng(index, place, retry)
+            scene = self._scene(index, place, retry)
+            try:
+                cluster = self._painter.draw(scene, width, height, rng)
+            except DataError:
+                continue
+            if self._config.photometric is None:
+                return cluster
+            return replace(cluster, images=self._config.photometric.augment_cluster(cluster.images, rng))
+        raise DataError(f"{_RETRIES} scenes yielded no cluster of overlapping views for batch {index}")
+
+    def _scene(self, index: int, place: int, retry: int) -> LoadedScene:
+        """The scene at a place of a batch; at other places it changes at other times."""
+        config = self._config
+        age = index + place * config.period // config.clusters
+        epoch, phase = divmod(age, config.period)
+        made_up = not self._files or self._rng(place, epoch).random() < config.procedural
+        key = (place, retry, epoch, phase // config.procedural_period if made_up else 0)
+        if key not in self._scenes:
+            rng = self._rng(*key)
+            self._keep(key, self._made_up_scene(rng) if made_up else self._file_scene(rng), rng)
+        self._scenes.move_to_end(key)
+        return self._scenes[key]
+
+    def _keep(self, key: tuple[int, ...], scene: Scene, rng: np.random.Generator) -> None:
+        while len(self._scenes) >= max(1, self._config.resident):
+            self._scenes.popitem(last=False)[1].release()
+        sky = cloudy_sky(rng) if rng.random() < 0.7 else pictured_sky(self._photographs.draw(rng, 6))
+        self._scenes[key] = LoadedScene.load(self._renderer, scene, sky)
+
+    def _made_up_scene(self, rng: np.random.Generator) -> Scene:
+        kind = list(KINDS)[rng.integers(len(KINDS))]
+        return procedural_scene(kind, self._photographs.draw(rng, self._config.textures), rng)
+
+    def _file_scene(self, rng: np.random.Generator) -> Scene:
+        path = self._files[rng.integers(len(self._files))]
+        photographs = self._photographs.draw(rng, self._config.textures)
+        return load_scene(
+            path, photographs[:4], photographs[4:] if rng.random() < self._config.retextured else (), rng
+        )
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self._config.seed, len(key), *key])
+
+
+def _single_threaded(_: int) -> None:
+    """Processes share the cores, so that threads inside them only get in one another's way."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    os.environ.setdefault("LP_NUM_THREADS", "0")
