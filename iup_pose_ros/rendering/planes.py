@@ -20,7 +20,7 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.rendering.shading import FAR_INVERSE, sample_positions, shade
 from iup_pose_ros.rendering.textures import TextureTable
 
-NEAR = 0.01  # metres; nothing nearer to the camera is seen
+_NEAR = 0.01  # metres; where rectangles that reach behind the camera are cut to find their windows
 _SAMPLES_PER_CHUNK = 1 << 22  # bounds the memory of one pass over a batch
 
 
@@ -205,19 +205,27 @@ def _bounding_boxes(
     scene: PlaneScene, seen: Tensor, K: Tensor, T_world_camera: Tensor, size: tuple[int, int]
 ) -> list[tuple[int, int, int, int]]:
     """Per rectangle the window (left, top, right, bottom), end exclusive, that holds it in every view."""
-    height, width = size
-    in_camera = (scene.corners[None] - T_world_camera[:, None, None, :3, 3]) @ T_world_camera[:, None, :3, :3]
-    in_front = in_camera[..., 2] > NEAR
-    projected = in_camera @ K[:, None].transpose(-1, -2)
-    pixels = projected[..., :2] / projected[..., 2:].clamp(min=NEAR)
-    limits = torch.tensor([width, height], device=K.device)
-    low = torch.where(in_front.all(-1, keepdim=True), pixels.amin(2).floor(), 0.0)
-    high = torch.where(in_front.all(-1, keepdim=True), pixels.amax(2).ceil() + 1.0, limits.double())
-    hidden = ~(in_front.any(-1) & seen)[..., None]
-    low = torch.where(hidden, limits, low).amin(0).clamp(min=0.0)
-    high = torch.minimum(torch.where(hidden, 0.0, high).amax(0), limits)
-    boxes = torch.cat([low, high], dim=-1).long().tolist()
+    limits = torch.tensor([size[1], size[0]], device=K.device, dtype=K.dtype)
+    corners = (scene.corners[None] - T_world_camera[:, None, None, :3, 3]) @ T_world_camera[:, None, :3, :3]
+    points, valid = _clipped(corners)
+    projected = points @ K[:, None].transpose(-1, -2)
+    pixels = projected[..., :2] / projected[..., 2:]
+    valid = (valid & seen[..., None])[..., None]
+    low = torch.where(valid, pixels, torch.inf).amin(2).floor().amin(0).clamp(min=0.0)
+    high = torch.where(valid, pixels, -torch.inf).amax(2).ceil().amax(0) + 1.0
+    boxes = torch.cat([torch.minimum(low, limits), torch.minimum(high, limits)], dim=-1).long().tolist()
     return [(left, top, right, bottom) for left, top, right, bottom in boxes]
+
+
+def _clipped(corners: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (B, P, 8, 3) around what lies of rectangles (B, P, 4, 3) before the camera; which count."""
+    in_front = corners[..., 2] > _NEAR
+    following = corners.roll(-1, dims=2)
+    rise = following[..., 2] - corners[..., 2]
+    crosses = in_front != in_front.roll(-1, dims=2)
+    share = (_NEAR - corners[..., 2]) / torch.where(crosses, rise, 1.0)
+    crossings = corners + share[..., None] * (following - corners)
+    return torch.cat([corners, crossings], dim=2), torch.cat([in_front, crosses], dim=2)
 
 
 def _visible(
@@ -228,19 +236,18 @@ def _visible(
     shape = (batch, size[0] * factor, size[1] * factor)
     nearest = torch.zeros(shape, device=device)
     visible = torch.full(shape, -1, dtype=torch.int32, device=device)
+    all_x, all_y = (sample_positions(0, extent, factor, device) for extent in (size[1], size[0]))
     for index, (left, top, right, bottom) in enumerate(boxes):
         if left >= right or top >= bottom:
             continue
-        x, y = sample_positions(left, right, factor, device), sample_positions(top, bottom, factor, device)
-        rows = coefficients[:, index, :, :, None, None]
-        inverse, u, v = (rows[:, i, 0] * x + (rows[:, i, 1] * y[:, None] + rows[:, i, 2]) for i in range(3))
-        window = (
-            slice(None),
-            slice(top * factor, bottom * factor),
-            slice(left * factor, right * factor),
-        )
-        inside = torch.maximum(u.abs(), v.abs()) <= inverse
-        hit = inside & (inverse > nearest[window]) & (inverse < 1.0 / NEAR)
-        nearest[window] = torch.where(hit, inverse, nearest[window])
-        visible[window].masked_fill_(hit, index)
+        across, down = slice(left * factor, right * factor), slice(top * factor, bottom * factor)
+        # Each function is a row that depends on x plus a column that depends on y: one pass over memory.
+        by_x, by_y, constant = coefficients[:, index, :, :, None].unbind(2)
+        row, column = by_x * all_x[across], by_y * all_y[down] + constant
+        inverse, u, v = (row[:, i, None, :] + column[:, i, :, None] for i in range(3))
+        window, marks = nearest[:, down, across], visible[:, down, across]
+        bound = torch.maximum(torch.maximum(u.abs_(), v.abs_()), window)
+        hit = inverse > bound
+        torch.where(hit, inverse, window, out=window)
+        marks.masked_fill_(hit, index)
     return nearest, visible

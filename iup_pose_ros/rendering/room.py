@@ -28,12 +28,21 @@ from iup_pose_ros.rendering.surfaces import Surface, box, framed, hung, panel, p
 
 LENGTH, DEPTH, HEIGHT = 7.0, 5.4, 2.8  # metres along x, y and z; a corner is the origin
 
-_AMBIENT = (0.40, 0.39, 0.38)
+_AMBIENT = (0.60, 0.585, 0.57)
 _LAMPS = (
-    Lamp((2.0, 2.7, 2.70), (1.3, 0.3), (2.3, 2.1, 1.85)),
-    Lamp((5.0, 2.7, 2.70), (1.3, 0.3), (2.3, 2.1, 1.85)),
+    Lamp((2.0, 2.7, 2.70), (1.3, 0.3), (3.7, 3.4, 3.0)),
+    Lamp((5.0, 2.7, 2.70), (1.3, 0.3), (3.7, 3.4, 3.0)),
 )
 _DARK_WOOD, _BLACK, _GOLD = (58, 40, 28), (28, 28, 30), (150, 118, 60)
+_CLOTHS = (
+    (122, 38, 34),
+    (34, 58, 92),
+    (52, 84, 60),
+    (176, 140, 74),
+    (88, 60, 44),
+    (206, 196, 176),
+    (60, 62, 70),
+)
 _SOUTH, _NORTH = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
 _WEST, _EAST = (-1.0, 0.0, 0.0), (1.0, 0.0, 0.0)
 
@@ -236,8 +245,8 @@ def _books(rng: np.random.Generator, size: tuple[float, float]) -> Picture:
         source = sources[int(rng.integers(len(sources)))]
         start = int(rng.integers(source.shape[1] - 40))
         spine = resized(source[:, start : start + 40], width, height).astype(np.float32)
-        colour = rng.integers(40, 210, 3)
-        picture[rows - height :, left : left + width] = 0.45 * spine + 0.55 * colour
+        colour = np.array(_CLOTHS[int(rng.integers(len(_CLOTHS)))])
+        picture[rows - height :, left : left + width] = 0.4 * spine + 0.6 * colour
         picture[rows - height :, left + width - 1] //= 3
         left += width + int(rng.random() < 0.1) * 8
     return picture

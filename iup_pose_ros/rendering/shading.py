@@ -38,48 +38,49 @@ def shade(
         factor: samples per pixel along each axis.
         background: grey level, 0 to 1, where nothing is seen.
     """
-    batch, rows, columns = plane.shape
-    device = plane.device
-    view = torch.arange(batch, device=device)[:, None, None]
-    x = sample_positions(0, columns // factor, factor, device)
-    y = sample_positions(0, rows // factor, factor, device)[:, None]
-    table = _texture_coefficients(repeat, coefficients).reshape(-1, 9)
-    inputs = (view, plane, x, y, inverse_depth, _rounding(rows, columns, factor, device))
-    samples = (tensor.expand(plane.shape).reshape(-1) for tensor in inputs)
-    step = _SAMPLES_PER_PASS.get(device.type, plane.numel())
-    colours = [
-        _shade_samples(textures, table, *part, factor=factor, background=background)
-        for part in zip(*(tensor.split(step) for tensor in samples), strict=True)
-    ]
-    return torch.cat(colours).reshape(batch, rows, columns, 3)
+    rows, columns = plane.shape[1:]
+    table = _texture_coefficients(repeat, coefficients).flatten(2).transpose(1, 2).contiguous()
+    x = sample_positions(0, columns // factor, factor, plane.device)
+    y = sample_positions(0, rows // factor, factor, plane.device)[:, None]
+    rounding = _rounding(rows, columns, factor, plane.device)
+    step = max(1, _SAMPLES_PER_PASS.get(plane.device.type, plane.numel()) // columns)
+    colours = torch.empty((*plane.shape, 3), device=plane.device)
+    for view in range(len(plane)):
+        for top in range(0, rows, step):
+            band = slice(top, top + step)
+            u, v, texture, footprint = _texture_coordinates(
+                table[view], plane[view, band], x, y[band], inverse_depth[view, band]
+            )
+            sizes = ((size[:, 0] / factor).square() for size in (textures.width, textures.height))
+            level = (
+                (_mip_level(*footprint, *(size[texture] for size in sizes)) + rounding[band]).floor().int()
+            )
+            looked_up = textures.sample(texture, u, v, level)
+            colours[view, band] = torch.where(plane[view, band, :, None] >= 0, looked_up, background)
+    return colours
 
 
-def _shade_samples(
-    textures: TextureTable,
-    table: Tensor,
-    view: Tensor,
-    plane: Tensor,
-    x: Tensor,
-    y: Tensor,
-    inverse_depth: Tensor,
-    rounding: Tensor,
-    *,
-    factor: int,
-    background: float,
-) -> Tensor:
-    """Colours (N, 3) of N samples; table (B P, 9) holds the texture coefficients."""
-    texture = plane.clamp(min=0).long()
-    row = view * len(textures.offset) + texture
-    w_x, w_y, _, u_x, u_y, u_1, v_x, v_y, v_1 = table[row].t().contiguous()
-    depth = 1.0 / inverse_depth.clamp(min=FAR_INVERSE)
+def _texture_coordinates(
+    table: Tensor, plane: Tensor, x: Tensor, y: Tensor, inverse_depth: Tensor
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+    """Texture coordinates u and v, textures, and the derivatives of u and v by x, then by y; each (h, w).
+
+    Table (9, P) holds the texture coefficients of one view.
+    """
+    texture = plane.clamp(min=0)
+    w_x, w_y, _, u_x, u_y, u_1, v_x, v_y, v_1 = (
+        table.index_select(1, texture.flatten()).reshape(9, *plane.shape).unbind(0)
+    )
+    depth = inverse_depth.clamp(min=FAR_INVERSE).reciprocal()
     u = (u_x * x + u_y * y + u_1) * depth
     v = (v_x * x + v_y * y + v_1) * depth
-    width, height = (size[:, 0][texture] / factor for size in (textures.width, textures.height))
-    along_x = torch.hypot((u_x - u * w_x) * depth * width, (v_x - v * w_x) * depth * height)
-    along_y = torch.hypot((u_y - u * w_y) * depth * width, (v_y - v * w_y) * depth * height)
-    level = (_mip_level(along_x, along_y) + rounding).floor().long()
-    colours = textures.sample(texture, u, v, level)
-    return torch.where((plane >= 0)[:, None], colours, background)
+    derivatives = (
+        (u_x - u * w_x) * depth,
+        (v_x - v * w_x) * depth,
+        (u_y - u * w_y) * depth,
+        (v_y - v * w_y) * depth,
+    )
+    return u, v, texture, derivatives
 
 
 def _rounding(rows: int, columns: int, factor: int, device: torch.device) -> Tensor:
@@ -99,11 +100,15 @@ def _texture_coefficients(repeat: Tensor, coefficients: Tensor) -> Tensor:
     return torch.cat([inverse, along], dim=2)
 
 
-def _mip_level(along_x: Tensor, along_y: Tensor) -> Tensor:
-    """Level (N,) of a sample's footprint, whose sides are given in texels.
+def _mip_level(
+    u_x: Tensor, v_x: Tensor, u_y: Tensor, v_y: Tensor, square_width: Tensor, square_height: Tensor
+) -> Tensor:
+    """Level of a sample's footprint, given the derivatives of u and v and the squared size of the texture.
 
     As sharp as the shorter side, but at most one level finer than the longer: the mean over the samples of a
     pixel absorbs the little aliasing that this leaves on slanted surfaces, where the longer side alone blurs.
     """
-    extent = torch.maximum(torch.minimum(along_x, along_y), 0.5 * torch.maximum(along_x, along_y))
-    return torch.log2(extent.clamp(min=1e-6)) + _MIP_BIAS
+    along_x = u_x.square() * square_width + v_x.square() * square_height
+    along_y = u_y.square() * square_width + v_y.square() * square_height
+    square = torch.maximum(torch.minimum(along_x, along_y), 0.25 * torch.maximum(along_x, along_y))
+    return 0.5 * torch.log2(square.clamp(min=1e-12)) + _MIP_BIAS

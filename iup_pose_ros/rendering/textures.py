@@ -23,8 +23,8 @@ class TextureTable:
 
     Attributes:
         texels: (N, 3) RGB, 0 to 1.
-        offset: (T, L) first row of a level in ``texels``.
-        width, height: (T, L) size of a level in texels.
+        offset: (T, L) first row of a level in ``texels``, int32.
+        width, height: (T, L) size of a level in texels, int32.
     """
 
     texels: Tensor
@@ -45,9 +45,11 @@ class TextureTable:
         levels = max(len(pyramid) for pyramid in pyramids)
         # Short pyramids repeat their last level (1x1), so that every texture has all levels.
         padded = [pyramid + [pyramid[-1]] * (levels - len(pyramid)) for pyramid in pyramids]
-        sizes = torch.tensor([[level.shape[:2] for level in pyramid] for pyramid in padded])
+        sizes = torch.tensor(
+            [[level.shape[:2] for level in pyramid] for pyramid in padded], dtype=torch.int32
+        )
         counts = sizes.prod(dim=-1)
-        offset = counts.flatten().cumsum(0).reshape(counts.shape) - counts
+        offset = (counts.flatten().cumsum(0).reshape(counts.shape) - counts).int()
         texels = torch.cat([level.reshape(-1, 3) for pyramid in padded for level in pyramid])
         return cls(texels, offset, sizes[..., 1].contiguous(), sizes[..., 0].contiguous())
 
@@ -58,32 +60,43 @@ class TextureTable:
         )
 
     def sample(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-        """Colours (N, 3), bilinear within a level.
+        """Colours (..., 3), bilinear within a level.
 
         Args:
-            texture: (N,) texture of each sample, int64.
-            u, v: (N,) position to the right and down; 0 to 1 is the image from edge to edge, mirrored beyond.
-            level: (N,) level of the pyramid, int64; clamped to those there are.
+            texture: (...) texture of each sample, int32.
+            u, v: (...) position right and down; 0 to 1 is the image from edge to edge, mirrored beyond.
+            level: (...) level of the pyramid, int32; clamped to those there are.
         """
         levels = self.offset.shape[1]
-        u, v = (1.0 - (1.0 - coordinate.remainder(2.0)).abs() for coordinate in (u, v))
         entry = texture * levels + level.clamp(0, levels - 1)
-        offset, width, height = (table.flatten()[entry] for table in (self.offset, self.width, self.height))
-        x, x1, right = _bracket(u, width)
-        y, y1, below = _bracket(v, height)
+        offset, width, height = (
+            table.flatten().index_select(0, entry.flatten()).reshape(entry.shape)
+            for table in (self.offset, self.width, self.height)
+        )
+        x, x1, right = _bracket(_folded(u), width)
+        y, y1, below = _bracket(_folded(v), height)
         top, bottom = offset + y * width, offset + y1 * width
         left, above = 1.0 - right, 1.0 - below
-        index = torch.stack([top + x, top + x1, bottom + x, bottom + x1], dim=1)
-        weight = torch.stack([above * left, above * right, below * left, below * right], dim=1)
+        index = torch.stack([top + x, top + x1, bottom + x, bottom + x1], dim=-1)
+        weight = torch.stack([above * left, above * right, below * left, below * right], dim=-1)
         # A gather of four rows and their weighted sum in one pass over memory.
-        return functional.embedding_bag(index, self.texels, per_sample_weights=weight, mode="sum")
+        colours = functional.embedding_bag(
+            index.reshape(-1, 4), self.texels, per_sample_weights=weight.reshape(-1, 4), mode="sum"
+        )
+        return colours.reshape(*texture.shape, 3)
+
+
+def _folded(coordinate: Tensor) -> Tensor:
+    """Position in 0 to 1: every second copy of a repeated texture is mirrored."""
+    return 1.0 - (1.0 - (coordinate - 2.0 * (0.5 * coordinate).floor())).abs()
 
 
 def _bracket(coordinate: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Texels on both sides of a coordinate in 0..1 and the weight of the second; clamped at the edges."""
-    position = torch.minimum((coordinate * size - 0.5).clamp(min=0.0), (size - 1).to(coordinate.dtype))
-    index = position.long()
-    return index, torch.minimum(index + 1, size - 1), position - index
+    last = size - 1
+    position = torch.minimum((coordinate * size - 0.5).clamp(min=0.0), last)
+    index = position.int()
+    return index, torch.minimum(index + 1, last), position - index
 
 
 def _pyramid(image: NDArray[np.uint8]) -> list[Tensor]:
