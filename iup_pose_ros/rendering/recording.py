@@ -156,7 +156,7 @@ def render_flight(
 
 @contextlib.contextmanager
 def _one_thread_per_operation() -> Iterator[None]:
-    """Context in which torch does not split operations: small ones lose by it, above all on a busy machine."""
+    """Context in which torch does not split operations: small ones lose by it, most on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
