@@ -85,7 +85,7 @@ def test_chunks_outside_the_view_are_left_out_and_none_inside(renderer):
     culled = render(renderer, mesh, camera)
     everything = np.arange(len(mesh.chunk_first))
     visible = Mesh.visible_chunks
-    Mesh.visible_chunks = lambda *_: everything  # type: ignore[method-assign, assignment]
+    Mesh.visible_chunks = lambda *_: everything  # type: ignore[method-assign]
     try:
         complete = render(renderer, mesh, camera)
     finally:

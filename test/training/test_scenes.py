@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scene_file import HALF, write_scene
 
 from iup_pose_ros.errors import ConfigurationError, DataError
 from iup_pose_ros.training.photographs import Photographs
@@ -14,18 +13,18 @@ from iup_pose_ros.training.scenes import HELDOUT_SCENES, load_scene, scene_files
 SHARED = Path(__file__).resolve().parents[3] / "shared/training"
 
 
-def test_a_scene_file_is_drawn_with_its_textures_where_they_belong(renderer, tmp_path):
+def test_a_scene_file_is_drawn_with_its_textures_where_they_belong(renderer, tmp_path, write_scene):
     write_scene(tmp_path / "cube.npz")
     scene = load_scene(tmp_path / "cube.npz")
     loaded = renderer.load(scene.mesh)
     K = np.array([[40.0, 0.0, 31.5], [0.0, 40.0, 23.5], [0.0, 0.0, 1.0]])
     view = renderer.render([loaded], K, pose(np.zeros(3), 0.0, 0.0, 0.0), 64, 48)
-    np.testing.assert_allclose(view.depth, HALF, rtol=1e-4)
+    np.testing.assert_allclose(view.depth, 3.0, rtol=1e-4)
     np.testing.assert_allclose(view.colour.mean(axis=(0, 1)), (250, 10, 10), atol=6)
     assert scene.viewpoints.shape == (64, 5)
 
 
-def test_transparent_surfaces_are_left_out(renderer, tmp_path):
+def test_transparent_surfaces_are_left_out(renderer, tmp_path, write_scene):
     write_scene(tmp_path / "cube.npz", transparent=np.arange(12) // 2 == 1)
     loaded = renderer.load(load_scene(tmp_path / "cube.npz").mesh)
     K = np.array([[400.0, 0.0, 31.5], [0.0, 400.0, 23.5], [0.0, 0.0, 1.0]])
@@ -33,7 +32,7 @@ def test_transparent_surfaces_are_left_out(renderer, tmp_path):
     assert np.isinf(view.depth).all()
 
 
-def test_photographs_serve_distractors_and_may_replace_textures(tmp_path):
+def test_photographs_serve_distractors_and_may_replace_textures(tmp_path, write_scene):
     write_scene(tmp_path / "cube.npz")
     photograph = np.full((20, 30, 3), 77, np.uint8)
     plain = load_scene(tmp_path / "cube.npz", [photograph])
@@ -48,7 +47,7 @@ def test_photographs_serve_distractors_and_may_replace_textures(tmp_path):
     assert 0.2 < share < 0.8
 
 
-def test_held_out_scenes_are_never_trained_on(tmp_path):
+def test_held_out_scenes_are_never_trained_on(tmp_path, write_scene):
     for name in ("oa_dm1", "oa_dm3", "aws_bookstore", "mine"):
         write_scene(tmp_path / f"{name}.npz")
     names = {

@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scene_file import write_scene
 
 from iup_pose_ros.errors import ConfigurationError, DataError
 from iup_pose_ros.training.batches import ClusterBatch
@@ -70,7 +69,7 @@ def test_every_batch_draws_one_of_the_sizes(renderer):
     assert shapes == {(48, 64), (64, 48)}
 
 
-def test_training_uses_scene_files_of_its_split_only(renderer, tmp_path):
+def test_training_uses_scene_files_of_its_split_only(renderer, tmp_path, write_scene):
     for name in ("oa_dm1", "oa_dm3"):
         write_scene(tmp_path / f"{name}.npz")
     config = dataclasses.replace(CONFIG, scenes=tmp_path, procedural=0.0, period=1)
