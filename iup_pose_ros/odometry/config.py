@@ -33,7 +33,7 @@ class OdometryConfig:
         ConfigurationError: a value of the wrong type or outside its range.
     """
 
-    maximum_tracks: int = _number(800, 50, 5000, "Most points that are tracked at a time.")
+    maximum_tracks: int = _number(600, 50, 5000, "Most points that are tracked at a time.")
     minimum_tracks: int = _number(
         30, 8, 1000, "Fewest tracks that can check a pose; fewest corners with which tracking can begin."
     )
@@ -45,16 +45,16 @@ class OdometryConfig:
         "a rotation explains; fraction of the image width.",
     )
     keyframe_rotation: float = _number(
-        0.15, 0.01, 1.0, "A frame becomes a keyframe when the camera has turned this far since the last; rad."
+        0.1, 0.01, 1.0, "A frame becomes a keyframe when the camera has turned this far since the last; rad."
     )
     keyframe_tracked_fraction: float = _number(
         0.6, 0.1, 0.95, "A frame becomes a keyframe when only this share of the last one's tracks survives."
     )
     keyframe_interval: float = _number(
-        1.0, 0.05, 60.0, "A frame becomes a keyframe when the last one is this old and the camera moves; s."
+        0.5, 0.05, 60.0, "A frame becomes a keyframe when the last one is this old and the camera moves; s."
     )
     stationary_motion: float = _number(
-        0.001,
+        0.0015,
         0.0001,
         0.02,
         "The camera is at rest when the median track stays within this distance; fraction of image width.",
@@ -91,6 +91,12 @@ class OdometryConfig:
                 _check_choice(setting.name, value, setting.metadata["choices"])
             else:
                 _check_number(setting.name, value, setting.metadata, integral=setting.type == "int")
+
+        if self.minimum_tracks > self.maximum_tracks:
+            raise ConfigurationError(
+                f"odometry setting minimum_tracks is {self.minimum_tracks}, more than maximum_tracks, "
+                f"{self.maximum_tracks}"
+            )
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> OdometryConfig:

@@ -12,12 +12,12 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, exp, hat
 from iup_pose_ros.odometry.two_view import StepDepths, TrackedRays
 
-# Degrees of freedom of the Student-t errors: heavy tails, so that wrong tracks lose their weight.
-_FREEDOM = 4.0
+# Errors of this many deviations have lost three quarters of their weight, and of their influence more.
+_TOLERANCE = 3.0
 _ITERATIONS = 10
 _GATE = 3.0
 # A track's patch is not a point: below this relative deviation more views of it bring nothing.
-_LEAST_RELATIVE_SIGMA = 0.01
+_LEAST_RELATIVE_SIGMA = 0.02
 _PERTURBATION = 1e-5
 
 
@@ -97,7 +97,7 @@ def step_length(mu: Array, variance: Array, known: InverseDepths) -> StepLength:
     for _ in range(_ITERATIONS):
         total = variance + length**2 * rho_variance
         error = mu - length * rho
-        weight = (_FREEDOM + 1.0) / (_FREEDOM + error**2 / total) / total
+        weight = _robust_weight(error**2 / total) / total
         likely_rho = rho + error * length * rho_variance / total
         information = float(np.sum(weight * likely_rho**2))
         length += float(np.sum(weight * likely_rho * error)) / information
@@ -158,7 +158,7 @@ def translation_from_depths(
         error = offset - design @ translation
         lever = np.sum((projection @ translation) ** 2, axis=1)
         total = (noise / rays.focal * depth_ratio) ** 2 + lever * rho_variance
-        weight = (_FREEDOM + 2.0) / (_FREEDOM + np.sum(error**2, axis=1) / total) / total
+        weight = _robust_weight(np.sum(error**2, axis=1) / total) / total
         normal = np.einsum("n,nij,nik->jk", weight, design, design) + prior
         translation = np.linalg.solve(normal, np.einsum("n,nij,ni->j", weight, design, offset))
     inverse = np.linalg.inv(normal)
@@ -168,6 +168,11 @@ def translation_from_depths(
     covariance = joint @ rotation_covariance @ joint.T
     covariance[:3, :3] += inverse
     return translation, covariance
+
+
+def _robust_weight(square: Array) -> Array:
+    """Weights (N,) of squared normalised errors (Geman and McClure's function)."""
+    return 1.0 / (1.0 + square / _TOLERANCE**2) ** 2
 
 
 def _weighted_median(values: Array, weights: Array) -> float:

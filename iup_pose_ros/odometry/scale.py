@@ -61,7 +61,7 @@ class ScaledStep:
 class ScaleSource(Protocol):
     """Gives the steps their lengths."""
 
-    def step(self, rays: TrackedRays, relative: RelativePose, interval: float) -> ScaledStep:
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
         """The step with its length; ``interval`` is its duration in seconds."""
 
     def unseen(self, shift: float) -> float:
@@ -75,6 +75,12 @@ def scale_source(config: OdometryConfig) -> ScaleSource:
     return RelativeScale(config)
 
 
+def metric_step(relative: RelativePose, rays: TrackedRays) -> ScaledStep:
+    """The step of an estimator that knows the length itself."""
+    camera = PoseWithCovariance(relative.T_prev_curr, relative.covariance)
+    return ScaledStep(camera, relative.sigma_t, True, "estimator", np.ones(len(rays), dtype=np.bool_))
+
+
 class FixedScale:
     """Every step has the configured length in metres."""
 
@@ -82,9 +88,9 @@ class FixedScale:
         self._length = config.fixed_step_length
         self._keyframe_parallax = config.keyframe_parallax
 
-    def step(self, rays: TrackedRays, relative: RelativePose, interval: float) -> ScaledStep:
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
         """See ScaleSource.step; without parallax a step is nought, plus or minus its length."""
-        seen = _observe(rays, relative)
+        seen = _observe(relative, rays)
         if seen.significant:
             sigma = _FIXED_RELATIVE_SIGMA * self._length
             return _along_direction(relative, seen, self._length, sigma, np.zeros(6), True, "fixed")
@@ -109,25 +115,25 @@ class RelativeScale:
         """See ScaleSource.unseen."""
         return shift / self._shift_per_unit
 
-    def step(self, rays: TrackedRays, relative: RelativePose, interval: float) -> ScaledStep:
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
         """See ScaleSource.step."""
-        seen = _observe(rays, relative)
+        seen = _observe(relative, rays)
         known = self._depths.of(rays.ids)
         if not seen.significant:
-            step = self._turn(rays, relative, known, seen)
+            step = self._turn(relative, rays, known, seen)
             self._depths = known.moved(rays.previous, step.camera.pose)
             return step
         if self._speed is None:
             step = _first(relative, seen)
         else:
-            step = self._measured(rays, relative, known, seen, self._speed * interval)
+            step = self._measured(relative, rays, known, seen, self._speed * interval)
         self._remember(rays, known, seen, step.camera.pose, interval)
         return step
 
     def _measured(
         self,
-        rays: TrackedRays,
         relative: RelativePose,
+        rays: TrackedRays,
         known: InverseDepths,
         seen: _Observation,
         held: float,
@@ -148,7 +154,7 @@ class RelativeScale:
         return _along_direction(relative, seen, found.length, sigma, jacobian, False, "relative")
 
     def _turn(
-        self, rays: TrackedRays, relative: RelativePose, known: InverseDepths, seen: _Observation
+        self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: _Observation
     ) -> ScaledStep:
         """A step whose direction the image motion does not show."""
         rows = seen.steady & (known.information > 0.0)
@@ -187,14 +193,14 @@ class _Observation:
     significant: bool
 
 
-def _observe(rays: TrackedRays, relative: RelativePose) -> _Observation:
+def _observe(relative: RelativePose, rays: TrackedRays) -> _Observation:
     depths = step_depths(rays, relative.T_prev_curr)
     noise = robust_sigma(depths.residual, _NOISE_FLOOR * rays.width)
     deviation = noise * depths.sensitivity
     inliers = (np.abs(depths.residual) < _INLIER * noise) & (depths.inverse > -_INLIER * deviation)
     motion = rotation_compensated_motion(rays, relative.T_prev_curr.rotation)
     limit = _SIGNIFICANT_PARALLAX * noise
-    significant = len(rays) == 0 or float(np.percentile(motion, 75)) >= limit
+    significant = len(rays) < _FEWEST_SHARED or float(np.percentile(motion, 75)) >= limit
     return _Observation(depths, deviation**2, noise, inliers, motion < 2.0 * limit, significant)
 
 

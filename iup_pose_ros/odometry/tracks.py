@@ -14,10 +14,13 @@ from iup_pose_ros.geometry.so3 import Array
 
 Ids = NDArray[np.int64]
 
-# Corners keep this share of the distance they would have on a regular grid, so that they cover the image.
+# Corners keep this share of the distance they would have on a regular grid.
 _SPREAD = 0.4
 _LEAST_DISTANCE = 3.0
 _QUALITY = 0.003
+# So many times the corners wanted are found and then drawn evenly from so many cells of the image.
+_CANDIDATES = 4
+_CELLS = 48
 # Standard deviation in grey levels.
 _LEAST_CONTRAST = 4.0
 
@@ -126,12 +129,32 @@ class Tracker:
         image = tracks.latest.grey
         distance = max(_LEAST_DISTANCE, _SPREAD * math.sqrt(image.size / self._maximum))
         wanted = self._maximum - len(tracks)
-        corners = detect_corners(image, wanted, distance, tracks.points_latest, _QUALITY)
+        corners = detect_corners(image, _CANDIDATES * wanted, distance, tracks.points_latest, _QUALITY)
+        corners = corners[
+            evenly_spread(corners, tracks.points_latest, math.sqrt(image.size / _CELLS))[:wanted]
+        ]
         new_ids = np.arange(self._next_id, self._next_id + len(corners), dtype=np.int64)
         self._next_id += len(corners)
         points = np.vstack([tracks.points_latest, corners])
         ids = np.concatenate([tracks.ids, new_ids])
         return Tracks(tracks.latest, tracks.latest, ids, points, points, len(points), keyframe_id)
+
+
+def evenly_spread(points: Array, existing: Array, cell: float) -> NDArray[np.intp]:
+    """Rows of ``points`` in the order in which to take them so that every cell of the image gets its share.
+
+    Args:
+        points: (N, 2) pixels, best first.
+        existing: (M, 2) pixels that are taken already.
+        cell: side of a cell in pixels.
+    """
+    cells = np.floor(np.vstack([existing, points]) / cell).astype(np.int64)
+    _, numbers = np.unique(cells, axis=0, return_inverse=True)
+    order = np.argsort(numbers.ravel(), kind="stable")
+    sizes = np.bincount(numbers.ravel())
+    rank = np.empty(len(cells), dtype=np.int64)
+    rank[order] = np.arange(len(cells)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.argsort(rank[len(existing) :], kind="stable")
 
 
 def is_plain(frame: Frame) -> bool:

@@ -13,7 +13,7 @@ from iup_pose_ros.odometry.config import OdometryConfig
 from iup_pose_ros.odometry.gate import check
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
-from iup_pose_ros.odometry.scale import scale_source
+from iup_pose_ros.odometry.scale import metric_step, scale_source
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_plain
@@ -90,7 +90,7 @@ class VisualOdometry:
         try:
             estimate = self._estimate(tracks)
         except EstimationError as error:
-            return self._lose(reference, frame, str(error))
+            return self._lose(reference, tracks, str(error))
         return self._step(tracks, estimate) if due else self._go_on(tracks)
 
     def _take_stamp(self, stamp: float) -> str:
@@ -117,15 +117,15 @@ class VisualOdometry:
             self._abandon("the camera or its calibration changed")
         suspended, self._suspended = self._suspended, None
         if suspended is not None and suspended.fits(frame):
-            if self._is_well_tracked(suspended.advanced(frame)):
+            if self._are_enough(len(suspended.advanced(frame)), of=len(suspended)):
                 return suspended
             if frame.stamp - suspended.latest.stamp < self._config.lost_patience:
                 self._suspended = suspended
         return self._tracks
 
-    def _is_well_tracked(self, tracks: Tracks) -> bool:
+    def _are_enough(self, tracks: int, of: int) -> bool:
         config = self._config
-        return len(tracks) >= config.minimum_tracks and tracks.fraction > config.keyframe_tracked_fraction
+        return tracks >= config.minimum_tracks and tracks > config.keyframe_tracked_fraction * of
 
     def _begin(self, frame: Frame) -> OdometryUpdate:
         """A keyframe that continues nothing; the state stays what it was."""
@@ -146,16 +146,20 @@ class VisualOdometry:
     def _is_keyframe(self, tracks: Tracks) -> bool:
         if len(tracks) < self._config.minimum_tracks:
             return True
-        motion = tracked_motion(_rays(tracks))
-        # The first step defines the unit of length: it takes the time it needs to show parallax.
-        interval = tracks.interval if self._integrator.moved else 0.0
-        return is_keyframe(motion, tracks.fraction, interval, self._config)
+        # The first step defines the unit of length: however long it takes, it needs motion to show it.
+        timed = self._integrator.moved or self._has_left(tracks, self._config.keyframe_parallax)
+        interval = tracks.interval if timed else 0.0
+        return is_keyframe(tracked_motion(_rays(tracks)), tracks.fraction, interval, self._config)
 
     def _has_unfinished_motion(self, tracks: Tracks) -> bool:
         """Whether the camera, coming to rest, has moved since the last keyframe."""
         if self._state is TrackingState.STATIONARY or not self._integrator.moved:
             return False
-        return tracks.median_motion > self._config.stationary_motion * tracks.latest.intrinsics.width
+        return self._has_left(tracks, self._config.stationary_motion)
+
+    def _has_left(self, tracks: Tracks, distance: float) -> bool:
+        """Whether the median track has moved further than ``distance``, a fraction of the image width."""
+        return tracks.median_motion > distance * tracks.latest.intrinsics.width
 
     def _estimate(self, tracks: Tracks) -> _Estimate:
         """Asks the estimator and checks its answer.
@@ -176,7 +180,12 @@ class VisualOdometry:
     def _step(self, tracks: Tracks, estimate: _Estimate) -> OdometryUpdate:
         """The latest frame becomes a keyframe with a pose."""
         previous, current = tracks.keyframe, tracks.latest
-        step = self._scale.step(estimate.rays, estimate.relative, tracks.interval)
+        relative, rays = estimate.relative, estimate.rays
+        step = (
+            metric_step(relative, rays)
+            if relative.metric
+            else self._scale.step(relative, rays, tracks.interval)
+        )
         base = step.camera.change_of_frame(self._T_base_camera)
         twist = self._integrator.advance(base, previous.stamp, current.stamp)
         self._tracks = self._tracker.renew(tracks.kept(step.inliers))
@@ -187,7 +196,7 @@ class VisualOdometry:
             current_stamp=current.stamp,
             camera=step.camera,
             base=base,
-            sigma_R=estimate.relative.sigma_R,
+            sigma_R=relative.sigma_R,
             sigma_t=step.sigma_t,
             metric=step.metric,
             scale_source=step.source,
@@ -224,13 +233,20 @@ class VisualOdometry:
         twist = zero_twist(self._scale.unseen(shift), angular)
         return self._report(frame, pose=self._integrator.pose, twist=twist)
 
-    def _lose(self, reference: Tracks, frame: Frame, reason: str) -> OdometryUpdate:
-        """No pose for this frame: the last good tracks are tried again for a while, beside a new keyframe."""
-        if self._state is not TrackingState.LOST:
-            self._suspended = reference
+    def _lose(self, reference: Tracks, tracks: Tracks, reason: str) -> OdometryUpdate:
+        """No pose for this frame.
+
+        Sound tracks are kept, since more motion may make a pose of them. Otherwise a new keyframe begins, and
+        the tracks up to the last good frame are set aside to be tried again for a while.
+        """
+        if self._are_enough(len(tracks), of=tracks.started):
+            self._tracks = tracks
+        else:
+            if self._state is not TrackingState.LOST:
+                self._suspended = reference
+            self._tracks = self._new_keyframe(tracks.latest)
         self._state, self._reason = TrackingState.LOST, reason
-        self._tracks = self._new_keyframe(frame)
-        return self._report(frame)
+        return self._report(tracks.latest)
 
     def _report(
         self,
