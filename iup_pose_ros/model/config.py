@@ -10,7 +10,7 @@ from typing import Any
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.model.encoder import ENCODERS
 
-INITIAL_POSES = ("identity", "procrustes")
+INITIAL_POSES = ("identity", "solve")
 
 
 def _require_choice(what: str, value: str, accepted: Collection[str]) -> None:
@@ -54,7 +54,7 @@ class IUPPoseConfig:
     matched_rays: bool = True
     """Whether the decoders see the soft correspondence as geometry, or features alone."""
     initial_pose: str = "identity"
-    """What stage 1 starts from: ``identity`` (the paper), or ``procrustes``, a solve over the matches."""
+    """What stage 1 starts from: ``identity`` (the paper), or ``solve``, the pose the matches agree on."""
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of the RGB channels in [0, 1], subtracted from the input."""
     pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)

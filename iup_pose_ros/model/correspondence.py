@@ -20,6 +20,7 @@ from iup_pose_ros.model.alignment import (
     inner_products,
     resize_to,
 )
+from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
 
 
@@ -65,7 +66,9 @@ class CorrespondenceHead(nn.Module):
         descriptors_1 = self._descriptors(features_1, aligned_1)
         both_0 = torch.cat([descriptors_0, self.temperature * features_0.similarity_8], dim=1)
         both_1 = torch.cat([descriptors_1, features_1.similarity_8], dim=1)
-        return match_rays(inner_products(both_0, both_1), features_0, features_1)
+        with full_precision(both_0):
+            logits = inner_products(both_0.float(), both_1.float())
+        return match_rays(logits, features_0, features_1)
 
     def _descriptors(self, features: Features, aligned: Tensor) -> Tensor:
         x = features.fine + resize_to(self.aligned(aligned), features.fine)
@@ -73,9 +76,8 @@ class CorrespondenceHead(nn.Module):
 
 
 def match_rays(logits: Tensor, features_0: Features, features_1: Features) -> SoftCorrespondence:
-    """What the attention of logits (B, N_0, N_1) finds; in float32, as bfloat16 rays err by 0.2 degrees."""
-    with torch.autocast(logits.device.type, enabled=False):
-        logits = logits.float()
+    """What the attention of logits (B, N_0, N_1) finds."""
+    with full_precision(logits):
         attention_0, attention_1 = logits.softmax(dim=2), logits.softmax(dim=1)
         mutual = attention_0 * attention_1
         rays_0, rays_1 = _cell_rays(features_0), _cell_rays(features_1)

@@ -52,7 +52,7 @@ def homography_warp(
     size = pixels.new_tensor([width, height])[:, None, None]
     relative = (2.0 * pixels + 1.0) / size - 1.0  # -1 and 1 are the outer edges of the first and last pixel
     inside = forward & (relative.abs() <= 1.0).all(dim=1, keepdim=True)
-    grid = relative.clamp(-2.0, 2.0).permute(0, 2, 3, 1).to(features_1.dtype)
-    sampled = functional.grid_sample(features_1, grid, padding_mode="border", align_corners=False)
-    mask = inside.to(features_1.dtype)
+    grid = relative.clamp(-2.0, 2.0).permute(0, 2, 3, 1)
+    sampled = functional.grid_sample(features_1.float(), grid, padding_mode="border", align_corners=False)
+    mask = inside.float()
     return sampled * mask, mask

@@ -18,9 +18,10 @@ from iup_pose_ros.model.config import IUPPoseConfig
 from iup_pose_ros.model.correspondence import CorrespondenceHead, SoftCorrespondence
 from iup_pose_ros.model.decoder import PoseDecoder
 from iup_pose_ros.model.encoder import ENCODERS
+from iup_pose_ros.model.pose_solver import solve_pose
 from iup_pose_ros.model.rays import normalised_coordinates
 from iup_pose_ros.model.realignment import AlignedPair, PoseState, Realignment, describe_condition
-from iup_pose_ros.model.rotations import exponential, logarithm
+from iup_pose_ros.model.rotations import perturbed, rotation_error, turned
 
 INPUT_MULTIPLE = 32
 SMALLEST_SIGMA, LARGEST_SIGMA = 3e-4, 3.0
@@ -60,9 +61,9 @@ class RotationFusion(nn.Module):
         """
         precision_1, precision_2 = sigma_1.square().reciprocal(), sigma_2.square().reciprocal()
         weight_1 = precision_1 / (precision_1 + precision_2)
-        offset = logarithm(R_2.transpose(1, 2) @ R_1)
+        offset = rotation_error(R_2, R_1)
         sigma = weight_1 * sigma_1 + (1.0 - weight_1) * sigma_2
-        return R_2 @ exponential(weight_1 * offset), sigma
+        return perturbed(R_2, weight_1 * offset), sigma
 
 
 class IUPPose(nn.Module):
@@ -113,7 +114,7 @@ class IUPPose(nn.Module):
         final = self._translate(pair, stage_2._replace(R_1_0=R_final, sigma_R=sigma_R))
         return PosePrediction(
             R_1_0=R_final,
-            t_1_0=(R_final @ final.direction[..., None])[..., 0],
+            t_1_0=turned(R_final, final.direction),
             sigma_R=sigma_R,
             sigma_t=final.sigma_t[:, 0],
             R_stage1=stage_1.R_1_0,
@@ -124,11 +125,13 @@ class IUPPose(nn.Module):
         )
 
     def _initial_pose(self, pair: AlignedPair) -> PoseState:
-        """What stage 1 starts from: identity, direction unknown, with the prior's deviations."""
-        sigma_R = pair.aligned_0.new_full((len(pair.aligned_0), 3), self.config.prior_sigma_rotation)
-        identity = torch.eye(3, device=sigma_R.device).expand(len(sigma_R), 3, 3)
-        sigma_t = torch.full_like(sigma_R[:, :1], self.config.prior_sigma_direction)
-        return PoseState(identity, torch.zeros_like(sigma_R), sigma_R, sigma_t)
+        """What stage 1 starts from: identity and no direction, or what the matches agree on."""
+        batch, device = len(pair.aligned_0), pair.aligned_0.device
+        identity = torch.eye(3, device=device).expand(batch, 3, 3)
+        sigma_R = torch.full((batch, 3), self.config.prior_sigma_rotation, device=device)
+        sigma_t = torch.full((batch, 1), self.config.prior_sigma_direction, device=device)
+        prior = PoseState(identity, torch.zeros_like(sigma_R), sigma_R, sigma_t)
+        return solve_pose(pair.correspondence, prior) if self.config.initial_pose == "solve" else prior
 
     def _rotate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
         """One rotation stage: R_out = R_in Exp(increment)."""
@@ -136,7 +139,7 @@ class IUPPose(nn.Module):
             self.realignment(pair, pose), describe_condition(pair, pose)
         )
         sigma_R = bounded_sigma(pose.sigma_R.log() + change)
-        return pose._replace(R_1_0=pose.R_1_0 @ exponential(increment), sigma_R=sigma_R)
+        return pose._replace(R_1_0=perturbed(pose.R_1_0, increment), sigma_R=sigma_R)
 
     def _translate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
         """The translation stage: the direction in view 0's frame, where the features were realigned."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from iup_pose_ros.model.precision import full_precision
+
 
 def intrinsics_at_stride(intrinsics: Tensor, stride: int) -> Tensor:
     """Camera matrices (B, 3, 3) of feature maps ``stride`` times smaller than their images (B, 3, 3).
@@ -44,4 +46,5 @@ def unit_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
 def rotate(rotation: Tensor, field: Tensor) -> Tensor:
     """Vectors of a field (B, 3, H, W) turned by rotations (B, 3, 3)."""
-    return torch.einsum("bij,bjhw->bihw", rotation, field)
+    with full_precision(field):
+        return torch.einsum("bij,bjhw->bihw", rotation, field)

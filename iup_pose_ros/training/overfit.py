@@ -14,15 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from skimage import data
 from torch import Tensor
 
+from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.config import IUPPoseConfig, preset
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
-from iup_pose_ros.model.rotations import angle_between, length, rotation_error
+from iup_pose_ros.model.rotations import angle_between, length, rotation_error, turned
+from iup_pose_ros.rendering.materials import photographs
 from iup_pose_ros.rendering.pairs import RenderedPair, concatenate, random_pair, random_scene
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
 from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss
@@ -35,8 +34,8 @@ class OverfitOptions:
 
     pairs: int = 16
     steps: int = 600
-    batch: int = 16
-    """Pairs in one step, drawn from both orders of the rendered ones."""
+    batch: int = 8
+    """Rendered pairs in one step, each in both orders."""
     width: int = 160
     height: int = 128
     learning_rate: float = 1e-3
@@ -61,14 +60,10 @@ class OverfitResult:
     swap_direction_median: float
 
 
-def photographs() -> list[NDArray[np.uint8]]:
-    """The photographs inside the scikit-image package."""
-    return [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.stereo_motorcycle()[0]]
-
-
-def fixed_pairs(options: OverfitOptions, textures: Sequence[NDArray[np.uint8]]) -> RenderedPair:
-    """The pairs to fit, half of them video, half wide baseline, one scene for every four."""
+def fixed_pairs(options: OverfitOptions) -> RenderedPair:
+    """The pairs to fit, half of them video, half wide baseline, one scene of photographs for every four."""
     generator = torch.Generator().manual_seed(options.seed)
+    textures = [picture for _, picture in sorted(photographs().items())]
     pairs = []
     for index in range(options.pairs):
         if index % 4 == 0:
@@ -80,42 +75,42 @@ def fixed_pairs(options: OverfitOptions, textures: Sequence[NDArray[np.uint8]]) 
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
-    """Pairs as the network takes them, with their targets; both orders of every rendered pair."""
+    """Rendered pairs as the network takes them, in both orders: first all as they are, then all swapped."""
 
-    images: tuple[Tensor, Tensor]
-    K: Tensor
-    R_1_0: Tensor
-    t_1_0: Tensor
-    depths: tuple[Tensor, Tensor]
-
-    @classmethod
-    def from_rendered(cls, pair: RenderedPair) -> PairSet:
-        """Rendered pairs followed by the same pairs in the other order."""
-        R_0_1 = pair.R_1_0.transpose(1, 2)
-        t_0_1 = -(R_0_1 @ pair.t_1_0[..., None])[..., 0]
-        return cls(
-            images=_both_orders(pair.image_0, pair.image_1),
-            K=pair.K.repeat(2, 1, 1),
-            R_1_0=torch.cat([pair.R_1_0, R_0_1]),
-            t_1_0=torch.cat([pair.t_1_0, t_0_1]),
-            depths=_both_orders(pair.depth_0, pair.depth_1),
-        )
+    pairs: RenderedPair
 
     def predict(self, model: IUPPose, chosen: Tensor) -> PosePrediction:
-        """The network's output for the chosen pairs."""
-        K = self.K[chosen]
-        prediction: PosePrediction = model(self.images[0][chosen], K, self.images[1][chosen], K)
-        return prediction
+        """The network's output for both orders of the chosen pairs; every view is encoded once."""
+        K = self.pairs.K[chosen]
+        features_0 = model.encode(self.pairs.image_0[chosen], K)
+        features_1 = model.encode(self.pairs.image_1[chosen], K)
+        both = [
+            Features(*map(_joined, *order)) for order in ((features_0, features_1), (features_1, features_0))
+        ]
+        return model.match(*both)
 
     def target(self, chosen: Tensor) -> PairTarget:
-        """Ground truth of the chosen pairs."""
-        K = self.K[chosen]
-        depths = self.depths[0][chosen], self.depths[1][chosen]
-        return PairTarget.from_depth(self.R_1_0[chosen], self.t_1_0[chosen], K, K, *depths)
+        """Ground truth of both orders of the chosen pairs."""
+        pairs = self.pairs
+        R_1_0, t_1_0 = pairs.R_1_0[chosen], pairs.t_1_0[chosen]
+        R_0_1 = R_1_0.transpose(1, 2)
+        depth_0, depth_1, K = pairs.depth_0[chosen], pairs.depth_1[chosen], pairs.K[chosen].repeat(2, 1, 1)
+        return PairTarget.from_depth(
+            R_1_0=_joined(R_1_0, R_0_1),
+            t_1_0=_joined(t_1_0, -turned(R_0_1, t_1_0)),
+            K_0=K,
+            K_1=K,
+            depth_0=_joined(depth_0, depth_1),
+            depth_1=_joined(depth_1, depth_0),
+        )
+
+    def everything(self) -> Tensor:
+        """Indices of all pairs."""
+        return torch.arange(len(self.pairs.K))
 
 
-def _both_orders(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.cat([first, second]), torch.cat([second, first])
+def _joined(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat([first, second])
 
 
 def overfit(
@@ -130,7 +125,7 @@ def overfit(
     generator = torch.Generator().manual_seed(options.seed)
     for step in range(options.steps):
         model.train()
-        chosen = torch.randperm(len(pairs.K), generator=generator)[: options.batch]
+        chosen = torch.randperm(options.pairs, generator=generator)[: options.batch]
         loss = _loss(model, pairs, chosen, options, step)
         optimiser.zero_grad()
         loss.backward()
@@ -154,26 +149,22 @@ def _loss(model: IUPPose, pairs: PairSet, chosen: Tensor, options: OverfitOption
 
 @torch.no_grad()
 def evaluate(model: IUPPose, pairs: PairSet) -> Tensor:
-    """Rotation and direction errors (2, B) in degrees, in evaluation mode."""
-    prediction = _predict_all(model, pairs)
-    rotation = length(rotation_error(prediction.R_1_0, pairs.R_1_0))
-    direction = angle_between(prediction.t_1_0, pairs.t_1_0)
-    return torch.rad2deg(torch.stack([rotation, direction]))
-
-
-def _predict_all(model: IUPPose, pairs: PairSet) -> PosePrediction:
-    return pairs.predict(model.eval(), torch.arange(len(pairs.K)))
+    """Rotation and direction errors (2, B) in degrees of both orders of all pairs, in evaluation mode."""
+    prediction, target = pairs.predict(model.eval(), pairs.everything()), pairs.target(pairs.everything())
+    return pose_errors(prediction.R_1_0, prediction.t_1_0, target.R_1_0, target.t_1_0)
 
 
 @torch.no_grad()
 def swap_errors(model: IUPPose, pairs: PairSet) -> Tensor:
     """How far both orders of every pair are from inverse: rotation and direction (2, B / 2), degrees."""
-    prediction = _predict_all(model, pairs)
-    R_1_0, R_0_1 = prediction.R_1_0.chunk(2)
-    t_1_0, t_0_1 = prediction.t_1_0.chunk(2)
-    rotation = length(rotation_error(R_1_0, R_0_1.transpose(1, 2)))
-    direction = angle_between(t_1_0, -(R_1_0 @ t_0_1[..., None])[..., 0])
-    return torch.rad2deg(torch.stack([rotation, direction]))
+    prediction = pairs.predict(model.eval(), pairs.everything())
+    (R_1_0, R_0_1), (t_1_0, t_0_1) = prediction.R_1_0.chunk(2), prediction.t_1_0.chunk(2)
+    return pose_errors(R_1_0, t_1_0, R_0_1.transpose(1, 2), -turned(R_1_0, t_0_1))
+
+
+def pose_errors(R: Tensor, t: Tensor, R_true: Tensor, t_true: Tensor) -> Tensor:
+    """Rotation and direction errors (2, B) in degrees."""
+    return torch.rad2deg(torch.stack([length(rotation_error(R, R_true)), angle_between(t, t_true)]))
 
 
 def _result(model: IUPPose, pairs: PairSet, steps: int, minutes: float) -> OverfitResult:
@@ -209,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = IUPPose(config)
     if parsed.imagenet:
         load_mobilenet_v2(model.encoder, parsed.imagenet)
-    pairs = PairSet.from_rendered(fixed_pairs(options, photographs()))
+    pairs = PairSet(fixed_pairs(options))
     print(json.dumps(asdict(overfit(model, pairs, options, _print_progress)), indent=2))
 
 

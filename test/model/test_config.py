@@ -31,7 +31,7 @@ def test_missing_key_is_refused_by_name() -> None:
     ("changes", "message"),
     [
         ({"encoder": "resnet43"}, "did you mean 'resnet34'"),
-        ({"initial_pose": "zero"}, "accepted: identity, procrustes"),
+        ({"initial_pose": "zero"}, "accepted: identity, solve"),
         ({"heads": 5}, "multiple"),
         ({"alignment_layers": 0}, "positive"),
         ({"prior_sigma_rotation": -1.0}, "positive"),

@@ -145,12 +145,27 @@ def test_views_may_differ_in_size_and_camera(small: IUPPose) -> None:
     assert prediction.R_1_0.isfinite().all()
 
 
+@torch.inference_mode()
+def test_mixed_precision_keeps_the_geometry(small: IUPPose) -> None:
+    inputs = views(1, 96, 128)
+    exact = small(*inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = small(*inputs)
+    own, expected = rounded.correspondence.view_0.own, exact.correspondence.view_0.own
+    assert torch.equal(own, expected)
+    assert all(value.dtype == torch.float32 for value in pose_fields(rounded).values())
+    assert torch.allclose(rounded.R_1_0 @ rounded.R_1_0.transpose(1, 2), torch.eye(3), atol=1e-5)
+    assert torch.allclose(rounded.t_1_0.norm(dim=1), torch.ones(1), atol=1e-5)
+
+
 def test_image_size_off_the_grid_is_refused(small: IUPPose) -> None:
     with pytest.raises(ValueError, match="100x64; multiples of 32"):
         small(*views(1, 64, 100))
 
 
-@pytest.mark.parametrize("changes", [{"matched_rays": False}, {"encoder": "resnet18"}, {"experts": 3}])
+@pytest.mark.parametrize(
+    "changes", [{"matched_rays": False}, {"initial_pose": "solve"}, {"encoder": "resnet18"}, {"experts": 3}]
+)
 def test_switches_of_the_configuration_run(changes: dict[str, object]) -> None:
     config: IUPPoseConfig = replace(PRESETS["small"], **changes)  # type: ignore[arg-type]
     prediction = IUPPose(config).eval()(*views(1, 64, 64))

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from iup_pose_ros.errors import CheckpointError
+from iup_pose_ros.model.checkpoint import (
+    CheckpointInfo,
+    Temperatures,
+    load_checkpoint,
+    save_checkpoint,
+)
+from iup_pose_ros.model.config import PRESETS
+from iup_pose_ros.model.iup_pose import IUPPose
+
+Change = Callable[[dict[str, Tensor], dict[str, str]], None]
+
+
+def information(model: IUPPose) -> CheckpointInfo:
+    return CheckpointInfo(model.config, (320, 256), Temperatures(1.5, 0.8), "rendered rooms, nothing else")
+
+
+@pytest.fixture(scope="module")
+def model() -> IUPPose:
+    torch.manual_seed(0)
+    return IUPPose(PRESETS["small"]).eval()
+
+
+@pytest.fixture(scope="module")
+def weights(model: IUPPose, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_checkpoint(model, information(model), path)
+    return path
+
+
+def altered(weights: Path, target: Path, change: Change) -> Path:
+    with safe_open(str(weights), framework="pt") as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    change(tensors, metadata)
+    save_file(tensors, str(target), metadata=metadata)
+    return target
+
+
+def test_weights_survive_in_half_precision(model: IUPPose, weights: Path) -> None:
+    loaded, info = load_checkpoint(weights)
+    expected = model.state_dict()
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == expected[name].dtype
+        assert torch.equal(
+            tensor, expected[name].half().to(tensor.dtype) if tensor.is_floating_point() else tensor
+        )
+    assert not loaded.training
+    assert info.config == model.config
+    assert info.temperatures == Temperatures(1.5, 0.8)
+    assert info.input_size == (320, 256)
+    assert info.training_data == "rendered rooms, nothing else"
+    assert info.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_small_fits_the_repository(weights: Path) -> None:
+    assert weights.stat().st_size <= 20e6
+    assert not list(weights.parent.glob("*.part"))
+
+
+def set_metadata(key: str, value: str) -> Change:
+    return lambda _, metadata: metadata.update({key: value})
+
+
+def poison(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
+    tensors["neck.lateral_8.weight"][0, 0] = torch.nan
+
+
+def reshape(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
+    tensors["neck.lateral_8.bias"] = tensors["neck.lateral_8.bias"][:-1].contiguous()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensors, _: tensors.pop("neck.lateral_8.bias"), "lacks 1 weights.*neck.lateral_8.bias"),
+        (
+            lambda tensors, _: tensors.update(extra=torch.zeros(1)),
+            "1 weights the network has not, first extra",
+        ),
+        (reshape, r"neck.lateral_8.bias is \[63\]; \[64\] is needed"),
+        (poison, "neck.lateral_8.weight holds values that are not finite"),
+        (lambda _, metadata: metadata.clear(), "holds no IUP-Pose weights"),
+        (set_metadata("format_version", "7"), "format version 7; this package reads 1"),
+        (set_metadata("config", "{"), "damaged metadata"),
+        (set_metadata("config", json.dumps({"encoder": "vgg"})), "damaged metadata"),
+        (set_metadata("temperatures", '{"rotation": 0.0, "direction": 1.0}'), "must be positive"),
+    ],
+    ids=["missing", "foreign", "shape", "nan", "other format", "version", "no json", "config", "temperature"],
+)
+def test_unfit_weights_are_refused_in_words(
+    weights: Path, tmp_path: Path, change: Change, reason: str
+) -> None:
+    path = altered(weights, tmp_path / "altered.safetensors", change)
+    with pytest.raises(CheckpointError, match=reason):
+        load_checkpoint(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(CheckpointError, match=re.escape(f"there is no weights file {path}")):
+        load_checkpoint(path)
+
+
+def test_truncated_file_is_refused(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "short.safetensors"
+    path.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="not an undamaged safetensors file"):
+        load_checkpoint(path)
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return (exec, ("raise RuntimeError('the pickle was run')",))
+
+
+def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(pickle.dumps({"weight": Trap()}))
+    with pytest.raises(CheckpointError, match="pickled torch files are not accepted"):
+        load_checkpoint(path)
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path) -> None:
+    model = IUPPose(PRESETS["small"])
+    with torch.no_grad():
+        model.neck.lateral_8.weight[0] = 1e6
+    path = tmp_path / "large.safetensors"
+    with pytest.raises(CheckpointError, match="half precision cannot hold"):
+        save_checkpoint(model, information(model), path)
+    assert not path.exists()

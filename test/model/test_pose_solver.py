@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
+from iup_pose_ros.model.pose_solver import RayMatches, epipolar_error, solve_pose, tangent_basis
+from iup_pose_ros.model.realignment import PoseState
+from iup_pose_ros.model.rotations import angle_between, exponential, perturbed, rotation_error, turned
+
+BATCH, HEIGHT, WIDTH = 6, 12, 16
+DEGREE = torch.pi / 180.0
+
+
+def scene(turn: float, baseline: float, flat: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Points (B, N, 3) before camera 0, their depths 2 to 6, or a tilted plane; R_1_0 and t_1_0."""
+    generator = torch.Generator().manual_seed(1)
+    plane = torch.rand(BATCH, HEIGHT * WIDTH, 2, generator=generator) * 2.0 - 1.0
+    rays = torch.cat([plane, torch.ones_like(plane[..., :1])], dim=2)
+    depth = 2.0 + 4.0 * torch.rand(BATCH, HEIGHT * WIDTH, 1, generator=generator)
+    if flat:
+        depth = 3.0 / (1.0 + 0.3 * plane[..., :1])
+    R = exponential(turn * normalize(torch.randn(BATCH, 3, generator=generator), dim=1))
+    t = baseline * normalize(torch.randn(BATCH, 3, generator=generator), dim=1)
+    return rays * depth, rays, R, t
+
+
+def matched(
+    points: Tensor, R: Tensor, t: Tensor, noise: float = 0.0, wrong: float = 0.0
+) -> SoftCorrespondence:
+    """Matches of view 0's points, noise in radians; a share is wrong, with a tenth of the confidence."""
+    generator = torch.Generator().manual_seed(2)
+    rays_0, rays_1 = normalize(points, dim=2), normalize(turned(R[:, None], points) + t[:, None], dim=2)
+    rays_1 = normalize(rays_1 + noise * torch.randn(rays_1.shape, generator=generator), dim=2)
+    astray = torch.rand(rays_1.shape[:2], generator=generator) < wrong
+    rays_1[astray] = normalize(torch.randn(int(astray.sum()), 3, generator=generator), dim=1)
+    confidence = torch.where(astray, 0.1, 1.0)
+
+    def listed(own: Tensor, other: Tensor) -> MatchedRays:
+        values = (own, other, confidence[..., None], torch.zeros_like(confidence)[..., None])
+        return MatchedRays(*(value.transpose(1, 2).unflatten(2, (HEIGHT, WIDTH)) for value in values))
+
+    return SoftCorrespondence(listed(rays_0, rays_1), listed(rays_1, rays_0), torch.zeros(BATCH, 1, 1))
+
+
+def prior() -> PoseState:
+    R = torch.eye(3).expand(BATCH, 3, 3)
+    return PoseState(R, torch.zeros(BATCH, 3), torch.full((BATCH, 3), 0.3), torch.ones(BATCH, 1))
+
+
+def errors(pose: PoseState, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation and direction errors (B,) in degrees."""
+    rotation = rotation_error(pose.R_1_0, R).norm(dim=1)
+    return rotation / DEGREE, angle_between(turned(pose.R_1_0, pose.direction), t) / DEGREE
+
+
+@pytest.mark.parametrize(("turn", "baseline"), [(0.0, 0.2), (0.15, 0.2), (0.8, 1.5), (1.2, 0.5)])
+def test_exact_matches_give_the_exact_pose(turn: float, baseline: float) -> None:
+    points, _, R, t = scene(turn, baseline)
+    rotation, direction = errors(solve_pose(matched(points, R, t), prior()), R, t)
+    assert rotation.max() < 0.02
+    assert direction.max() < 0.2
+
+
+def test_on_a_plane_one_of_the_two_possible_poses_is_found() -> None:
+    points, _, R, t = scene(0.1, 0.3, flat=True)
+    pose = solve_pose(matched(points, R, t), prior())
+    rays_1 = normalize(turned(R[:, None], points) + t[:, None], dim=2)
+    matches = RayMatches(normalize(points, dim=2), rays_1, torch.ones(points.shape[:2]))
+    error, _ = epipolar_error(matches, pose.R_1_0, turned(pose.R_1_0, pose.direction))
+    assert error.abs().mean() < 2e-4
+
+
+def test_pure_rotation_is_found_with_an_uncertain_direction() -> None:
+    points, _, R, t = scene(0.3, 0.0)
+    pose = solve_pose(matched(points, R, t, noise=0.002), prior())
+    assert errors(pose, R, t)[0].max() < 0.5
+    moving = solve_pose(
+        matched(points, R, 0.5 * normalize(torch.ones(BATCH, 3), dim=1), noise=0.002), prior()
+    )
+    assert (pose.sigma_t > 4.0 * moving.sigma_t).all()
+
+
+def test_noise_and_wrong_matches_of_low_confidence_are_borne() -> None:
+    points, _, R, t = scene(0.2, 0.5)
+    pose = solve_pose(matched(points, R, t, noise=0.003, wrong=0.2), prior())
+    rotation, direction = errors(pose, R, t)
+    assert rotation.median() < 0.5
+    assert direction.median() < 3.0
+
+
+def test_deviations_never_exceed_the_prior() -> None:
+    points, _, R, t = scene(0.2, 0.5)
+    pose = solve_pose(matched(points, R, t, noise=1.0), prior())
+    assert (pose.sigma_R <= prior().sigma_R).all()
+    assert (pose.sigma_t <= prior().sigma_t).all()
+
+
+def test_derivatives_of_the_epipolar_error_are_right() -> None:
+    """Up to the normalisation, which steps hold fixed: near the solution it hardly changes."""
+    points, _, R, t = (value.double() for value in scene(0.2, 0.5))
+    rays_1 = normalize(turned(R[:, None], points) + t[:, None], dim=2)
+    matches = RayMatches(normalize(points, dim=2), rays_1, torch.ones(points.shape[:2]).double())
+    t = normalize(t, dim=1)
+    _, jacobian = epipolar_error(matches, R, t)
+    basis = tangent_basis(t)
+    for index, step in enumerate(torch.eye(5).double() * 1e-6):
+        R_moved = perturbed(R, step[:3].expand(BATCH, 3))
+        t_moved = normalize(t + basis @ step[3:], dim=1)
+        change = epipolar_error(matches, R_moved, t_moved)[0] - epipolar_error(matches, R, t)[0]
+        assert torch.allclose(change / 1e-6, jacobian[..., index], atol=1e-4)
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.5])
+def test_gradients_reach_matches_and_weights_and_are_finite(baseline: float) -> None:
+    points, _, R, t = scene(0.0, baseline)
+    correspondence = matched(points, R, t)
+    view = correspondence.view_0
+    rays, confidence = view.matched.clone().requires_grad_(), view.confidence.clone().requires_grad_()
+    noisy = rays + 0.003 * torch.randn(rays.shape, generator=torch.Generator().manual_seed(3))
+    view = view._replace(matched=normalize(noisy, dim=1), confidence=confidence)
+    pose = solve_pose(correspondence._replace(view_0=view), prior())
+    (rotation_error(pose.R_1_0, R).sum() + pose.direction.sum() + pose.sigma_t.sum()).backward()
+    for value in (rays, confidence):
+        assert value.grad is not None
+        assert value.grad.isfinite().all()
+        assert value.grad.any()
