@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from interface_packages import replace_builder_paths
 from prerequisites import SetupError, check_python, describe_missing
+from setup_environment import Environment, create_venv
 from steps import Step, run_quietly, run_steps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +105,13 @@ def test_a_failed_step_runs_again(tmp_path):
     with pytest.raises(SetupError):
         run_steps(steps, tmp_path)
     assert run_steps(steps, tmp_path) == 1
+
+
+def test_a_folder_that_is_no_virtual_environment_is_not_replaced(tmp_path):
+    (tmp_path / "precious.txt").write_text("keep me")
+    with pytest.raises(SetupError, match="not a virtual environment"):
+        create_venv(Environment(tmp_path, ""))
+    assert (tmp_path / "precious.txt").read_text() == "keep me"
 
 
 def test_a_failing_command_shows_the_end_of_its_output():

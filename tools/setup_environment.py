@@ -82,6 +82,11 @@ def sourced_distribution() -> str:
 
 
 def create_venv(environment: Environment) -> None:
+    """Replaces the virtual environment; raises SetupError rather than remove a folder that is something else."""
+    if environment.venv.exists() and not (environment.venv / "pyvenv.cfg").is_file():
+        raise SetupError(
+            f"{environment.venv} exists and is not a virtual environment: remove it or name another."
+        )
     shutil.rmtree(environment.venv, ignore_errors=True)
     command = [sys.executable, "-m", "venv", str(environment.venv)]
     run_quietly([*command, "--system-site-packages"] if environment.distribution else command)
