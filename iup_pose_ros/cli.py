@@ -66,12 +66,15 @@ def demo(
     from rich.console import Console
 
     from iup_pose_ros.replay.demo import DemoOptions, run_demo
+    from iup_pose_ros.replay.process import sigterm_interrupts
 
     if bag is not None and sequence is not None:
         raise DataError("--bag and --sequence are two inputs; give one")
     if gt is not None and bag is None:
         raise DataError("--gt is the ground truth of --bag; give both")
-    failure = run_demo(DemoOptions(bag, gt, sequence, output, estimator, rate, offline), Console())
+    options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline)
+    with sigterm_interrupts():
+        failure = run_demo(options, Console())
     if failure:
         typer.echo(f"failed: {failure}", err=True)
         raise typer.Exit(_EXIT_FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -124,3 +125,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_without_ros_the_way_out_is_named(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "iup_pose_ros.replay.live", raising=False)
+    monkeypatch.setitem(sys.modules, "sensor_msgs.msg", None)
+    result = run("--bag", bag, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert "run without ROS with --offline" in result.stderr

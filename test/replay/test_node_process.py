@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from iup_pose_ros.replay.process import NodeProcess, NodeProcessError, isolated_environment
+from iup_pose_ros.replay.process import (
+    NodeProcess,
+    NodeProcessError,
+    isolated_environment,
+    sigterm_interrupts,
+)
 
 
 def check_until_dead(process: NodeProcess) -> None:
@@ -52,3 +59,11 @@ def test_process_does_not_outlive_its_context(tmp_path: Path) -> None:
         process.check_running()
     with pytest.raises(NodeProcessError, match="ended"):
         process.check_running()
+
+
+def test_termination_ends_the_parent_in_order() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5.0)
+    assert signal.getsignal(signal.SIGTERM) == before
