@@ -1,0 +1,1 @@
+"""Public data sets in their published layouts, as pairs of images with known relative pose."""

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from iup_pose_ros.errors import ConfigurationError, DataError
+from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair, resized_depth
+from iup_pose_ros.training.datasets.sequences import (
+    PairSelection,
+    PosedImage,
+    interpolated_poses,
+    sequence_pairs,
+)
+from iup_pose_ros.training.datasets.stream import PairStream, StreamConfig, pair_cluster
+
+K = np.array([[70.0, 0.0, 59.5], [0.0, 72.0, 37.0], [0.0, 0.0, 1.0]])
+
+
+@pytest.fixture
+def pairs(tmp_path) -> list[DataSetPair]:
+    """Five pairs of images of 120 x 80 with a bright spot, and depth."""
+    made = []
+    for i in range(5):
+        image = np.full((80, 120, 3), 10 * i, np.uint8)
+        cv2.circle(image, (70, 30), 6, (255, 255, 255), -1)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+        depth = np.full((80, 120), 3000, np.uint16)
+        depth[:, :20] = 0
+        cv2.imwrite(str(tmp_path / f"{i}_depth.png"), depth)
+        view = DataSetImage(tmp_path / f"{i}.png", K, depth=tmp_path / f"{i}_depth.png", depth_unit=0.001)
+        T_1_0 = Pose(Rotation.from_rotvec([0.1, 0.2, 0.3]).as_matrix(), np.array([1.0, 2.0, float(i)]))
+        made.append(DataSetPair((view, view), T_1_0, metric=True, overlap=0.5, name=str(i)))
+    return made
+
+
+def test_a_pair_becomes_a_cluster_with_its_pose_and_adjusted_camera(pairs):
+    cluster = pair_cluster(pairs[3], 64, 64)
+    batch = PairStream(pairs[3:4], StreamConfig(sizes=((64, 64),), pairs=1)).batch(0)
+    forward = batch.select(torch.tensor([[0, 0, 1]]))
+    np.testing.assert_allclose(forward.R_1_0[0], pairs[3].T_1_0.rotation, atol=1e-6)
+    np.testing.assert_allclose(forward.t_1_0[0], [1.0, 2.0, 3.0], atol=1e-5)
+    assert len(batch.pairs()) == 2
+    weight = (cluster.images[0, ..., 0].astype(float) - 30.0).clip(0.0)
+    y, x = np.mgrid[:64, :64]
+    spot = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+    ray = Intrinsics(70.0, 72.0, 59.5, 37.0, 120, 80).rays(np.array([70.0, 30.0]))
+    np.testing.assert_allclose(spot, (cluster.K[0] @ ray)[:2], atol=0.1)
+    assert (cluster.depth > 2.9).all()  # the unknown columns are cropped away
+    assert 0.1 < (pair_cluster(pairs[3], 96, 64).depth == 0.0).mean() < 0.2
+
+
+def test_every_pass_shows_every_pair_once_in_an_order_that_repeats(pairs):
+    def names(seed: int, start: int = 0) -> list[str]:
+        stream = PairStream(pairs, StreamConfig(sizes=((32, 32),), pairs=2, seed=seed), start)
+        return [name for batch in itertools.islice(stream, 5) for name in batch.scenes]
+
+    first = names(0)
+    assert sorted(first[:5]) == sorted(first[5:]) == list("01234")
+    assert first == names(0)
+    assert first[:5] != first[5:] or first != names(1)
+    assert names(0, start=2)[:6] == first[4:]
+
+
+def test_ranks_take_turns(pairs):
+    config = StreamConfig(sizes=((32, 32),), pairs=1, shuffle=False)
+    ranks = [PairStream(pairs, config, rank=rank, world_size=2) for rank in range(2)]
+    assert [[batch.scenes[0] for batch in itertools.islice(rank, 2)] for rank in ranks] == [
+        ["0", "2"],
+        ["1", "3"],
+    ]
+
+
+def test_streams_that_cannot_yield_are_refused(pairs):
+    with pytest.raises(DataError, match="no pair"):
+        PairStream([], StreamConfig())
+    with pytest.raises(ConfigurationError, match="at least one pair"):
+        PairStream(pairs, StreamConfig(pairs=0))
+
+
+def test_sequences_are_paired_by_gap_rotation_and_baseline():
+    view = DataSetImage(Path("none"), K)
+    turns = Rotation.from_rotvec([[0.0, np.radians(angle), 0.0] for angle in (0, 10, 20, 80)]).as_matrix()
+    sequence = [
+        PosedImage(view, 0.1 * i, Pose(turn, np.array([float(i == 3), 0.0, 0.0])))
+        for i, turn in enumerate(turns)
+    ]
+    pairs = sequence_pairs(sequence, PairSelection(gaps=(1, 2), greatest_rotation=30.0))
+    assert len(pairs) == 3
+    np.testing.assert_allclose(pairs[0].T_1_0.rotation, (turns[1].T @ turns[0]), atol=1e-12)
+    moving = PairSelection(gaps=(1,), greatest_rotation=90.0, least_baseline=0.5)
+    assert len(sequence_pairs(sequence, moving)) == 1
+    with pytest.raises(ConfigurationError, match="gaps"):
+        PairSelection(gaps=(0,))
+
+
+def test_poses_are_interpolated_between_neighbours_only():
+    stamps = np.array([0.0, 0.05, 1.0, 1.05])
+    rotations = Rotation.from_rotvec([[0.0, 0.0, 0.2 * i] for i in range(4)])
+    positions = np.arange(12.0).reshape(4, 3)
+    poses = interpolated_poses(stamps, rotations, positions, np.array([0.025, 0.5, 1.05, 1.2, -0.1]))
+    assert [pose is None for pose in poses] == [False, True, False, True, True]
+    assert poses[0] is not None
+    np.testing.assert_allclose(poses[0].translation, [1.5, 2.5, 3.5])
+    np.testing.assert_allclose(Rotation.from_matrix(poses[0].rotation).as_rotvec(), [0.0, 0.0, 0.1])
+    with pytest.raises(DataError, match="increasing"):
+        interpolated_poses(stamps[::-1], rotations, positions, stamps)
+
+
+def test_resizing_never_mixes_depths():
+    depth = np.tile(np.array([1.0, 9.0], np.float32), (4, 3))
+    assert set(np.unique(resized_depth(depth, 5, 3))) == {1.0, 9.0}
+    np.testing.assert_array_equal(resized_depth(np.kron(depth, np.ones((3, 3), np.float32)), 6, 4), depth)
