@@ -34,7 +34,7 @@ def run(create_node: Callable[[], VoNode], stop: StopRequest, args: Sequence[str
         get_logger("vo_node").fatal(str(error))
         return 1
     finally:
-        rclpy.try_shutdown()
+        rclpy.shutdown()
     return 0
 
 
@@ -52,7 +52,7 @@ def _spin_until(stop: StopRequest, node: VoNode) -> None:
 
 
 def _spin(executor: Executor, node: VoNode, stopped: Future) -> None:
-    while not stopped.done():
+    while not stopped.done() and node.context.ok():
         try:
             executor.spin_until_future_complete(stopped)
         except Exception as error:  # noqa: BLE001 - a message that rclpy cannot read must not end the node

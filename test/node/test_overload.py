@@ -78,7 +78,7 @@ def test_every_image_is_processed_or_counted_as_dropped(stream):
         f"{stream[3]} sent, {last.frames_received} received, {last.frames_processed} processed, "
         f"{last.frames_dropped_busy} dropped, {last.frames_dropped_invalid} invalid"
     )
-    assert last.frames_dropped_busy > last.frames_processed > 20
+    assert last.frames_dropped_busy > last.frames_processed > 5
     counted = last.frames_processed + last.frames_dropped_busy + last.frames_dropped_invalid
     assert counted <= last.frames_received <= counted + 2
     assert last.frames_received > 0.5 * stream[3]
