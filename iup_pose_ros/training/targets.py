@@ -98,7 +98,9 @@ def cell_inverse_depth(depth: Tensor) -> tuple[Tensor, Tensor]:
     stacked = torch.stack(corners)
     mean = stacked.mean(dim=0)
     smooth = (stacked.amax(dim=0) - stacked.amin(dim=0)) <= 2.0 * DEPTH_TOLERANCE * mean
-    return mean, smooth[:, 0] & mean.isfinite()[:, 0]
+    known = smooth & mean.isfinite()
+    # Depth 0 says that nothing is known there; its inverse would spread through all that follows.
+    return torch.where(known, mean, 0.0), known[:, 0]
 
 
 def _project(plane: Tensor, intrinsics: Tensor) -> Tensor:
