@@ -89,6 +89,7 @@ def resized(picture: Picture, width: int, height: int) -> Picture:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
+@functools.cache
 def bricks() -> Material:
     """A wall of red bricks: the photographed pavement seen from above and turned by 90 degrees."""
     source = photographs()["brick"]
@@ -100,16 +101,19 @@ def bricks() -> Material:
     return Material(tinted(lying, (112, 58, 44), (206, 178, 158)), (1.35, 1.0))
 
 
+@functools.cache
 def plaster(dark: tuple[int, int, int], bright: tuple[int, int, int]) -> Material:
     """Rough plaster: photographed gravel with little contrast."""
     return Material(tinted(flattened(photographs()["gravel"], 40.0), dark, bright), (0.9, 0.9))
 
 
+@functools.cache
 def lawn() -> Material:
     """Photographed grass in green."""
     return Material(tinted(photographs()["grass"], (16, 36, 12), (150, 186, 96)), (0.5, 0.5))
 
 
+@functools.cache
 def wood() -> Material:
     """The table of the coffee photograph beside the saucer, turned so that its grain runs along the rows."""
     centre, width, height = (535.0, 168.0), 100, 150

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.rendering.flight import LEVEL, fly
 from iup_pose_ros.rendering.planes import PlaneScene, render
 from iup_pose_ros.rendering.room import build_room
+from iup_pose_ros.rendering.threads import one_thread_per_operation
 
 CAMERA = Intrinsics(fx=312.0, fy=312.0, cx=241.3, cy=177.8, width=480, height=360)
 
@@ -95,7 +95,7 @@ def record_demo(
     except OSError as error:
         raise DataError(f"recording {path} cannot be written: {error.strerror}") from error
     try:
-        with _one_thread_per_operation():
+        with one_thread_per_operation():
             _record(workshop / path.name, recipe, progress)
         shutil.rmtree(path, ignore_errors=True)
         (workshop / path.name).rename(path)
@@ -152,17 +152,6 @@ def render_flight(
         finally:
             for future in pending:
                 future.cancel()
-
-
-@contextlib.contextmanager
-def _one_thread_per_operation() -> Iterator[None]:
-    """Context in which torch does not split operations: small ones lose by it, most on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _photograph(

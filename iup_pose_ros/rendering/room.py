@@ -25,6 +25,7 @@ from iup_pose_ros.rendering.materials import (
 )
 from iup_pose_ros.rendering.planes import PlaneScene, TexturedPlane
 from iup_pose_ros.rendering.surfaces import Surface, box, framed, hung, panel, plain
+from iup_pose_ros.rendering.threads import one_thread_per_operation
 
 LENGTH, DEPTH, HEIGHT = 7.0, 5.4, 2.8  # metres along x, y and z; a corner is the origin
 
@@ -68,7 +69,8 @@ def build_room(seed: int = 0) -> PlaneScene:
         *_bench(),
         *_lamps(),
     ]
-    pictures = lit(surfaces, _LAMPS, _AMBIENT)
+    with one_thread_per_operation():
+        pictures = lit(surfaces, _LAMPS, _AMBIENT)
     return PlaneScene.from_planes(
         [
             TexturedPlane(surface.centre, surface.half_u, surface.half_v, picture, one_sided=True)
