@@ -59,19 +59,31 @@ class MeshBuilder:
                 middle = np.asarray(centre) + turn @ outward
                 self.add_rectangle(middle, turn @ right, turn @ down, repeat, layer)
 
+    def add_blob(self, centre: ArrayLike, half: Vector, layer: int) -> None:
+        """A closed curved surface: an ellipsoid with dents, textured once around."""
+        down, around = np.meshgrid(np.linspace(0.02, np.pi - 0.02, 13), np.linspace(0.0, 2.0 * np.pi, 21))
+        waves = [self._rng.integers(1, 4, 2) for _ in range(3)]
+        dents = sum(np.sin(a * around + 6.0 * self._rng.random()) * np.sin(b * down) for a, b in waves)
+        radius = 1.0 + self._rng.uniform(0.0, 0.15) * np.asarray(dents)
+        sphere = [np.sin(down) * np.cos(around), np.sin(down) * np.sin(around), np.cos(down)]
+        positions = np.asarray(centre) + radius[..., None] * np.stack(sphere, axis=-1) * half
+        self._add_surface(positions, np.stack([around / np.pi, down / np.pi], axis=-1), layer)
+
     def add_grid(self, positions: Vector, metres: float, layer: int) -> None:
         """A surface through a grid of points (R, C, 3), textured from above."""
+        self._add_surface(positions, positions[..., :2] / metres, layer)
+
+    def _add_surface(self, positions: Vector, uv: Vector, layer: int) -> None:
         rows, columns = positions.shape[:2]
         along_rows, along_columns = np.gradient(positions, axis=(0, 1))
         normals = np.cross(along_columns, along_rows).reshape(-1, 3)
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         index = np.arange(rows * columns).reshape(rows, columns)
         a, b, c, d = (
             part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1])
         )
         triangles = np.stack([a, b, c, a, c, d], axis=1).reshape(-1, 3).astype(np.int32)
-        flat = positions.reshape(-1, 3)
-        self._add(flat, flat[:, :2] / metres, normals, layer, triangles)
+        self._add(positions.reshape(-1, 3), uv.reshape(-1, 2), normals, layer, triangles)
 
     def mesh(self, textures: Picture) -> Mesh:
         """All surfaces; ``textures`` (L, S, S, 3) are the layers."""

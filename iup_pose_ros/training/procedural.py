@@ -25,6 +25,7 @@ Rng = np.random.Generator
 
 TEXTURE_SIZE = 512
 _VIEWPOINTS = 48
+_ROUND = 0.35  # share of solids that are round
 _CLEARANCE = 0.5  # metres between a viewpoint and every box
 _GROUND = 60.0  # metres from the middle of an outdoor scene to its rim
 
@@ -74,7 +75,7 @@ def _room(builder: MeshBuilder, rng: Rng) -> Vector:
     _add_walls(builder, middle, half, rng)
     boxes = [_furniture(half, rng) for _ in range(rng.integers(3, 16))]
     for box in boxes:
-        builder.add_box(box.centre, box.half, box.yaw, rng.uniform(0.5, 2.0))
+        _add_solid(builder, box, rng.uniform(0.5, 2.0), rng)
     for _ in range(rng.integers(0, 10)):
         _add_picture(builder, middle, half, rng)
     low, high = middle - half + 0.5, middle + half - 0.5
@@ -92,6 +93,14 @@ def _add_walls(builder: MeshBuilder, middle: Vector, half: Vector, rng: Rng) -> 
             repeat = 2.0 * half[[u, v]] / metres
             layer = int(rng.choice(layers)) if axis < 2 else builder.layer()
             builder.add_rectangle(middle + outward, right, down, repeat, layer)
+
+
+def _add_solid(builder: MeshBuilder, box: _Box, metres: float, rng: Rng) -> None:
+    """The box itself, or something round that fits into it."""
+    if rng.random() < _ROUND:
+        builder.add_blob(box.centre, box.half, builder.layer())
+    else:
+        builder.add_box(box.centre, box.half, box.yaw, metres)
 
 
 def _furniture(half: Vector, rng: Rng) -> _Box:
@@ -157,7 +166,7 @@ def _boxes(builder: MeshBuilder, rng: Rng) -> Vector:
         bearing, distance = rng.uniform(-math.pi, math.pi), rng.uniform(3.0, 30.0)
         centre = np.array([distance * math.cos(bearing), distance * math.sin(bearing), half[2]])
         boxes.append(_Box(centre, half, rng.uniform(0.0, math.pi)))
-        builder.add_box(centre, half, boxes[-1].yaw, rng.uniform(1.0, 4.0))
+        _add_solid(builder, boxes[-1], rng.uniform(1.0, 4.0), rng)
     return _free_viewpoints(np.array([-12.0, -12.0, 0.7]), np.array([12.0, 12.0, 2.5]), boxes, rng)
 
 
@@ -212,7 +221,7 @@ def _height_field(builder: MeshBuilder, rng: Rng) -> Vector:
         half = np.exp(rng.uniform(math.log(0.3), math.log(2.5), 3))
         x, y = rng.uniform(-35.0, 35.0, 2)
         boxes.append(_Box(np.array([x, y, ground(x, y) + 0.6 * half[2]]), half, rng.uniform(0.0, math.pi)))
-        builder.add_box(boxes[-1].centre, half, boxes[-1].yaw, rng.uniform(1.0, 4.0))
+        _add_solid(builder, boxes[-1], rng.uniform(1.0, 4.0), rng)
     viewpoints = _free_viewpoints(np.array([-25.0, -25.0, 0.0]), np.array([25.0, 25.0, 0.0]), [], rng)
     viewpoints[:, 2] = [ground(x, y) + math.exp(rng.uniform(0.4, 2.5)) for x, y in viewpoints[:, :2]]
     return _outside(viewpoints, boxes)

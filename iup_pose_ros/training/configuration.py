@@ -1,0 +1,99 @@
+"""Settings from nested mappings (YAML files), with messages that say where something is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from iup_pose_ros.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+def from_mapping(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
+    """An instance of a dataclass; what is left out keeps its default, nested dataclasses are nested mappings.
+
+    A mapping of named dataclasses (such as the regimes) may change single settings of the default ones.
+
+    Args:
+        cls: the dataclass.
+        settings: by name.
+        where: prefix of names in messages.
+
+    Raises:
+        ConfigurationError: a name does not exist (the nearest is named), or a value has the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    names = [entry.name for entry in fields(cls)]  # type: ignore[arg-type]
+    values = {}
+    for name, value in settings.items():
+        if name not in names:
+            nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
+            raise ConfigurationError(f"setting {where}{name} does not exist; did you mean {where}{nearest}?")
+        values[name] = _converted(hints[name], value, f"{where}{name}", _default(cls, name))
+    return cls(**values)
+
+
+def _default(cls: type, name: str) -> Any:
+    entry = next(entry for entry in fields(cls) if entry.name == name)
+    factory: Any = entry.default_factory
+    return factory() if callable(factory) else entry.default
+
+
+def _converted(hint: Any, value: Any, where: str, default: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = [argument for argument in arguments if argument is not type(None)]
+        return _converted(hint, value, where, default)
+    if origin is tuple:
+        return _converted_tuple(arguments, value, where)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return from_mapping(hint, _mapping(value, where), f"{where}.")
+    if origin is Mapping:
+        return _converted_names(arguments[1], _mapping(value, where), where, default)
+    return _converted_value(hint, value, where)
+
+
+def _converted_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ConfigurationError(f"setting {where} is {value!r}; a list is needed")
+    hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+    if len(value) != len(hints):
+        raise ConfigurationError(f"setting {where} is {value!r}; {len(hints)} values are needed")
+    return tuple(_converted(hint, item, where, None) for hint, item in zip(hints, value, strict=True))
+
+
+def _converted_names(hint: Any, value: Mapping[str, Any], where: str, default: Any) -> dict[str, Any]:
+    """Named dataclasses: those that are there already keep what is not changed."""
+    known = dict(default) if isinstance(default, Mapping) else {}
+    for name, settings in value.items():
+        base = (
+            {entry.name: getattr(known[name], entry.name) for entry in fields(hint)} if name in known else {}
+        )
+        known[name] = from_mapping(
+            hint, {**base, **_mapping(settings, f"{where}.{name}")}, f"{where}.{name}."
+        )
+    return known
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"setting {where} is {value!r}; settings by name are needed")
+    return value
+
+
+def _converted_value(hint: Any, value: Any, where: str) -> Any:
+    if hint is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigurationError(f"setting {where} is {value!r}; a value of type {hint.__name__} is needed")
+    return value

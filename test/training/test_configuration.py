@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.training.configuration import from_mapping
+from iup_pose_ros.training.regimes import REGIMES
+from iup_pose_ros.training.source import SourceConfig
+
+
+def test_nothing_given_is_the_default():
+    assert from_mapping(SourceConfig, {}) == SourceConfig()
+
+
+def test_nested_settings_reach_their_place():
+    config = from_mapping(
+        SourceConfig,
+        {
+            "scenes": "some/where",
+            "sizes": [[320, 256], [256, 320]],
+            "procedural": 1,
+            "photometric": None,
+            "views": {"views": 6, "cameras": {"mixed": 0.5}, "regimes": {"wide": {"share": 0.9}}},
+        },
+    )
+    assert config.scenes == Path("some/where")
+    assert config.sizes == ((320, 256), (256, 320))
+    assert config.procedural == 1.0
+    assert config.photometric is None
+    assert config.views.cameras.mixed == 0.5
+    assert config.views.regimes["wide"].share == 0.9
+    assert config.views.regimes["wide"].rotation == REGIMES["wide"].rotation
+    assert set(config.views.regimes) == set(REGIMES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seeds": 1}, "setting seeds does not exist; did you mean seed?"),
+        ({"views": {"camera": {}}}, r"views\.camera does not exist; did you mean views\.cameras"),
+        (
+            {"views": {"regimes": {"wide": {"shared": 1}}}},
+            r"views\.regimes\.wide\.shared .* views\.regimes\.wide\.share",
+        ),
+        ({"seed": 0.5}, "setting seed is 0.5; a value of type int"),
+        ({"procedural": True}, "setting procedural is True; a value of type float"),
+        ({"sizes": [[1, 2, 3]]}, r"setting sizes is \[1, 2, 3\]; 2 values"),
+        ({"sizes": 64}, "setting sizes is 64; a list"),
+        ({"views": 8}, "setting views is 8; settings by name"),
+    ],
+)
+def test_mistakes_are_named(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        from_mapping(SourceConfig, settings)
