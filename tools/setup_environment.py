@@ -82,7 +82,7 @@ def sourced_distribution() -> str:
 
 
 def create_venv(environment: Environment) -> None:
-    """Replaces the virtual environment; raises SetupError rather than remove a folder that is something else."""
+    """Replaces the virtual environment; a folder that is something else raises SetupError."""
     if environment.venv.exists() and not (environment.venv / "pyvenv.cfg").is_file():
         raise SetupError(
             f"{environment.venv} exists and is not a virtual environment: remove it or name another."
