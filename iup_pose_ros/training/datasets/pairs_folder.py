@@ -1,0 +1,75 @@
+"""Folders of images with a ``pairs.csv``: the simple layout for pairs from anywhere.
+
+Columns by name: image0, image1 (files in the folder), fx0 fy0 cx0 cy0 and fx1 fy1 cx1 cy1 (pixels, origin at
+the centre of the top-left pixel), qx qy qz qw and tx ty tz of T_1_0 (X_1 = R X_0 + t, optical frames); optional
+are overlap_hint (-1: not known) and metric (1: t is in metres).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.training.datasets.files import need
+from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair
+
+_QUATERNION, _TRANSLATION = ("qx", "qy", "qz", "qw"), ("tx", "ty", "tz")
+_CAMERAS = tuple(tuple(f"{name}{view}" for name in ("fx", "fy", "cx", "cy")) for view in range(2))
+_NEEDED = ("image0", "image1", *_CAMERAS[0], *_CAMERAS[1], *_QUATERNION, *_TRANSLATION)
+_NORM_TOLERANCE = 0.01
+
+
+def load_pairs_folder(folder: Path) -> list[DataSetPair]:
+    """The pairs of a folder, in the order of the file.
+
+    Raises:
+        DataError: there is no pairs.csv, it has no row, lacks columns or has a value that is no number.
+    """
+    file = need(folder / "pairs.csv", "a table of image pairs")
+    with file.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{file} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
+        pairs = [_pair(folder, f"{file}, line {reader.line_num}", row) for row in reader]
+    if not pairs:
+        raise DataError(f"{file} has no pair")
+    return pairs
+
+
+def _pair(folder: Path, where: str, row: Mapping[str, str]) -> DataSetPair:
+    quaternion = np.array([_number(row, name, where) for name in _QUATERNION])
+    if abs(np.linalg.norm(quaternion) - 1.0) > _NORM_TOLERANCE:
+        raise DataError(f"{where}: (qx, qy, qz, qw) = {quaternion.tolist()} is not of unit length")
+    translation = np.array([_number(row, name, where) for name in _TRANSLATION])
+    overlap = _number(row, "overlap_hint", where) if row.get("overlap_hint") else -1.0
+    return DataSetPair(
+        images=(_image(folder, where, row, 0), _image(folder, where, row, 1)),
+        T_1_0=Pose.from_quaternion(quaternion, translation),
+        metric=bool(row.get("metric")) and _number(row, "metric", where) == 1.0,
+        overlap=overlap if overlap >= 0.0 else math.nan,
+        name=folder.name,
+    )
+
+
+def _image(folder: Path, where: str, row: Mapping[str, str], view: int) -> DataSetImage:
+    fx, fy, cx, cy = (_number(row, name, where) for name in _CAMERAS[view])
+    return DataSetImage(
+        folder / row[f"image{view}"], np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    )
+
+
+def _number(row: Mapping[str, str], name: str, where: str) -> float:
+    try:
+        value = float(row[name])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: {name} is {row[name]!r}; a number is needed") from error
+    if not math.isfinite(value):
+        raise DataError(f"{where}: {name} is {row[name]!r}; a finite number is needed")
+    return value
