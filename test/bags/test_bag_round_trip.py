@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
@@ -113,3 +114,32 @@ def test_images_that_are_not_uint8_are_refused(sample: Any, tmp_path: Path) -> N
         write_camera_bag(tmp_path / "bag", sample.calibration) as bag,
     ):
         bag.write_image(sample.start, np.zeros((48, 64), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("storage", "mode"),
+    [
+        (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
+        (StoragePlugin.SQLITE3, CompressionMode.FILE),
+        (StoragePlugin.MCAP, CompressionMode.MESSAGE),
+        (StoragePlugin.MCAP, CompressionMode.STORAGE),
+    ],
+)
+def test_compressed_bags_read_like_plain_ones(
+    make_bag: MakeBag, tmp_path: Path, storage: StoragePlugin, mode: CompressionMode
+) -> None:
+    with BagReader(make_bag()) as bag:
+        plain = list(bag.messages())
+        kinds = {topic: summary.kind for topic, summary in bag.topics.items()}
+    writer = Writer(tmp_path / "compressed", version=8, storage_plugin=storage)
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+        connections = {
+            topic: writer.add_connection(topic, kind, typestore=messages.typestore())
+            for topic, kind in kinds.items()
+        }
+        for message in plain:
+            writer.write(connections[message.topic], message.time, message.data)
+    with BagReader(tmp_path / "compressed") as bag:
+        read = [(message.topic, message.time, message.data) for message in bag.messages()]
+    assert read == [(message.topic, message.time, message.data) for message in plain]
