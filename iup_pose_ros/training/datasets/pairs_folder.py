@@ -1,8 +1,8 @@
 """Folders of images with a ``pairs.csv``: the simple layout for pairs from anywhere.
 
 Columns by name: image0, image1 (files in the folder), fx0 fy0 cx0 cy0 and fx1 fy1 cx1 cy1 (pixels, origin at
-the centre of the top-left pixel), qx qy qz qw and tx ty tz of T_1_0 (X_1 = R X_0 + t, optical frames); optional
-are overlap_hint (-1: not known) and metric (1: t is in metres).
+the centre of the top-left pixel), qx qy qz qw and tx ty tz of T_1_0 (X_1 = R X_0 + t, optical).
+Optional: overlap_hint (-1: not known), metric (1: t is in metres).
 """
 
 from __future__ import annotations
