@@ -47,6 +47,14 @@ class InverseDepths:
         inverse[there], information[there] = self.inverse[here], self.information[here]
         return InverseDepths(ids, inverse, information)
 
+    def rows(self, rows: NDArray[np.bool_]) -> InverseDepths:
+        """The chosen tracks (N,) only."""
+        return InverseDepths(self.ids[rows], self.inverse[rows], self.information[rows])
+
+    def trusted(self, rows: NDArray[np.bool_]) -> InverseDepths:
+        """The same tracks, with knowledge of the chosen ones (N,) only."""
+        return InverseDepths(self.ids, self.inverse, np.where(rows, self.information, 0.0))
+
     def fused(self, inverse: Array, information: Array) -> InverseDepths:
         """Together with a new measurement (N,) of the same tracks; where the two contradict, neither."""
         total = self.information + information
@@ -152,7 +160,7 @@ def translation_from_depths(
     design = np.where(known.information > 0.0, known.inverse, 0.0)[:, None, None] * projection
     # Within ten times the median depth: keeps the system regular when every point is far away.
     typical = float(np.median(np.abs(known.inverse[known.information > 0.0])))
-    prior = np.eye(3) * (0.1 * typical) ** 2
+    prior = np.eye(3) * (0.1 * max(typical, 1e-6)) ** 2
     translation = np.zeros(3)
     for _ in range(_ITERATIONS):
         error = offset - design @ translation

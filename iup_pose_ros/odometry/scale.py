@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iup_pose_ros.estimators.base import RelativePose
-from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, symmetrised
-from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry.config import OdometryConfig
 from iup_pose_ros.odometry.depths import (
     InverseDepths,
@@ -18,44 +15,26 @@ from iup_pose_ros.odometry.depths import (
     step_length,
     translation_from_depths,
 )
+from iup_pose_ros.odometry.steps import (
+    Length,
+    ScaledStep,
+    step_along,
+    step_from_translation,
+    turn_without_step,
+)
 from iup_pose_ros.odometry.two_view import (
-    StepDepths,
+    FEWEST_TRACKS,
+    SIGNIFICANT_PARALLAX,
+    Observation,
     TrackedRays,
-    robust_sigma,
-    rotation_compensated_motion,
+    observe,
     step_depths,
 )
 
-# Tracking noise is never below this fraction of the image width (a quarter of a pixel at 640).
-_NOISE_FLOOR = 0.25 / 640.0
-# The direction of a step shows when a quarter of its tracks moves by this many deviations of the noise.
-_SIGNIFICANT_PARALLAX = 4.0
-_INLIER = 3.5
-_LEAST_RELATIVE_SIGMA = 0.01
-_HELD_RELATIVE_SIGMA = 0.5
-_FIXED_RELATIVE_SIGMA = 0.1
-_FEWEST_SHARED = 12
-
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class ScaledStep:
-    """A step with its length.
-
-    Attributes:
-        camera: T_prev_curr of the camera, covariance in the previous camera frame.
-        sigma_t: standard deviation of the direction per axis, radians.
-        metric: whether the length is in metres.
-        source: where the length comes from.
-        inliers: (N,) the tracks that agree with the pose.
-    """
-
-    camera: PoseWithCovariance
-    sigma_t: float
-    metric: bool
-    source: str
-    inliers: Mask
+# Relative standard deviations of a length: at best, when the last speed is held, when it is configured.
+_BEST = 0.01
+_HELD = 0.5
+_FIXED = 0.1
 
 
 class ScaleSource(Protocol):
@@ -75,12 +54,6 @@ def scale_source(config: OdometryConfig) -> ScaleSource:
     return RelativeScale(config)
 
 
-def metric_step(relative: RelativePose, rays: TrackedRays) -> ScaledStep:
-    """The step of an estimator that knows the length itself."""
-    camera = PoseWithCovariance(relative.T_prev_curr, relative.covariance)
-    return ScaledStep(camera, relative.sigma_t, True, "estimator", np.ones(len(rays), dtype=np.bool_))
-
-
 class FixedScale:
     """Every step has the configured length in metres."""
 
@@ -90,11 +63,12 @@ class FixedScale:
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
         """See ScaleSource.step; without parallax a step is nought, plus or minus its length."""
-        seen = _observe(relative, rays)
-        if seen.significant:
-            sigma = _FIXED_RELATIVE_SIGMA * self._length
-            return _along_direction(relative, seen, self._length, sigma, np.zeros(6), True, "fixed")
-        return _rotation_only(relative, seen, self._length, True, "fixed (rotation only)")
+        seen = observe(rays, relative.T_prev_curr)
+        if not seen.shows_direction:
+            nought = Length(0.0, self._length, "fixed (rotation only)", metric=True)
+            return turn_without_step(relative, nought, seen.steady)
+        length = Length(self._length, _FIXED * self._length, "fixed", metric=True)
+        return step_along(relative, length, seen.agreeing)
 
     def unseen(self, shift: float) -> float:
         """See ScaleSource.unseen; a step makes about the keyframe parallax."""
@@ -117,155 +91,78 @@ class RelativeScale:
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
         """See ScaleSource.step."""
-        seen = _observe(relative, rays)
+        seen = observe(rays, relative.T_prev_curr)
         known = self._depths.of(rays.ids)
-        if not seen.significant:
+        if seen.shows_direction:
+            length = self._length(relative, rays, known, seen, interval)
+            step = step_along(relative, length, seen.agreeing)
+            self._learn(rays, known, seen, step.camera.pose, interval)
+        else:
             step = self._turn(relative, rays, known, seen)
             self._depths = known.moved(rays.previous, step.camera.pose)
-            return step
-        if self._speed is None:
-            step = _first(relative, seen)
-        else:
-            step = self._measured(relative, rays, known, seen, self._speed * interval)
-        self._remember(rays, known, seen, step.camera.pose, interval)
         return step
 
-    def _measured(
+    def _length(
         self,
         relative: RelativePose,
         rays: TrackedRays,
         known: InverseDepths,
-        seen: _Observation,
-        held: float,
-    ) -> ScaledStep:
-        """Length from shared tracks; ``held``, by the last speed, where they are too few or contradictory."""
-        rows = seen.inliers & (known.information > 0.0)
-        if np.count_nonzero(rows) < _FEWEST_SHARED:
-            return _held(relative, seen, held)
-        shared = InverseDepths(known.ids[rows], known.inverse[rows], known.information[rows])
-        found = step_length(seen.depths.inverse[rows], seen.variance[rows], shared)
-        if found.length <= 0.0 or found.sigma > _HELD_RELATIVE_SIGMA * found.length:
-            return _held(relative, seen, held)
-        weights = np.zeros(len(rays))
-        weights[rows] = found.weights
-        pose = relative.T_prev_curr
-        jacobian = pose_jacobian(weights, lambda other: step_depths(rays, other), pose, seen.depths)
-        sigma = max(found.sigma, _LEAST_RELATIVE_SIGMA * found.length)
-        return _along_direction(relative, seen, found.length, sigma, jacobian, False, "relative")
+        seen: Observation,
+        interval: float,
+    ) -> Length:
+        """One for the first step, then by the tracks or, where they do not tell, by the last speed."""
+        if self._speed is None:
+            return Length(1.0, _BEST, "relative")
+        measured = _measured_length(relative.T_prev_curr, rays, known, seen)
+        if measured is not None:
+            return measured
+        held = self._speed * interval
+        return Length(held, _HELD * held, "relative (held)")
 
     def _turn(
-        self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: _Observation
+        self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: Observation
     ) -> ScaledStep:
-        """A step whose direction the image motion does not show."""
+        """A step whose direction the image motion does not show, though known depths still may."""
         rows = seen.steady & (known.information > 0.0)
-        if np.count_nonzero(rows) < _FEWEST_SHARED:
-            sigma = self.unseen(_SIGNIFICANT_PARALLAX * seen.noise / rays.width)
-            return _rotation_only(relative, seen, sigma, False, "relative (rotation only)")
-        trusted = InverseDepths(known.ids, known.inverse, np.where(rows, known.information, 0.0))
+        if np.count_nonzero(rows) < FEWEST_TRACKS:
+            sigma = self.unseen(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
+            return turn_without_step(relative, Length(0.0, sigma, "relative (rotation only)"), seen.steady)
         translation, covariance = translation_from_depths(
-            rays, relative.T_prev_curr.rotation, relative.covariance[3:, 3:], trusted, seen.noise
+            rays,
+            relative.T_prev_curr.rotation,
+            relative.covariance[3:, 3:],
+            known.trusted(rows),
+            seen.noise,
         )
-        camera = PoseWithCovariance(Pose(relative.T_prev_curr.rotation, translation), symmetrised(covariance))
-        return ScaledStep(camera, _direction_sigma(camera), False, "relative (known depths)", seen.steady)
+        source = "relative (known depths)"
+        return step_from_translation(relative, translation, covariance, source, seen.steady)
 
-    def _remember(
-        self, rays: TrackedRays, known: InverseDepths, seen: _Observation, pose: Pose, interval: float
+    def _learn(
+        self, rays: TrackedRays, known: InverseDepths, seen: Observation, pose: Pose, interval: float
     ) -> None:
+        """Takes the depths and the speed that a step of known length shows."""
         length = float(np.linalg.norm(pose.translation))
-        self._speed = length / max(interval, 1e-6)
-        information = np.where(seen.inliers, length**2 / seen.variance, 0.0)
-        trusted = InverseDepths(known.ids, known.inverse, np.where(seen.inliers, known.information, 0.0))
-        self._depths = trusted.fused(seen.depths.inverse / length, information).moved(rays.previous, pose)
+        self._speed = length / interval
+        information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
+        fused = known.trusted(seen.agreeing).fused(seen.depths.inverse / length, information)
+        self._depths = fused.moved(rays.previous, pose)
         visible = self._depths.inverse[(self._depths.information > 0.0) & (self._depths.inverse > 0.0)]
         if len(visible) > 0:
             self._shift_per_unit = float(np.median(visible)) * rays.focal / rays.width
 
 
-@dataclass(frozen=True, eq=False)
-class _Observation:
-    """What the tracks say about a pose: depths, who agrees, and whether they show a direction."""
-
-    depths: StepDepths
-    variance: Array
-    noise: float
-    inliers: Mask
-    steady: Mask
-    significant: bool
-
-
-def _observe(relative: RelativePose, rays: TrackedRays) -> _Observation:
-    depths = step_depths(rays, relative.T_prev_curr)
-    noise = robust_sigma(depths.residual, _NOISE_FLOOR * rays.width)
-    deviation = noise * depths.sensitivity
-    inliers = (np.abs(depths.residual) < _INLIER * noise) & (depths.inverse > -_INLIER * deviation)
-    motion = rotation_compensated_motion(rays, relative.T_prev_curr.rotation)
-    limit = _SIGNIFICANT_PARALLAX * noise
-    significant = len(rays) < _FEWEST_SHARED or float(np.percentile(motion, 75)) >= limit
-    return _Observation(depths, deviation**2, noise, inliers, motion < 2.0 * limit, significant)
-
-
-def _first(relative: RelativePose, seen: _Observation) -> ScaledStep:
-    """The step that defines the unit of length."""
-    return _along_direction(relative, seen, 1.0, _LEAST_RELATIVE_SIGMA, np.zeros(6), False, "relative")
-
-
-def _held(relative: RelativePose, seen: _Observation, length: float) -> ScaledStep:
-    """A step of a length that was not measured."""
-    sigma = _HELD_RELATIVE_SIGMA * length
-    return _along_direction(relative, seen, length, sigma, np.zeros(6), False, "relative (held)")
-
-
-def _along_direction(
-    relative: RelativePose,
-    seen: _Observation,
-    length: float,
-    sigma: float,
-    jacobian: Array,
-    metric: bool,
-    source: str,
-) -> ScaledStep:
-    """A step of given length along the estimated direction.
-
-    Args:
-        relative: pose of unit translation.
-        seen: the tracks under this pose.
-        length: of the step.
-        sigma: standard deviation of the length for an exact pose.
-        jacobian: (6,) change of the length with the pose's error.
-        metric: whether the length is in metres.
-        source: where it comes from.
-    """
-    pose = relative.T_prev_curr
-    direction = pose.translation / np.linalg.norm(pose.translation)
-    mapping = np.eye(6)
-    mapping[:3, :3] = length * (np.eye(3) - np.outer(direction, direction))
-    mapping[:3] += np.outer(direction, jacobian) @ _tangential(direction)
-    covariance = mapping @ relative.covariance @ mapping.T
-    covariance[:3, :3] += sigma**2 * np.outer(direction, direction)
-    camera = PoseWithCovariance(Pose(pose.rotation, length * direction), symmetrised(covariance))
-    return ScaledStep(camera, relative.sigma_t, metric, source, seen.inliers)
-
-
-def _tangential(direction: Array) -> Array:
-    """Takes the nominal error along a unit translation out of a pose's error."""
-    matrix = np.eye(6)
-    matrix[:3, :3] -= np.outer(direction, direction)
-    return matrix
-
-
-def _rotation_only(
-    relative: RelativePose, seen: _Observation, sigma: float, metric: bool, source: str
-) -> ScaledStep:
-    """A step without translation, ``sigma`` in every direction."""
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = sigma**2 * np.eye(3)
-    covariance[3:, 3:] = relative.covariance[3:, 3:]
-    camera = PoseWithCovariance(Pose(relative.T_prev_curr.rotation, np.zeros(3)), covariance)
-    return ScaledStep(camera, np.pi / 2.0, metric, source, seen.steady)
-
-
-def _direction_sigma(camera: PoseWithCovariance) -> float:
-    """Standard deviation of a translation's direction per axis, radians; pi/2 where it has none."""
-    length = float(np.linalg.norm(camera.pose.translation))
-    sigma = float(np.sqrt(np.trace(camera.covariance[:3, :3]) / 3.0))
-    return float(np.arctan2(sigma, length)) if length > sigma else np.pi / 2.0
+def _measured_length(
+    T_prev_curr: Pose, rays: TrackedRays, known: InverseDepths, seen: Observation
+) -> Length | None:
+    """Length by tracks of known depth; None where they are too few or contradictory."""
+    rows = seen.agreeing & (known.information > 0.0)
+    if np.count_nonzero(rows) < FEWEST_TRACKS:
+        return None
+    found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
+    # Written so that a length that is no number fails, too.
+    if not found.sigma <= _HELD * found.length:
+        return None
+    weights = np.zeros(len(rays))
+    weights[rows] = found.weights
+    jacobian = pose_jacobian(weights, lambda pose: step_depths(rays, pose), T_prev_curr, seen.depths)
+    return Length(found.length, max(found.sigma, _BEST * found.length), "relative", jacobian=jacobian)

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.estimators.base import Frame, Matches
-from iup_pose_ros.estimators.features import detect_corners, track_points
+from iup_pose_ros.estimators.features import LucasKanadeConfig, detect_corners, track_points
 from iup_pose_ros.geometry.so3 import Array
 
 Ids = NDArray[np.int64]
 
+# Between neighbouring frames a small patch is followed as safely as a large one and is distorted less.
+_PATCH = LucasKanadeConfig(window=15)
 # Corners keep this share of the distance they would have on a regular grid.
 _SPREAD = 0.4
 _LEAST_DISTANCE = 3.0
@@ -76,7 +78,7 @@ class Tracks:
 
     def advanced(self, frame: Frame) -> Tracks:
         """The rows that can be followed from the latest frame into ``frame``."""
-        points, valid = track_points(self.latest.grey, frame.grey, self.points_latest)
+        points, valid = track_points(self.latest.grey, frame.grey, self.points_latest, config=_PATCH)
         return replace(
             self,
             latest=frame,

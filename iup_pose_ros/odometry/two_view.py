@@ -18,6 +18,13 @@ from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
 
+FEWEST_TRACKS = 12
+# The direction of a step shows when a quarter of its tracks moves by this many deviations of the noise.
+SIGNIFICANT_PARALLAX = 4.0
+
+# Tracking noise is never below this fraction of the image width (a quarter of a pixel at 640).
+_NOISE_FLOOR = 0.25 / 640.0
+_INLIER = 3.5
 _ROTATION_ITERATIONS = 8
 
 
@@ -69,6 +76,27 @@ class StepDepths:
     residual: Array
 
 
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What N tracks say about a pose of unit translation.
+
+    Attributes:
+        depths: inverse depths in steps and epipolar residuals.
+        variance: (N,) of the inverse depths in steps.
+        noise: of the tracks, pixels; with a wrong pose its errors count as noise.
+        agreeing: (N,) tracks near their epipolar lines and not behind the cameras.
+        steady: (N,) tracks that have hardly moved beyond the rotation.
+        shows_direction: whether the tracks move enough beyond the rotation to show where the step leads.
+    """
+
+    depths: StepDepths
+    variance: Array
+    noise: float
+    agreeing: NDArray[np.bool_]
+    steady: NDArray[np.bool_]
+    shows_direction: bool
+
+
 def step_depths(rays: TrackedRays, T_prev_curr: Pose) -> StepDepths:
     """Inverse depths in steps, and epipolar residuals, for a pose of unit translation."""
     point = rays.previous @ T_prev_curr.rotation
@@ -111,3 +139,15 @@ def fitted_rotation(rays: TrackedRays) -> Array:
         residuals = np.linalg.norm(previous - current @ rotation.T, axis=1) * rays.focal
         weights = 1.0 / np.maximum(residuals, 0.1)
     return rotation
+
+
+def observe(rays: TrackedRays, T_prev_curr: Pose) -> Observation:
+    """What N tracks say about a pose of unit translation."""
+    depths = step_depths(rays, T_prev_curr)
+    noise = robust_sigma(depths.residual, _NOISE_FLOOR * rays.width)
+    deviation = noise * depths.sensitivity
+    agreeing = (np.abs(depths.residual) < _INLIER * noise) & (depths.inverse > -_INLIER * deviation)
+    motion = rotation_compensated_motion(rays, T_prev_curr.rotation)
+    limit = SIGNIFICANT_PARALLAX * noise
+    shows_direction = len(rays) < FEWEST_TRACKS or float(np.percentile(motion, 75)) >= limit
+    return Observation(depths, deviation**2, noise, agreeing, motion < 2.0 * limit, shows_direction)

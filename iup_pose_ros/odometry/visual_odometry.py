@@ -6,6 +6,8 @@ import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, RelativePose, RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
@@ -13,9 +15,10 @@ from iup_pose_ros.odometry.config import OdometryConfig
 from iup_pose_ros.odometry.gate import check
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
-from iup_pose_ros.odometry.scale import metric_step, scale_source
+from iup_pose_ros.odometry.scale import scale_source
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
+from iup_pose_ros.odometry.steps import ScaledStep, metric_step
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_plain
 from iup_pose_ros.odometry.two_view import TrackedRays
 
@@ -180,12 +183,7 @@ class VisualOdometry:
     def _step(self, tracks: Tracks, estimate: _Estimate) -> OdometryUpdate:
         """The latest frame becomes a keyframe with a pose."""
         previous, current = tracks.keyframe, tracks.latest
-        relative, rays = estimate.relative, estimate.rays
-        step = (
-            metric_step(relative, rays)
-            if relative.metric
-            else self._scale.step(relative, rays, tracks.interval)
-        )
+        step = self._scaled(estimate, tracks.interval)
         base = step.camera.change_of_frame(self._T_base_camera)
         twist = self._integrator.advance(base, previous.stamp, current.stamp)
         self._tracks = self._tracker.renew(tracks.kept(step.inliers))
@@ -196,7 +194,7 @@ class VisualOdometry:
             current_stamp=current.stamp,
             camera=step.camera,
             base=base,
-            sigma_R=relative.sigma_R,
+            sigma_R=estimate.relative.sigma_R,
             sigma_t=step.sigma_t,
             metric=step.metric,
             scale_source=step.source,
@@ -205,6 +203,12 @@ class VisualOdometry:
         )
         self._state, self._reason = TrackingState.TRACKING, ""
         return self._report(current, edge, self._integrator.pose, twist)
+
+    def _scaled(self, estimate: _Estimate, interval: float) -> ScaledStep:
+        relative, rays = estimate.relative, estimate.rays
+        if relative.metric:
+            return metric_step(relative, np.ones(len(rays), dtype=np.bool_))
+        return self._scale.step(relative, rays, interval)
 
     def _go_on(self, tracks: Tracks) -> OdometryUpdate:
         """A frame between keyframes."""
