@@ -63,14 +63,24 @@ class IUPPoseEstimator:
         return cls(model, info.temperatures, device)
 
     @torch.inference_mode()
+    def predict(self, previous: Frame, current: Frame) -> PosePrediction:
+        """The network's own output for a pair, X_curr = R_1_0 X_prev + s t_1_0, soft correspondence included.
+
+        Sigmas are not calibrated; the correspondence's cells are those of the images resized to
+        ``network_size``.
+
+        Raises:
+            EstimationError: an image is too small.
+        """
+        return self.model.match(self._features(previous), self._features(current))
+
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose of two frames of unit translation; see ``RelativePoseEstimator``.
 
         Raises:
             EstimationError: an image is too small, or the network's output is not finite.
         """
-        prediction = self.model.match(self._features(previous), self._features(current))
-        return self._relative_poses(prediction)[0]
+        return self._relative_poses(self.predict(previous, current))[0]
 
     @torch.inference_mode()
     def estimate_batch(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[RelativePose]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.model.decoder import POOLING_HEADS
 from iup_pose_ros.model.encoder import ENCODERS
 
 INITIAL_POSES = ("identity", "solve")
@@ -67,8 +68,10 @@ class IUPPoseConfig:
             value = getattr(self, field.name)
             if field.type in ("int", "float") and not value > 0:
                 raise ConfigurationError(f"{field.name} is {value}; it must be positive")
-        if self.width % (4 * self.heads):
-            raise ConfigurationError(f"width {self.width} is not a multiple of 4 x heads = {4 * self.heads}")
+        if self.width % self.heads:
+            raise ConfigurationError(f"width {self.width} is not a multiple of heads = {self.heads}")
+        if self.head_width % POOLING_HEADS:
+            raise ConfigurationError(f"head_width {self.head_width} is not a multiple of {POOLING_HEADS}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IUPPoseConfig:

@@ -73,10 +73,13 @@ class AttentionPooling(nn.Module):
 class PoseDecoder(nn.Module):
     """Increment (B, 3) of a pose and the change of ``sigmas`` log standard deviations (B, sigmas).
 
-    The caller applies both to the input pose, which is the residual connection of Fig. 4a.
+    The caller applies both to the input pose: the residual connection of Fig. 4a. ``first_answer`` is the
+    deviation of the output layer's initial weights: small where the input pose is a good first answer.
     """
 
-    def __init__(self, channels: int, bottleneck: int, head_width: int, experts: int, sigmas: int) -> None:
+    def __init__(
+        self, channels: int, bottleneck: int, head_width: int, experts: int, sigmas: int, first_answer: float
+    ) -> None:
         super().__init__()
         self.adapter = MoEAdapter(channels, experts)
         self.fusion = ViewFusion(channels, bottleneck)
@@ -89,7 +92,7 @@ class PoseDecoder(nn.Module):
         )
         self.pooling = AttentionPooling(head_width, POOLING_HEADS)
         output = nn.Linear(head_width, 3 + sigmas)
-        nn.init.normal_(output.weight, std=0.01)  # the first answer is about the input pose
+        nn.init.normal_(output.weight, std=first_answer)
         nn.init.zeros_(output.bias)
         self.head = nn.Sequential(nn.Linear(head_width, head_width), nn.GELU(), output)
 

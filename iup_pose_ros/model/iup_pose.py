@@ -81,8 +81,9 @@ class IUPPose(nn.Module):
         self.correspondence = CorrespondenceHead(config.width, config.match_dim)
         self.realignment = Realignment(config.width, config.matched_rays)
         decoder = (config.width, config.bottleneck, config.head_width, config.experts)
-        self.rotation_decoder = PoseDecoder(*decoder, sigmas=3)
-        self.translation_decoder = PoseDecoder(*decoder, sigmas=1)
+        self.rotation_decoder = PoseDecoder(*decoder, sigmas=3, first_answer=0.01)
+        # Directions are normalised: a first answer near zero would turn with every rounding error.
+        self.translation_decoder = PoseDecoder(*decoder, sigmas=1, first_answer=0.5)
         self.rotation_fusion = RotationFusion()
         for name, values in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
