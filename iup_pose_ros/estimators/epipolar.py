@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import poselib
+from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
-from iup_pose_ros.estimators.epipolar_covariance import epipolar_covariance
+from iup_pose_ros.estimators.epipolar_ambiguity import (
+    ambiguity_covariance,
+    second_pose,
+    second_pose_advantage,
+)
+from iup_pose_ros.estimators.epipolar_covariance import (
+    CAUCHY_SCALE,
+    IntrinsicsUncertainty,
+    noise_scale,
+    pose_covariance,
+)
+from iup_pose_ros.estimators.epipolar_errors import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.features import FrontEnd
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, symmetrised
+from iup_pose_ros.geometry.so3 import Array
 
 _REFERENCE_SIZE = 640.0
+_INLIER_BAND = 3.0
+_REFINEMENTS = 2
+# The translation's length is a convention; its variance only keeps the covariance positive definite.
+_LENGTH_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class EpipolarConfig:
-    """Settings of the robust estimation.
+    """Settings of the robust estimation. Pixels are those of an image whose longer side has 640.
 
     Attributes:
-        threshold: greatest Sampson error of an inlier, pixels of an image whose longer side is 640 pixels.
+        threshold: greatest Sampson error of an inlier during sampling, pixels.
+        least_noise: standard deviation that no match is believed to be below, pixels.
         min_matches: fewest matches from which a pose is estimated.
         min_inliers: fewest matches that must agree with it.
         max_iterations: most RANSAC samples.
         success_probability: of having drawn one sample without outliers when sampling stops.
         seed: of RANSAC; the same input always gives the same output.
+        intrinsics_uncertainty: what the covariance allows for errors of the calibration.
     """
 
     threshold: float = 1.0
+    least_noise: float = 0.05
     min_matches: int = 20
     min_inliers: int = 15
     max_iterations: int = 10_000
     success_probability: float = 0.9999
     seed: int = 0
+    intrinsics_uncertainty: IntrinsicsUncertainty = field(default_factory=IntrinsicsUncertainty)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A pose, the errors of its inliers, and the standard deviation of these in pixels."""
+
+    errors: EpipolarErrors
+    noise: float
 
 
 class EpipolarEstimator:
@@ -53,6 +82,8 @@ class EpipolarEstimator:
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose with translation of unit length (RelativePoseEstimator.estimate).
 
+        Frames with the same ``frame_id`` come from one camera: errors of its calibration count once.
+
         Raises:
             EstimationError: too few matches, or too few of them agree on one motion.
         """
@@ -62,22 +93,27 @@ class EpipolarEstimator:
             raise EstimationError(
                 f"not enough matches: {len(matches)}, at least {self._config.min_matches} are needed"
             )
-        threshold = self._config.threshold * max(previous.image.shape[:2]) / _REFERENCE_SIZE
-        T_prev_curr, inliers = self._robust_pose(matches, previous.intrinsics, current.intrinsics, threshold)
-        covariance, sigma_t = epipolar_covariance(
-            T_prev_curr, inliers, previous.intrinsics, current.intrinsics, threshold
-        )
-        sigma_R = np.sqrt(np.diag(covariance)[3:])
-        return RelativePose(T_prev_curr, covariance, sigma_R, sigma_t, metric=False, source=self.name)
+        one_camera = previous.frame_id == current.frame_id
+        cameras = CameraPair(previous.intrinsics, current.intrinsics, one_camera)
+        fit = self._refined(self._sampled(matches, cameras), matches)
+        fit, ambiguity = _settled(fit)
+        outliers = len(matches) - len(fit.errors.matches)
+        uncertainty = self._config.intrinsics_uncertainty
+        covariance = pose_covariance(fit.errors, fit.noise, outliers, uncertainty) + ambiguity
+        return self._relative_pose(fit.errors, covariance)
 
-    def _robust_pose(
-        self, matches: Matches, intrinsics_prev: Intrinsics, intrinsics_curr: Intrinsics, threshold: float
-    ) -> tuple[Pose, Matches]:
+    def _pixels(self, value: float, cameras: CameraPair) -> float:
+        """A configured length in pixels of the images at hand."""
+        sizes = [max(camera.width, camera.height) for camera in (cameras.previous, cameras.current)]
+        return value * 0.5 * sum(sizes) / _REFERENCE_SIZE
+
+    def _sampled(self, matches: Matches, cameras: CameraPair) -> _Fit:
+        threshold = self._pixels(self._config.threshold, cameras)
         camera_pose, info = poselib.estimate_relative_pose(
             np.asarray(matches.points_prev, dtype=np.float64),
             np.asarray(matches.points_curr, dtype=np.float64),
-            _poselib_camera(intrinsics_prev),
-            _poselib_camera(intrinsics_curr),
+            _poselib_camera(cameras.previous),
+            _poselib_camera(cameras.current),
             {
                 "max_epipolar_error": threshold,
                 "max_iterations": self._config.max_iterations,
@@ -87,24 +123,102 @@ class EpipolarEstimator:
             {},
         )
         inlier = np.asarray(info["inliers"], dtype=bool)
-        if np.count_nonzero(inlier) < self._config.min_inliers:
+        self._check_inliers(int(np.count_nonzero(inlier)), len(matches))
+        errors = EpipolarErrors(_from_poselib(camera_pose), _chosen(matches, inlier), cameras)
+        return _Fit(errors, self._noise(errors.residuals, threshold, cameras))
+
+    def _noise(self, residuals: Array, limit: float, cameras: CameraPair) -> float:
+        """Standard deviation of residuals below ``limit``, within what is believed possible."""
+        least, greatest = self._config.least_noise, self._config.threshold
+        bounds = self._pixels(least, cameras), self._pixels(greatest, cameras)
+        return float(np.clip(noise_scale(residuals, limit), *bounds))
+
+    def _refined(self, fit: _Fit, matches: Matches) -> _Fit:
+        """The fit with as many inliers as the noise, and not RANSAC's threshold, lets in."""
+        cameras = fit.errors.cameras
+        for _ in range(_REFINEMENTS):
+            every = EpipolarErrors(fit.errors.T_prev_curr, matches, cameras)
+            band = _INLIER_BAND * fit.noise
+            inlier = (np.abs(every.residuals) < band) & every.in_front(fit.noise)
+            self._check_inliers(int(np.count_nonzero(inlier)), len(matches))
+            chosen = EpipolarErrors(fit.errors.T_prev_curr, _chosen(matches, inlier), cameras)
+            errors = _minimised(chosen, fit.noise)
+            within = np.abs(errors.residuals) < band
+            self._check_inliers(int(np.count_nonzero(within)), len(matches))
+            errors = EpipolarErrors(errors.T_prev_curr, _chosen(errors.matches, within), cameras)
+            fit = _Fit(errors, self._noise(errors.residuals, band, cameras))
+        return fit
+
+    def _check_inliers(self, count: int, total: int) -> None:
+        if count < self._config.min_inliers:
             raise EstimationError(
-                f"no consistent motion: {np.count_nonzero(inlier)} of {len(matches)} matches agree, "
+                f"no consistent motion: {count} of {total} matches agree, "
                 f"at least {self._config.min_inliers} are needed"
             )
-        rotation, translation = np.asarray(camera_pose.R), np.asarray(camera_pose.t)
-        length = np.linalg.norm(translation)
-        if not np.all(np.isfinite(rotation)) or not np.isfinite(length) or length == 0.0:
-            raise EstimationError(f"no motion found that explains the {len(matches)} matches")
-        T_curr_prev = Pose(rotation, translation / length)
-        return T_curr_prev.inverse(), Matches(matches.points_prev[inlier], matches.points_curr[inlier])
+
+    def _relative_pose(self, errors: EpipolarErrors, covariance: Array) -> RelativePose:
+        expand = np.zeros((6, 5))
+        expand[:3, 3:] = errors.basis
+        expand[3:, :3] = np.eye(3)
+        translation = errors.T_prev_curr.translation
+        full = expand @ covariance @ expand.T
+        full[:3, :3] += _LENGTH_VARIANCE * np.outer(translation, translation)
+        return RelativePose(
+            T_prev_curr=errors.T_prev_curr,
+            covariance=symmetrised(full),
+            sigma_R=np.sqrt(np.diag(covariance)[:3]),
+            sigma_t=float(np.sqrt(0.5 * np.trace(covariance[3:, 3:]))),
+            metric=False,
+            source=self.name,
+        )
+
+
+def _settled(fit: _Fit) -> tuple[_Fit, Array]:
+    """The better of the two poses of a nearly planar scene, and the covariance (5, 5) of their ambiguity."""
+    first = fit.errors
+    other = second_pose(first)
+    if other is None:
+        return fit, np.zeros((5, 5))
+    second = _minimised(EpipolarErrors(other, first.matches, first.cameras), fit.noise)
+    advantage = second_pose_advantage(first, second, fit.noise)
+    if advantage > 0.0:
+        first, second, advantage = second, first, -advantage
+    return _Fit(first, fit.noise), ambiguity_covariance(first, second.T_prev_curr, advantage)
+
+
+def _minimised(errors: EpipolarErrors, noise: float) -> EpipolarErrors:
+    """The errors after Levenberg-Marquardt on Cauchy's robust cost, from their pose on."""
+    start = poselib.CameraPose()
+    T_curr_prev = errors.T_prev_curr.inverse()
+    start.R, start.t = T_curr_prev.rotation, T_curr_prev.translation
+    camera_pose, _ = poselib.refine_relative_pose(
+        errors.matches.points_prev,
+        errors.matches.points_curr,
+        start,
+        _poselib_camera(errors.cameras.previous),
+        _poselib_camera(errors.cameras.current),
+        {"loss_type": "CAUCHY", "loss_scale": CAUCHY_SCALE * noise},
+    )
+    return EpipolarErrors(_from_poselib(camera_pose), errors.matches, errors.cameras)
+
+
+def _chosen(matches: Matches, rows: NDArray[np.bool_]) -> Matches:
+    return Matches(matches.points_prev[rows], matches.points_curr[rows])
+
+
+def _from_poselib(camera_pose: poselib.CameraPose) -> Pose:
+    """``T_prev_curr`` with unit translation from PoseLib's ``T_curr_prev``."""
+    rotation, translation = np.asarray(camera_pose.R), np.asarray(camera_pose.t)
+    length = float(np.linalg.norm(translation))
+    if not np.all(np.isfinite(rotation)) or not np.isfinite(length) or length == 0.0:
+        raise EstimationError("the matches lead to no finite pose: they may all lie on one point or line")
+    return Pose(rotation, translation / length).inverse()
 
 
 def _poselib_camera(intrinsics: Intrinsics) -> dict[str, object]:
-    parameters = [intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy]
     return {
         "model": "PINHOLE",
         "width": intrinsics.width,
         "height": intrinsics.height,
-        "params": parameters,
+        "params": [intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy],
     }

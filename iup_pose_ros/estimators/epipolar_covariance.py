@@ -1,60 +1,186 @@
 """Covariance of a relative pose from the epipolar errors of its inlier matches.
 
-With T_prev_curr = (R, d), |d| = 1, and rays x, x' of a match, the epipolar error is e = x . (d x R x').
-The Sampson error e / |de/dpixels| has, for small noise, the standard deviation of one pixel coordinate
-(Hartley and Zisserman, "Multiple View Geometry", 2nd edition, section 11.4.3).
-The errors of the pose are the brief 5 parameters: rotation about the previous camera's axes, and two tangent
-directions of d.
+Least squares would give noise^2 (J^T J)^-1. What real matches do to that is added here, each for a reason:
+
+* The noise is that of the M-estimate made, from the residuals themselves (Huber, "Robust statistics", ch. 6).
+* Neighbouring tracks err alike: their correlation is measured, as intraclass correlation in cells of the
+  image (Moulton, "Random group effects and the precision of regression estimates", 1986).
+* Noise alone seems to support a direction: even if the camera only turns, J's direction columns hold the
+  noise of the points. That share is taken away (errors in variables), with a margin for its scatter.
+* Outliers that lie near an epipolar line by chance look like near points and would seem to fix the direction.
+  As many matches as can be expected to do so, the most influential ones, are left out.
+* What is known without any match: a rotation, and a direction of which nothing is known.
+* Intrinsics are known up to a calibration's errors, which no residual shows.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, poisson
 
 from iup_pose_ros.estimators.base import Matches
-from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose, symmetrised
+from iup_pose_ros.estimators.epipolar_errors import EpipolarErrors
 from iup_pose_ros.geometry.so3 import Array
 
-# Per-axis standard deviation, in the tangent plane, of a direction of which nothing is known: the angle to a
-# uniformly distributed one has the mean square (pi^2 - 4) / 2.
+# Per axis, in the tangent plane, of a direction of which nothing is known: the angle to a direction drawn
+# evenly from the sphere has the mean square (pi^2 - 4) / 2.
 UNKNOWN_DIRECTION_SIGMA = float(np.sqrt((np.pi**2 - 4.0) / 4.0))
+_UNKNOWN_ROTATION_SIGMA = float(np.pi)
+# Cauchy's weight of this width, in standard deviations, is 95 % efficient for normal noise (Zhang, 1997).
+CAUCHY_SCALE = 2.385
+
+_LEAST_SLOPE = 0.1
+
+_POSE_PARAMETERS = 5
+# Side of the cells in which tracks may err alike, as a share of the longer image side (1.5 tracked patches).
+_CELL = 0.05
+_MAX_CORRELATION = 0.95
+# Margin for the scatter of the noise in the direction's information, in standard deviations.
+_MARGIN = 3.0
+_CHANCE_SIGNIFICANCE = 0.05
+_MAX_CHANCE_SHARE = 0.25
 
 
-def epipolar_covariance(
-    T_prev_curr: Pose,
-    inliers: Matches,
-    intrinsics_prev: Intrinsics,
-    intrinsics_curr: Intrinsics,
-    threshold: float,
-) -> tuple[Array, float]:
-    """Covariance (6, 6) and direction sigma."""
-    x = intrinsics_prev.rays(inliers.points_prev)
-    y = intrinsics_curr.rays(inliers.points_curr) @ T_prev_curr.rotation.T
-    d = T_prev_curr.translation
-    basis = tangent_basis(d)
-    normal = np.cross(y, x)  # e = d . (y x x)
-    grad_prev = np.cross(d, y)[:, :2] / [intrinsics_prev.fx, intrinsics_prev.fy]
-    grad_curr = (np.cross(x, d) @ T_prev_curr.rotation)[:, :2] / [intrinsics_curr.fx, intrinsics_curr.fy]
-    norm = np.sqrt((grad_prev**2).sum(1) + (grad_curr**2).sum(1)) + 1e-12
-    residual = normal @ d / norm
-    J = np.hstack([np.cross(y, np.cross(x, d)), normal @ basis]) / norm[:, None]
-    sigma2 = max(np.sum(residual**2) / max(len(J) - 5, 1), 0.1**2)
-    information = J.T @ J / sigma2
-    information[3:, 3:] += np.eye(2) / UNKNOWN_DIRECTION_SIGMA**2
-    information[:3, :3] += np.eye(3) / np.pi**2
-    small = np.linalg.inv(information)
-    expand = np.zeros((6, 5))
-    expand[:3, 3:] = basis
-    expand[3:, :3] = np.eye(3)
-    covariance = expand @ small @ expand.T
-    covariance[:3, :3] += 1e-6 * np.outer(d, d)
-    return symmetrised(covariance), float(np.sqrt(np.trace(small[3:, 3:]) / 2))
+@dataclass(frozen=True)
+class IntrinsicsUncertainty:
+    """Standard deviations of the errors that a careful calibration with a board leaves.
+
+    Attributes:
+        focal: of the focal lengths, relative.
+        principal_point: of each of its coordinates, relative to the longer image side.
+        distortion: of the radial distortion left at the image corners, relative to the longer image side.
+    """
+
+    focal: float = 0.002
+    principal_point: float = 0.002
+    distortion: float = 0.001
 
 
-def tangent_basis(direction: Array) -> Array:
-    """Two orthonormal columns (3, 2) perpendicular to a unit vector (3,)."""
-    helper = np.eye(3)[np.argmin(np.abs(direction))]
-    first = np.cross(direction, helper)
-    first /= np.linalg.norm(first)
-    return np.stack([first, np.cross(direction, first)], axis=1)
+def noise_scale(residuals: Array, limit: float) -> float:
+    """Standard deviation, by their median, of normal residuals (N,) given only where below ``limit``.
+
+    At most ``limit``: beyond that the residuals cannot be told from evenly distributed ones.
+    """
+    ratios = np.linspace(0.02, 1.0, 50)
+    medians = ratios * norm.ppf(0.5 + 0.25 * (2.0 * norm.cdf(1.0 / ratios) - 1.0))
+    return limit * float(np.interp(np.median(np.abs(residuals)) / limit, medians, ratios))
+
+
+def pose_covariance(
+    errors: EpipolarErrors, noise: float, outliers: int, uncertainty: IntrinsicsUncertainty
+) -> Array:
+    """Covariance (5, 5) of rotation and direction (EpipolarErrors), radians^2; positive definite.
+
+    Args:
+        errors: of the inliers, under the estimated pose.
+        noise: scale of the residuals for which the pose was estimated.
+        outliers: number of matches that are no inliers.
+        uncertainty: of the intrinsics.
+    """
+    kept = _without_chance_inliers(errors, noise, outliers)
+    variance = _m_estimate_variance(kept.residuals, noise)
+    prior = np.diag([_UNKNOWN_ROTATION_SIGMA**-2] * 3 + [UNKNOWN_DIRECTION_SIGMA**-2] * 2)
+    gram = kept.jacobian.T @ kept.jacobian + variance * prior
+    correlation, clustered = _neighbour_correlation(kept)
+    scatter = variance * ((1.0 - correlation) * gram + correlation * (clustered + variance * prior))
+    effective_count = len(kept.matches) / (1.0 + correlation * _neighbours_per_match(kept))
+    signal = _without_noise(gram, variance * kept.direction_noise.sum(axis=0), effective_count)
+    # M-estimation's sandwich, inverted: signal scatter^-1 signal.
+    gain = np.linalg.solve(scatter, signal).T
+    covariance = np.linalg.inv(gain @ signal + prior)
+    deviations = [uncertainty.focal] + [uncertainty.principal_point] * 2 + [uncertainty.distortion]
+    by_intrinsics = covariance @ gain @ kept.jacobian.T @ kept.intrinsics_jacobian()
+    by_intrinsics *= np.tile(deviations, by_intrinsics.shape[1] // len(deviations))
+    return covariance + by_intrinsics @ by_intrinsics.T
+
+
+def _m_estimate_variance(residuals: Array, noise: float) -> float:
+    """Variance of one residual's influence on Cauchy's M-estimate, squared pixels."""
+    square = (residuals / (CAUCHY_SCALE * noise)) ** 2
+    weight = 1.0 / (1.0 + square)
+    slope = float(np.mean((1.0 - square) * weight**2))
+    freedom = len(residuals) / max(len(residuals) - _POSE_PARAMETERS, 1)
+    variance = float(np.mean((weight * residuals) ** 2)) / max(slope, _LEAST_SLOPE) ** 2
+    return max(variance, noise**2) * freedom
+
+
+def _without_chance_inliers(errors: EpipolarErrors, noise: float, outliers: int) -> EpipolarErrors:
+    """The errors without the most influential matches, as many as may be outliers that fit by chance.
+
+    Any two outliers can be met by a suitable direction; beyond these, the share of the image that lies near
+    an epipolar line is met, over all choices of two (a-contrario reasoning: Moisan and Stival, 2004).
+    """
+    if outliers == 0:
+        return errors
+    camera = errors.cameras.current
+    longer_side = max(camera.width, camera.height)
+    expected = outliers * 6.0 * noise * longer_side / (camera.width * camera.height)
+    choices = max(outliers * (outliers - 1) // 2, 1)
+    count = min(2 + int(poisson.isf(_CHANCE_SIGNIFICANCE / choices, expected)), outliers)
+    count = min(count, int(_MAX_CHANCE_SHARE * len(errors.matches)))
+    kept = np.sort(np.argsort(_direction_influence(errors))[: len(errors.matches) - count])
+    matches = Matches(errors.matches.points_prev[kept], errors.matches.points_curr[kept])
+    return EpipolarErrors(errors.T_prev_curr, matches, errors.cameras)
+
+
+def _direction_influence(errors: EpipolarErrors) -> Array:
+    """(N,) squared derivative by the direction, the rotation following, in units of its noise."""
+    by_rotation, by_direction = errors.jacobian[:, :3], errors.jacobian[:, 3:]
+    following = np.linalg.lstsq(by_rotation, by_direction, rcond=None)[0]
+    free = by_direction - by_rotation @ following
+    noise = _regular(errors.direction_noise.sum(axis=0))
+    return np.sum(free * np.linalg.solve(noise, free.T).T, axis=1)
+
+
+def _cells(errors: EpipolarErrors) -> NDArray[np.intp]:
+    """(N,) number of the cell of the previous image in which each match begins."""
+    camera = errors.cameras.previous
+    cells = np.floor(errors.matches.points_prev / (_CELL * max(camera.width, camera.height)))
+    _, numbers = np.unique(cells, axis=0, return_inverse=True)
+    return np.asarray(numbers, dtype=np.intp).ravel()
+
+
+def _neighbour_correlation(errors: EpipolarErrors) -> tuple[float, Array]:
+    """Correlation of residuals in one cell, 0 to 1, and sum over the cells of (J^T 1)(J^T 1)^T, (5, 5)."""
+    cells = _cells(errors)
+    residuals = errors.residuals
+    sums = np.zeros((cells.max() + 1, _POSE_PARAMETERS))
+    np.add.at(sums, cells, errors.jacobian)
+    products = np.sum(np.bincount(cells, residuals) ** 2) - np.sum(residuals**2)
+    pairs = np.sum(np.bincount(cells).astype(np.float64) ** 2) - len(cells)
+    mean_square = float(np.mean(residuals**2))
+    if pairs == 0.0 or mean_square == 0.0:
+        return 0.0, sums.T @ sums
+    return float(np.clip(products / pairs / mean_square, 0.0, _MAX_CORRELATION)), sums.T @ sums
+
+
+def _neighbours_per_match(errors: EpipolarErrors) -> float:
+    counts = np.bincount(_cells(errors)).astype(np.float64)
+    return float(np.sum(counts * (counts - 1.0)) / np.sum(counts))
+
+
+def _without_noise(gram: Array, direction_noise: Array, effective_count: float) -> Array:
+    """J^T J (5, 5) less what noise adds to the direction's part, given the rotation.
+
+    In units of the noise the direction's part has eigenvalues 1 + s, of which s is signal; the estimate of s
+    from n matches has the variance (2 + 4 s) / n, because the noise is normal.
+    """
+    across = gram[:3, 3:]
+    following = across.T @ np.linalg.solve(gram[:3, :3], across)
+    root = np.linalg.cholesky(_regular(direction_noise))
+    whitened = np.linalg.solve(root, np.linalg.solve(root, gram[3:, 3:] - following).T)
+    values, vectors = np.linalg.eigh(0.5 * (whitened + whitened.T))
+    signal = values - 1.0
+    signal = signal - _MARGIN * np.sqrt((2.0 + 4.0 * np.maximum(signal, 0.0)) / effective_count)
+    part = root @ (vectors * np.maximum(signal, 0.0)) @ vectors.T @ root.T
+    result = gram.copy()
+    result[3:, 3:] = part + following
+    return result
+
+
+def _regular(matrix: Array) -> Array:
+    """A positive semidefinite matrix (n, n) made safely invertible."""
+    return matrix + (1e-9 * np.trace(matrix) + 1e-30) * np.eye(len(matrix))

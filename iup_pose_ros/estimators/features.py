@@ -197,7 +197,7 @@ class SiftFrontEnd:
 
     def _features(self, image: Image) -> tuple[Array, NDArray[np.float32]]:
         # Without the precise upscaling the features of the finest octave lie a quarter of a pixel off.
-        sift = cv2.SIFT_create(
+        sift = cv2.SIFT.create(
             nfeatures=self._config.max_features,
             contrastThreshold=self._config.contrast_threshold,
             enable_precise_upscale=True,
