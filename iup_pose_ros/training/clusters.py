@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.training.cameras import CameraConfig
 from iup_pose_ros.training.distractors import DistractorConfig
 from iup_pose_ros.training.regimes import REGIMES, Regime
-from iup_pose_ros.training.renderer import LoadedMesh, Renderer
+from iup_pose_ros.training.renderer import LoadedMesh, LoadedSky, Renderer
 from iup_pose_ros.training.scenes import Scene
 
 Matrices = NDArray[np.float64]
@@ -60,7 +59,7 @@ class LoadedScene:
 
     scene: Scene
     mesh: LoadedMesh
-    sky: Any
+    sky: LoadedSky
 
     @classmethod
     def load(cls, renderer: Renderer, scene: Scene, sky: NDArray[np.uint8]) -> LoadedScene:

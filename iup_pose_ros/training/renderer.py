@@ -43,25 +43,42 @@ class View:
     depth: NDArray[np.float32]
 
 
-class LoadedMesh:
-    """A mesh in the memory of the renderer that made it; ``release`` frees that memory."""
+class Loaded:
+    """Something in the memory of the renderer that made it; ``release`` frees that memory."""
 
-    def __init__(self, mesh: Mesh, resources: list[Any], array: Any, textures: Any, lightmap: Any) -> None:
-        self.mesh = mesh
-        self.array = array
-        self.textures = textures
-        self.lightmap = lightmap
-        self._resources = resources
+    def __init__(self, context: Any, resources: list[Any]) -> None:
+        self._context, self._resources = context, resources
 
     def release(self) -> None:
-        """Free the memory; the mesh cannot be drawn any more."""
-        for resource in self._resources:
-            resource.release()
+        """Free the memory; it cannot be drawn any more."""
+        with self._context:
+            for resource in self._resources:
+                resource.release()
         self._resources = []
+
+
+class LoadedMesh(Loaded):
+    """A mesh with its vertices and textures."""
+
+    def __init__(
+        self, context: Any, resources: list[Any], mesh: Mesh, array: Any, textures: Any, lightmap: Any
+    ) -> None:
+        super().__init__(context, resources)
+        self.mesh, self.array, self.textures, self.lightmap = mesh, array, textures, lightmap
+
+
+class LoadedSky(Loaded):
+    """The six faces of a sky."""
+
+    def __init__(self, context: Any, cube: Any) -> None:
+        super().__init__(context, [cube])
+        self.cube = cube
 
 
 class Renderer:
     """An OpenGL context of its own, usable in the thread and process that made it.
+
+    Several may exist: each makes its context current for as long as it works.
 
     Args:
         supersampling: samples per pixel along each axis.
@@ -73,21 +90,34 @@ class Renderer:
     def __init__(self, supersampling: int = 2) -> None:
         self._samples = supersampling
         self._context = _create_context()
+        with self._context:
+            self._prepare()
+
+    def _prepare(self) -> None:
         software = any(name in self.device.lower() for name in ("llvmpipe", "softpipe", "swrast"))
         self._anisotropy = 1.0 if software else _ANISOTROPY_ON_GPU
         self._surfaces = self._context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._surfaces["textures"], self._surfaces["lightmap"] = 0, 1
         self._sky = self._context.program(vertex_shader=SKY_VERTEX, fragment_shader=SKY_FRAGMENT)
         self._sky_array = self._context.vertex_array(self._sky, [])
-        self._framebuffer = functools.lru_cache(maxsize=8)(self._new_framebuffer)
+        self._framebuffer = functools.cache(self._new_framebuffer)
 
     @property
     def device(self) -> str:
         """What draws, in the words of the driver."""
         return str(self._context.info["GL_RENDERER"])
 
+    def close(self) -> None:
+        """Give the OpenGL context back; nothing can be drawn afterwards."""
+        self._framebuffer.cache_clear()
+        self._context.release()
+
     def load(self, mesh: Mesh, textures_of: LoadedMesh | None = None) -> LoadedMesh:
         """Copy a mesh into the renderer's memory; its textures not if another one has loaded them."""
+        with self._context:
+            return self._load(mesh, textures_of)
+
+    def _load(self, mesh: Mesh, textures_of: LoadedMesh | None) -> LoadedMesh:
         textures = self._load_textures(mesh) if textures_of is None else textures_of.textures
         height, width = mesh.lightmap.shape[:2]
         lightmap = self._context.texture((width, height), 3, mesh.lightmap, alignment=1)
@@ -96,7 +126,7 @@ class Renderer:
         names = mesh.vertices.dtype.names or ()
         array = self._context.vertex_array(self._surfaces, [(vertices, _VERTEX_LAYOUT, *names)], indices)
         own = [array, vertices, indices, lightmap] + ([textures] if textures_of is None else [])
-        return LoadedMesh(mesh, own, array, textures, lightmap)
+        return LoadedMesh(self._context, own, mesh, array, textures, lightmap)
 
     def _load_textures(self, mesh: Mesh) -> Any:
         count, size = mesh.textures.shape[:2]
@@ -107,11 +137,12 @@ class Renderer:
         textures.anisotropy = self._anisotropy
         return textures
 
-    def load_sky(self, faces: NDArray[np.uint8]) -> Any:
+    def load_sky(self, faces: NDArray[np.uint8]) -> LoadedSky:
         """Copy the sky, six faces (6, S, S, 3) of a cube around the camera in OpenGL's order."""
-        cube = self._context.texture_cube((faces.shape[1], faces.shape[2]), 3, faces, alignment=1)
-        cube.filter = (self._context.LINEAR, self._context.LINEAR)
-        return cube
+        with self._context:
+            cube = self._context.texture_cube((faces.shape[1], faces.shape[2]), 3, faces, alignment=1)
+            cube.filter = (self._context.LINEAR, self._context.LINEAR)
+        return LoadedSky(self._context, cube)
 
     def render(
         self,
@@ -121,7 +152,7 @@ class Renderer:
         width: int,
         height: int,
         gain: float = 1.0,
-        sky: Any = None,
+        sky: LoadedSky | None = None,
         sky_gain: float = 1.0,
         distractors: LoadedMesh | None = None,
         supersampling: int | None = None,
@@ -140,22 +171,26 @@ class Renderer:
             supersampling: instead of the renderer's own.
         """
         samples = supersampling or self._samples
-        framebuffer = self._framebuffer(width * samples, height * samples)
+        clip = clip_from_camera(K, width, height) @ np.linalg.inv(T_world_camera)
+        with self._context:
+            framebuffer = self._begin(width * samples, height * samples)
+            self._surfaces["clip_from_world"].write(clip.T.astype("f4").tobytes())
+            self._surfaces["gain"] = gain
+            for mesh in meshes:
+                self._draw(mesh, clip, T_world_camera[:3, 3], known=True)
+            if distractors is not None:
+                self._draw(distractors, clip, T_world_camera[:3, 3], known=False)
+            if sky is not None:
+                self._draw_sky(sky, K, T_world_camera, (width, height), sky_gain)
+            return self._read(framebuffer, samples)
+
+    def _begin(self, width: int, height: int) -> Any:
+        framebuffer = self._framebuffer(width, height)
         framebuffer.use()
         framebuffer.clear()
         self._context.enable_only(self._context.DEPTH_TEST)
         self._context.depth_func = "<="
-        camera_from_world = np.linalg.inv(T_world_camera)
-        clip = clip_from_camera(K, width, height) @ camera_from_world
-        self._surfaces["clip_from_world"].write(clip.T.astype("f4").tobytes())
-        self._surfaces["gain"] = gain
-        for mesh in meshes:
-            self._draw(mesh, clip, T_world_camera[:3, 3], known=True)
-        if distractors is not None:
-            self._draw(distractors, clip, T_world_camera[:3, 3], known=False)
-        if sky is not None:
-            self._draw_sky(sky, K, T_world_camera, (width, height), sky_gain)
-        return self._read(framebuffer, samples)
+        return framebuffer
 
     def _draw(
         self, loaded: LoadedMesh, clip: NDArray[np.float64], centre: NDArray[np.float64], known: bool
@@ -170,7 +205,7 @@ class Renderer:
 
     def _draw_sky(
         self,
-        sky: Any,
+        sky: LoadedSky,
         K: NDArray[np.float64],
         T_world_camera: NDArray[np.float64],
         size: tuple[int, int],
@@ -182,7 +217,7 @@ class Renderer:
         rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones(3)], axis=1)
         self._sky["rays"].write((rays @ T_world_camera[:3, :3].T).astype("f4").tobytes())
         self._sky["gain"] = gain
-        sky.use(0)
+        sky.cube.use(0)
         self._sky_array.render(mode=self._context.TRIANGLES, vertices=3)
 
     def _new_framebuffer(self, width: int, height: int) -> Any:

@@ -108,9 +108,12 @@ class RenderedClusters(IterableDataset[ClusterBatch]):
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         studio = Studio(self._config, self._files)
         index = self._start + self._rank + number * self._world_size
-        while True:
-            yield studio.batch(index)
-            index += workers * self._world_size
+        try:
+            while True:
+                yield studio.batch(index)
+                index += workers * self._world_size
+        finally:
+            studio.close()
 
 
 def cluster_loader(dataset: RenderedClusters, workers: int, prefetch: int = 4) -> DataLoader[ClusterBatch]:
@@ -148,6 +151,13 @@ class Studio:
         return ClusterBatch.from_clusters(
             [self._cluster(index, place, width, height) for place in places], index
         )
+
+    def close(self) -> None:
+        """Free the scenes and the OpenGL context."""
+        for scene in self._scenes.values():
+            scene.release()
+        self._scenes.clear()
+        self._renderer.close()
 
     def _cluster(self, index: int, place: int, width: int, height: int) -> Cluster:
         for retry in range(_RETRIES):

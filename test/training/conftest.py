@@ -15,9 +15,11 @@ _HALF = 3.0
 @pytest.fixture(scope="session")
 def renderer() -> Iterator[Renderer]:
     try:
-        yield Renderer()
+        made = Renderer()
     except RendererError as error:
         pytest.skip(str(error))
+    yield made
+    made.close()
 
 
 @pytest.fixture

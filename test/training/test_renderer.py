@@ -125,6 +125,17 @@ def test_gain_brightens_the_image(renderer):
     assert bright == pytest.approx(2.0 * dark, rel=0.02)
 
 
+def test_several_renderers_do_not_disturb_one_another(renderer):
+    mesh = rectangle((0.0, 0.0, 3.0), (9.0, 0.0, 0.0), (0.0, 9.0, 0.0))
+    before = render(renderer, mesh)
+    other = Renderer()
+    loaded = other.load(rectangle((0.0, 0.0, 2.0), (9.0, 0.0, 0.0), (0.0, 9.0, 0.0), TEXTURE // 2))
+    np.testing.assert_array_equal(render(renderer, mesh).colour, before.colour)
+    assert other.render([loaded], K, ORIGIN, WIDTH, HEIGHT).depth[0, 0] == pytest.approx(2.0, rel=1e-4)
+    other.close()
+    np.testing.assert_array_equal(render(renderer, mesh).depth, before.depth)
+
+
 def test_a_machine_without_opengl_is_told_what_to_install(monkeypatch):
     moderngl = pytest.importorskip("moderngl")
 
