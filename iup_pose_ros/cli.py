@@ -80,6 +80,30 @@ def demo(
         raise typer.Exit(_EXIT_FAILED)
 
 
+@evaluate_app.command("pairs")
+@_says_errors
+def pairs(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with a pairs.csv and its images.")],
+    estimator: Annotated[
+        str, typer.Option(help="Names, separated by commas.")
+    ] = "epipolar_klt,epipolar_sift",
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    max_pairs: Annotated[int | None, typer.Option(min=1, help="At most so many pairs of a folder.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw that --max-pairs makes.")] = 0,
+) -> None:
+    """Accuracy and honesty of estimators on image pairs with known relative pose."""
+    from rich.console import Console
+
+    from iup_pose_ros.evaluation.pairs import evaluate_pairs
+
+    console = Console()
+    names = [name.strip() for name in estimator.split(",")]
+    report = evaluate_pairs(folders, names, max_pairs, seed, console)
+    report.print(console)
+    if json_file is not None:
+        report.write(json_file)
+
+
 @app.command()
 @_says_errors
 def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:

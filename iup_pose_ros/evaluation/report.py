@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.calibration import SIGMAS, Consistency, nominal_coverage
+from iup_pose_ros.evaluation.json_document import json_value, write_json
 from iup_pose_ros.evaluation.run_record import Accuracy, RunRecord
 from iup_pose_ros.evaluation.trajectory import root_mean_square
 from iup_pose_ros.geometry.so3 import Array
@@ -54,7 +53,7 @@ def figures(record: RunRecord, accuracy: Accuracy | None) -> Figures:
     }
     if accuracy is not None:
         values |= _accuracy_figures(accuracy)
-    return {key: _json_value(value) for key, value in values.items()}
+    return {key: json_value(value) for key, value in values.items()}
 
 
 def _accuracy_figures(accuracy: Accuracy) -> Figures:
@@ -80,11 +79,7 @@ def write_metrics(path: Path, runs: Mapping[str, Figures], **context: str) -> No
     Raises:
         DataError: the file cannot be written.
     """
-    document = {**context, "estimators": dict(runs)}
-    try:
-        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as failure:
-        raise DataError(f"cannot write {path}: {failure.strerror}") from failure
+    write_json(path, {**context, "estimators": dict(runs)})
 
 
 def print_table(console: Console, title: str, values: Figures) -> None:
@@ -191,10 +186,3 @@ def _farthest_from_start(record: RunRecord) -> float:
 def _percentile(values: Array, percent: float) -> float:
     valid = values[~np.isnan(values)]
     return float(np.percentile(valid, percent)) if len(valid) else math.nan
-
-
-def _json_value(value: Any) -> Any:
-    """The value with NaN as None, because JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _json_value(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,30 @@
+"""Figures as JSON files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from iup_pose_ros.errors import DataError
+
+
+def json_value(value: Any) -> Any:
+    """The value with NaN and infinity as None, because JSON has neither; inside mappings too."""
+    if isinstance(value, Mapping):
+        return {key: json_value(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes a document whose numbers are finite.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as failure:
+        raise DataError(f"cannot write {path}: {failure.strerror}") from failure
