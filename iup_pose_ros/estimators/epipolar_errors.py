@@ -1,8 +1,9 @@
 """Epipolar errors of matches under a relative pose, and how they change with pose, pixels and intrinsics.
 
 With T_prev_curr = (R, d), |d| = 1, and the rays a = x and b = R x' of a match in the previous camera's axes,
-the epipolar error is d . n, where n = b x a is the normal of the epipolar plane. The Sampson error, d . n over
-its gradient by the four pixel coordinates, has for small noise the standard deviation of one coordinate.
+the epipolar error is d . n, where n = b x a is the normal of the epipolar plane. The Sampson error is d . n
+over the length of its gradient by the four pixel coordinates; where the noise is small it has the standard
+deviation of one of these.
 Source: Hartley and Zisserman, "Multiple View Geometry", 2nd edition, sections 9.6 and 11.4.3.
 """
 
