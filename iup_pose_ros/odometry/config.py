@@ -33,7 +33,7 @@ class OdometryConfig:
         ConfigurationError: a value of the wrong type or outside its range.
     """
 
-    maximum_tracks: int = _number(600, 50, 5000, "Most points that are tracked at a time.")
+    maximum_tracks: int = _number(400, 50, 5000, "Most points that are tracked at a time.")
     minimum_tracks: int = _number(
         30, 8, 1000, "Fewest tracks that can check a pose; fewest corners with which tracking can begin."
     )
