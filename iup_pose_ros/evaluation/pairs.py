@@ -10,6 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from iup_pose_ros.datasets.images import DataSetPair
+from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import DataError, EstimationError
 from iup_pose_ros.estimators.base import Frame, RelativePoseEstimator
 from iup_pose_ros.estimators.registry import create_estimator
@@ -17,8 +19,6 @@ from iup_pose_ros.evaluation.metrics import direction_error_deg, rotation_error_
 from iup_pose_ros.evaluation.pairs_report import PairResult, PairsReport
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import PoseWithCovariance
-from iup_pose_ros.training.datasets.images import DataSetPair
-from iup_pose_ros.training.datasets.pairs_folder import load_pairs_folder
 
 # Focal lengths that differ by less may be those of one camera whose lens has been focused anew.
 _REFOCUSED = 0.02

@@ -1,4 +1,4 @@
-"""Pinhole intrinsics. Pixel (0, 0) is the centre of the top-left pixel: an image spans -0.5 to width - 0.5."""
+"""Pinhole intrinsics. Pixel (0, 0) is the centre of the top-left pixel: images span -0.5 to width - 0.5."""
 
 from __future__ import annotations
 

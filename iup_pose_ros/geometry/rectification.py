@@ -29,7 +29,7 @@ class Rectifier:
         height: image height in pixels.
 
     Raises:
-        CalibrationError: unknown model, wrong number of coefficients, values that are not finite, implausible K.
+        CalibrationError: unknown model, wrong number of coefficients, values not finite, implausible K.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Rectifier:
             self.intrinsics, self._maps = _undistortion_maps(measured, coefficients, model)
 
     def rectify(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Undistorted image of the same shape, (H, W) or (H, W, 3); the same object where there is no distortion."""
+        """Undistorted image of the same shape, (H, W) or (H, W, 3); the image itself without distortion."""
         if self._maps is None:
             return image
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

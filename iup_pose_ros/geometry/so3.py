@@ -15,7 +15,7 @@ _SMALL_ANGLE = 1e-4
 
 
 def hat(vector: Array) -> Array:
-    """Skew-symmetric matrix (..., 3, 3) of vector (..., 3), so that ``hat(a) @ b`` is the cross product a x b."""
+    """Skew-symmetric matrix (..., 3, 3) of vector (..., 3): ``hat(a) @ b`` is the cross product a x b."""
     vector = np.asarray(vector, dtype=np.float64)
     x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
     zero = np.zeros_like(x)

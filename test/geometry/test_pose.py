@@ -38,7 +38,7 @@ def sampled_covariance(pose: Pose, rotations: np.ndarray, translations: np.ndarr
 
 
 def assert_covariance_close(actual: np.ndarray, expected: np.ndarray) -> None:
-    """Within 5 % of the larger of two standard deviations, element by element (5 sigma of the sampling error)."""
+    """Every element within 5 % of its two standard deviations, 5 sigma of the sampling error."""
     sigmas = np.sqrt(np.diag(expected))
     assert np.max(np.abs(actual - expected) / np.outer(sigmas, sigmas)) < 0.05
 

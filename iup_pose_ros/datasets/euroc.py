@@ -10,11 +10,11 @@ import yaml
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from iup_pose_ros.datasets.files import need, read_numbers, read_table
+from iup_pose_ros.datasets.images import DataSetImage
+from iup_pose_ros.datasets.sequences import PosedImage, interpolated_poses
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.files import need, read_numbers, read_table
-from iup_pose_ros.training.datasets.images import DataSetImage
-from iup_pose_ros.training.datasets.sequences import PosedImage, interpolated_poses
 
 _NANOSECONDS = 1e9
 _STATE = ("timestamp", "px", "py", "pz", "qw", "qx", "qy", "qz")

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
+from iup_pose_ros.datasets.images import DataSetImage, DataSetPair, LoadedImage, resized_depth
 from iup_pose_ros.errors import ConfigurationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.training.batches import ClusterBatch
 from iup_pose_ros.training.clusters import Cluster
-from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair, LoadedImage, resized_depth
 from iup_pose_ros.training.photometric import PhotometricConfig
 
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from iup_pose_ros.errors import ConfigurationError, DataError
-from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair, resized_depth
-from iup_pose_ros.training.datasets.sequences import (
+from iup_pose_ros.datasets.images import DataSetImage, DataSetPair, resized_depth
+from iup_pose_ros.datasets.sequences import (
     PairSelection,
     PosedImage,
     interpolated_poses,
     sequence_pairs,
 )
-from iup_pose_ros.training.datasets.stream import PairStream, StreamConfig, pair_cluster
+from iup_pose_ros.errors import ConfigurationError, DataError
+from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.training.pair_stream import PairStream, StreamConfig, pair_cluster
 
 K = np.array([[70.0, 0.0, 59.5], [0.0, 72.0, 37.0], [0.0, 0.0, 1.0]])
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from iup_pose_ros.datasets.files import need
+from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.files import need
-from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair
 
 _QUATERNION, _TRANSLATION = ("qx", "qy", "qz", "qw"), ("tx", "ty", "tz")
 _CAMERAS = tuple(tuple(f"{name}{view}" for name in ("fx", "fy", "cx", "cy")) for view in range(2))

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.datasets.files import need, read_numbers, read_table
+from iup_pose_ros.datasets.images import DataSetImage
+from iup_pose_ros.datasets.sequences import PosedImage
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.files import need, read_numbers, read_table
-from iup_pose_ros.training.datasets.images import DataSetImage
-from iup_pose_ros.training.datasets.sequences import PosedImage
 
 _ROW = tuple(f"m{row}{column}" for row in range(3) for column in range(4))
 

@@ -10,13 +10,13 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
+from iup_pose_ros.datasets.euroc import load_euroc
+from iup_pose_ros.datasets.kitti import load_kitti
+from iup_pose_ros.datasets.megadepth import load_megadepth
+from iup_pose_ros.datasets.scannet import load_scannet
+from iup_pose_ros.datasets.tum import load_tum
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.euroc import load_euroc
-from iup_pose_ros.training.datasets.kitti import load_kitti
-from iup_pose_ros.training.datasets.megadepth import load_megadepth
-from iup_pose_ros.training.datasets.scannet import load_scannet
-from iup_pose_ros.training.datasets.tum import load_tum
 
 K = np.array([[500.0, 0.0, 320.0], [0.0, 501.0, 240.0], [0.0, 0.0, 1.0]])
 

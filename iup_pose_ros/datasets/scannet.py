@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.datasets.files import need, read_archive, read_numbers
+from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.files import need, read_archive, read_numbers
-from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair
 
 SIZE = (640, 480)
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
+from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
 from iup_pose_ros.errors import ConfigurationError, DataError
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.datasets.files import need, read_archive
+from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.training.datasets.files import need, read_archive
-from iup_pose_ros.training.datasets.images import DataSetImage, DataSetPair
 
 _ARRAYS = ("image_paths", "depth_paths", "intrinsics", "poses", "pair_infos")
 _COLMAP_CENTRE = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])  # of the top-left pixel

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.training.datasets.pairs_folder import load_pairs_folder
 
-SHARED = Path(__file__).resolve().parents[4] / "shared/data/pairs"
+SHARED = Path(__file__).resolve().parents[3] / "shared/data/pairs"
 HEADER = (
     "image0,image1,fx0,fy0,cx0,cy0,fx1,fy1,cx1,cy1,width0,height0,width1,height1,"
     "qx,qy,qz,qw,tx,ty,tz,overlap_hint,metric"
