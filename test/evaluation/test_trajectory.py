@@ -136,7 +136,7 @@ def test_path_length_is_the_sum_of_the_steps() -> None:
     assert trajectory.length == pytest.approx(sum(steps))
 
 
-def to_evo(trajectory: ev.Trajectory):  # type: ignore[no-untyped-def]
+def to_evo(trajectory: ev.Trajectory):
     """The same trajectory as evo's type."""
     from evo.core.trajectory import PoseTrajectory3D
 
