@@ -12,6 +12,7 @@ from moving_texture import K, view
 from node_bench import camera_info, image_message
 
 from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.node.subscriptions import QUEUE_SIZE
 
 RATE = 60.0
 SECONDS = 7.0
@@ -80,5 +81,6 @@ def test_every_image_is_processed_or_counted_as_dropped(stream):
     )
     assert last.frames_dropped_busy > last.frames_processed > 5
     counted = last.frames_processed + last.frames_dropped_busy + last.frames_dropped_invalid
-    assert counted <= last.frames_received <= counted + 2
+    # Not counted yet: what waits for its camera_info, the one in the mailbox and the one in hand.
+    assert counted <= last.frames_received <= counted + QUEUE_SIZE + 2
     assert last.frames_received > 0.5 * stream[3]
