@@ -105,7 +105,7 @@ def _rows(values: Figures) -> list[Row]:
         ("tracked", _percent(values["tracked_share"]), "of the processed images"),
         ("stationary", _percent(values["stationary_share"]), "of the processed images"),
         ("lost", _percent(values["lost_share"]), "of the processed images"),
-        ("keyframes", str(values["keyframes"]), f"{_number(values['frames_per_edge'], 1)} images apart"),
+        ("keyframes", str(values["keyframes"]), _apart(values["frames_per_edge"])),
         ("latency p50", _number(values["latency_ms_p50"], 1, " ms"), _LATENCY_MEANINGS[values["mode"]]),
         ("latency p99", _number(values["latency_ms_p99"], 1, " ms"), ""),
         ("estimator p50", _number(values["inference_ms_p50"], 1, " ms"), "per pair of keyframes"),
@@ -133,6 +133,10 @@ def _accuracy_rows(values: Figures) -> list[Row]:
         text = "/".join(_MISSING if share is None else f"{100.0 * share:.0f}" for share in shares.values())
         rows.append((f"coverage {block}", f"{text} %", f"in 1/2/3 sigma; ideal {ideal}"))
     return rows
+
+
+def _apart(frames: float | None) -> str:
+    return "" if frames is None else f"{frames:.1f} images apart"
 
 
 def _dropped(values: Figures) -> str:
