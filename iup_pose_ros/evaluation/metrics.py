@@ -22,10 +22,10 @@ def rotation_error_deg(estimate: Pose, reference: Pose) -> float:
 def direction_error_deg(estimate: Pose, reference: Pose) -> float:
     """Angle in degrees, 0 to 180, between two translations: a backwards one is wrong ("unfolded").
 
-    NaN where the reference does not move: then no direction is right or wrong.
+    NaN where one of them does not move: then there is no direction to compare.
     """
     first, second = estimate.translation, reference.translation
-    if np.linalg.norm(second) < _NO_MOTION:
+    if min(np.linalg.norm(first), np.linalg.norm(second)) < _NO_MOTION:
         return float("nan")
     across = float(np.linalg.norm(np.cross(first, second)))
     return float(np.degrees(np.arctan2(across, first @ second)))

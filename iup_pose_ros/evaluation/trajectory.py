@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import DataError
+from iup_pose_ros.evaluation.metrics import direction_error_deg, rotation_error_deg
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.geometry.so3 import Array, geodesic_angle
+from iup_pose_ros.geometry.so3 import Array
 
 Indices = NDArray[np.intp]
 
@@ -174,20 +175,8 @@ def relative_poses(trajectory: Trajectory, previous: Indices, current: Indices) 
 
 def relative_errors(estimates: Sequence[Pose], references: Sequence[Pose]) -> RelativeErrors:
     """Errors of relative poses ``T_prev_curr`` against their true values, pair by pair."""
-    if not estimates:
-        return RelativeErrors(np.empty(0), np.empty(0))
-    estimated = np.stack([pose.rotation for pose in estimates])
-    true = np.stack([pose.rotation for pose in references])
-    directions = [
-        _direction_error(estimate.translation, reference.translation)
-        for estimate, reference in zip(estimates, references, strict=True)
-    ]
-    return RelativeErrors(np.degrees(geodesic_angle(estimated, true)), np.degrees(directions))
-
-
-def _direction_error(estimate: Array, reference: Array) -> float:
-    if min(np.linalg.norm(estimate), np.linalg.norm(reference)) < _NO_MOTION:
-        return float("nan")
-    # atan2 keeps its digits at small angles, where arccos loses them.
-    sine = np.linalg.norm(np.cross(estimate, reference))
-    return float(np.arctan2(sine, estimate @ reference))
+    pairs = list(zip(estimates, references, strict=True))
+    return RelativeErrors(
+        np.array([rotation_error_deg(estimate, reference) for estimate, reference in pairs]),
+        np.array([direction_error_deg(estimate, reference) for estimate, reference in pairs]),
+    )
