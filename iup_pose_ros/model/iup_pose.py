@@ -97,6 +97,7 @@ class IUPPose(nn.Module):
         height, width = image.shape[-2:]
         if height % INPUT_MULTIPLE or width % INPUT_MULTIPLE:
             raise ValueError(f"image is {width}x{height}; multiples of {INPUT_MULTIPLE} are needed")
+        intrinsics = intrinsics.float()
         coordinates = normalised_coordinates(intrinsics, height, width)[:, :2]
         normalised = (image - self.pixel_mean) / self.pixel_std
         pyramid = self.encoder(torch.cat([normalised, coordinates.to(image.dtype)], dim=1))

@@ -18,17 +18,23 @@ from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.targets import MatchTarget, MatchTargets, PairTarget
 
 MAXIMAL_SURPRISE = 15.0  # of one match, so that wrong ground truth pulls with bounded force
+REFERENCE_SIGMA = 0.05  # radians, at which a likelihood's tempered weight is 1
 ANGLE_WEIGHT = 10.0  # a tenth of a radian counts like a factor e of probability
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms, and what the plain errors still count once likelihoods do."""
+    """Weights of the loss's terms."""
 
     stage: float = 0.5
     """Each rotation stage, beside the fused rotation's 1."""
     direction: float = 1.0
     plain: float = 1.0
+    """The plain angle beside its likelihood."""
+    warm_up: float = 10.0
+    """The plain angle alone, before likelihoods count."""
+    tempering: float = 0.5
+    """Power of sigma that weighs a likelihood: 0 lets sure pairs drown the unsure, 1 makes all pull alike."""
     correspondence: float = 0.2
 
 
@@ -57,33 +63,43 @@ def pose_loss(
         weights: of the terms.
         likelihood: share of the likelihood beside the plain angles; 0 during warm-up, then 1.
     """
+    stages = (
+        (1.0, prediction.R_1_0, prediction.sigma_R),
+        (weights.stage, prediction.R_stage1, prediction.sigma_stage1),
+        (weights.stage, prediction.R_stage2, prediction.sigma_stage2),
+    )
     moves = (length(target.t_1_0) > 1e-5).float()
-    loss = (
-        weights.direction
-        * moves
-        * _blend(
-            direction_likelihood(prediction.t_1_0, prediction.sigma_t, target.t_1_0),
-            angle_between(prediction.t_1_0, target.t_1_0),
-            weights,
-            likelihood,
-        )
-    )
-    rotations = (
-        (prediction.R_1_0, prediction.sigma_R, 1.0),
-        (prediction.R_stage1, prediction.sigma_stage1, weights.stage),
-        (prediction.R_stage2, prediction.sigma_stage2, weights.stage),
-    )
-    for rotation, sigma, weight in rotations:
-        plain = length(rotation_error(rotation, target.R_1_0))
-        loss = loss + weight * _blend(
-            rotation_likelihood(rotation, sigma, target.R_1_0), plain, weights, likelihood
-        )
+    loss = weights.direction * moves * _direction_term(prediction, target, weights, likelihood)
+    for weight, R, sigma in stages:
+        loss = loss + weight * _rotation_term(R, sigma, target, weights, likelihood)
     return loss.mean()
 
 
-def _blend(likelihood_term: Tensor, plain: Tensor, weights: LossWeights, likelihood: float) -> Tensor:
-    """The plain angle counts ten times in warm-up, so that both phases pull with forces of the same order."""
-    return likelihood * (likelihood_term + weights.plain * plain) + (1.0 - likelihood) * 10.0 * plain
+def _direction_term(
+    prediction: PosePrediction, target: PairTarget, weights: LossWeights, likelihood: float
+) -> Tensor:
+    nll = direction_likelihood(prediction.t_1_0, prediction.sigma_t, target.t_1_0)
+    angle = angle_between(prediction.t_1_0, target.t_1_0)
+    return _blend(nll, angle, prediction.sigma_t.log(), weights, likelihood)
+
+
+def _rotation_term(
+    R: Tensor, sigma: Tensor, target: PairTarget, weights: LossWeights, likelihood: float
+) -> Tensor:
+    nll = rotation_likelihood(R, sigma, target.R_1_0)
+    angle = length(rotation_error(R, target.R_1_0))
+    return _blend(nll, angle, sigma.log().mean(dim=1), weights, likelihood)
+
+
+def _blend(nll: Tensor, angle: Tensor, log_sigma: Tensor, weights: LossWeights, likelihood: float) -> Tensor:
+    """Likelihoods weighed by a power of sigma, and plain angles (all (B,)).
+
+    The pull of a likelihood on the pose goes as 1 / sigma. Unweighed, pairs that are fitted well would take
+    all of the gradient and hard ones be given up (Seitzer et al., "On the pitfalls of heteroscedastic
+    uncertainty estimation", 2022).
+    """
+    weight = (weights.tempering * (log_sigma.detach() - math.log(REFERENCE_SIGMA))).exp()
+    return likelihood * (weight * nll + weights.plain * angle) + (1.0 - likelihood) * weights.warm_up * angle
 
 
 def correspondence_loss(correspondence: SoftCorrespondence, target: MatchTargets) -> Tensor:
