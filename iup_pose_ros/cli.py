@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
 )
 evaluate_app = typer.Typer(help="Measure accuracy against ground truth.", no_args_is_help=True)
-train_app = typer.Typer(help="Train the network.", no_args_is_help=True)
+train_app = typer.Typer(invoke_without_command=True)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(train_app, name="train")
 
@@ -117,6 +117,35 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         typer.echo(json.dumps(collected, indent=2))
     else:
         print_info(collected, Console())
+
+
+@train_app.callback()
+@_says_errors
+def train(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file, see config/train_small.yaml for what it can hold.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run's folder.")
+    ] = False,
+) -> None:
+    """Train the network.
+
+    On several GPUs: torchrun --nproc-per-node N -m iup_pose_ros.cli train --config FILE
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(_EXIT_BAD_INPUT)
+    from rich.console import Console
+
+    from iup_pose_ros.training.run_config import read_config
+    from iup_pose_ros.training.trainer import train as train_network
+
+    weights = train_network(read_config(config), resume, Console())
+    typer.echo(f"weights: {weights}")
 
 
 @train_app.command(

@@ -30,7 +30,7 @@ KEY_OF = {
     "yaml": "python3-yaml",
 }
 # Without a rosdep key: requirements/ installs them beside a distribution too.
-FROM_PYPI = {"moderngl", "poselib", "roma", "rosbags", "safetensors", "torch"}
+FROM_PYPI = {"lightning_fabric", "moderngl", "poselib", "roma", "rosbags", "safetensors", "torch"}
 
 
 def imported_modules(folder):
@@ -74,7 +74,12 @@ def test_every_import_is_declared_in_package_xml():
 
 
 def test_every_import_without_a_ros_package_is_pinned_for_pip():
-    project_of = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml"}
+    project_of = {
+        "cv2": "opencv-python-headless",
+        "lightning_fabric": "lightning-fabric",
+        "skimage": "scikit-image",
+        "yaml": "pyyaml",
+    }
     pinned = {project for name in ("runtime.txt", "training.txt") for project, _ in pins(name)}
     from_pip = FROM_PYPI | {name for name, key in KEY_OF.items() if key.startswith("python3-")}
     used = imported_modules(PACKAGE) & from_pip

@@ -1,0 +1,67 @@
+"""The progress bar of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SMOOTHING = 0.95
+
+
+class RunProgress:
+    """Steps done, time left, pairs per second and smoothed errors; silent without a console."""
+
+    def __init__(self, console: Console | None, step: int, steps: int) -> None:
+        columns = (
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._progress = Progress(
+            *columns, console=console, disable=console is None, speed_estimate_period=300.0
+        )
+        self._task = self._progress.add_task("", completed=step, total=steps)
+        self._smooth: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def __enter__(self) -> RunProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, row: Mapping[str, Any]) -> None:
+        """Show a step by its row of the log."""
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        new = {name: row[name] for name in ("loss", "rotation_deg", "direction_deg", "pairs")}
+        for name, value in {**new, "seconds": seconds}.items():
+            if value == value:  # a batch without motion has no direction
+                before = self._smooth.get(name, value)
+                self._smooth[name] = _SMOOTHING * before + (1.0 - _SMOOTHING) * value
+        self._progress.update(self._task, advance=1, description=self._text())
+
+    def print(self, figures: Mapping[str, Any]) -> None:
+        """Print one set's figures of an evaluation above the bar."""
+        if not self._progress.disable:
+            self._progress.console.print(
+                f"step {figures['step']} {figures['set']}: rotation {figures['rotation_deg']:.2f} deg, "
+                f"direction {figures['direction_deg']:.2f} deg, AUC@5/10/20 "
+                f"{figures['auc_5']:.1f}/{figures['auc_10']:.1f}/{figures['auc_20']:.1f}"
+            )
+        self._last = time.monotonic()
+
+    def _text(self) -> str:
+        smooth = self._smooth
+        rate = smooth["pairs"] / max(smooth["seconds"], 1e-9)
+        text = f"{rate:.0f} pairs/s, loss {smooth['loss']:.2f}, rotation {smooth['rotation_deg']:.1f} deg"
+        return text + (f", direction {smooth['direction_deg']:.0f} deg" if "direction_deg" in smooth else "")

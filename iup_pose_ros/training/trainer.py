@@ -1,0 +1,260 @@
+"""The training loop on Fabric: AdamW, averaged weights, and checkpoints behind which a run goes on."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from iup_pose_ros.errors import CheckpointError, ConfigurationError, IupPoseError
+from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint, save_checkpoint
+from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.training.batches import ClusterBatch
+from iup_pose_ros.training.imagenet import load_mobilenet_v2
+from iup_pose_ros.training.periodic_evaluation import PeriodicEvaluation
+from iup_pose_ros.training.run_config import NetworkConfig, TrainConfig
+from iup_pose_ros.training.run_log import RunLog
+from iup_pose_ros.training.run_progress import RunProgress
+from iup_pose_ros.training.run_state import Progress, Trainee, checkpoints, load_state, save_state
+from iup_pose_ros.training.schedule import average_decay, learning_rate, likelihood_share
+from iup_pose_ros.training.source import RenderedClusters, cluster_loader
+from iup_pose_ros.training.training_step import StepInput, StepResult, TrainingStep
+
+WEIGHTS = "weights.safetensors"
+_MOST_SKIPPED = 20  # steps in a row without finite gradient
+
+
+class TrainingError(IupPoseError):
+    """Training that cannot go on."""
+
+
+def train(config: TrainConfig, resume: bool = False, console: Console | None = None) -> Path:
+    """Train a network; returns the weights file, which holds the averaged weights.
+
+    Under ``torchrun`` every process trains on its share of the stream.
+
+    Args:
+        config: of the run.
+        resume: whether to go on from the newest checkpoint in ``config.output``; from the start where there
+            is none.
+        console: for the progress bar; none by default.
+
+    Raises:
+        ConfigurationError: the folder holds a run already and ``resume`` is not set.
+        CheckpointError: the newest checkpoint is damaged or of another network.
+        DataError: what is to be rendered or evaluated is not there.
+        TrainingError: gradients are not finite, step after step.
+    """
+    fabric = _fabric(config)
+    fabric.launch()
+    newest = checkpoints(config.output)[-1:]
+    if newest and not resume:
+        raise ConfigurationError(
+            f"{config.output} holds a run already ({newest[0].name}): resume it, or name another folder"
+        )
+    config.output.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config, fabric, console)
+    if newest:
+        trainer.resume(newest[0])
+    return trainer.run()
+
+
+class Trainer:
+    """A run in one process."""
+
+    def __init__(self, config: TrainConfig, fabric: Fabric, console: Console | None = None) -> None:
+        torch.manual_seed(config.seed)
+        self._config, self._fabric, self._console = config, fabric, console
+        self._network = initial_network(config.network, config.source.sizes[0])
+        self._network.to(fabric.device)
+        convert_conv2d_weight_memory_format(self._network, torch.channels_last)
+        optimiser = _optimiser(self._network, config.optimiser.weight_decay)
+        average = copy.deepcopy(self._network).eval().requires_grad_(False)
+        self._trainee = Trainee(self._network, average, optimiser)
+        module = TrainingStep(self._network, config.loss)
+        self._module, self._optimiser = fabric.setup(module, optimiser)
+        self._progress = Progress(0, 0, 0, _plain(self._network))
+        self._evaluation = PeriodicEvaluation(config.evaluation, config.output, str(fabric.device))
+
+    def resume(self, path: Path) -> None:
+        """Go to the state of a checkpoint.
+
+        Raises:
+            CheckpointError: it is damaged or of another network.
+        """
+        progress = load_state(self._trainee, path)
+        if dict(progress.network) != self._progress.network:
+            raise CheckpointError(
+                f"{path} is of a network with other settings: {progress.network}; "
+                f"the configuration asks for {self._progress.network}"
+            )
+        self._progress = progress
+
+    def run(self) -> Path:
+        """Train to the last step; returns the weights file."""
+        if not self._fabric.is_global_zero:
+            for _ in self._steps():
+                pass
+            return self._config.output / WEIGHTS
+        start = self._progress.step
+        with (
+            RunLog(self._config.output, start, self._config.tensorboard) as log,
+            RunProgress(self._console, start, self._config.steps) as shown,
+        ):
+            for row in self._steps():
+                log.add_step(row)
+                shown.advance(row)
+                if self._due(self._config.evaluation.every):
+                    for figures in self._evaluation.run(self._trainee.average, self._progress.step):
+                        log.add_evaluation(figures)
+                        shown.print(figures)
+        return self._config.output / WEIGHTS
+
+    def _steps(self) -> Iterator[dict[str, Any]]:
+        """Every step's row of the log; a checkpoint is written behind the row's use."""
+        batches = iter(self._batches())
+        skipped = 0
+        while self._progress.step < self._config.steps:
+            row = self._step(next(batches))
+            skipped = 0 if row["gradient_norm"] < float("inf") else skipped + 1
+            if skipped >= _MOST_SKIPPED:
+                raise TrainingError(
+                    f"gradients were not finite in {skipped} steps up to {self._progress.step}; "
+                    "lower optimiser.learning_rate or use precision 32-true"
+                )
+            yield row
+            if self._due(self._config.checkpoint_every):
+                self._save()
+
+    def _batches(self) -> Iterable[ClusterBatch]:
+        fabric = self._fabric
+        data = RenderedClusters(
+            self._config.source, self._progress.batches, fabric.global_rank, fabric.world_size
+        )
+        return cluster_loader(data, self._config.workers)
+
+    def _step(self, batch: ClusterBatch) -> dict[str, Any]:
+        """One step of the optimiser and its row of the log."""
+        config, step, fabric = self._config, self._progress.step, self._fabric
+        seed = config.seed + 1_000_003 * (step * fabric.world_size + fabric.global_rank)
+        pairs = batch.pairs(config.pairs, torch.Generator().manual_seed(seed))
+        rate = learning_rate(config.optimiser, step, config.steps)
+        likelihood = likelihood_share(config.optimiser, step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._module.train()
+        given = StepInput.of(batch, pairs)
+        result: StepResult = self._module(
+            StepInput(*(tensor.to(fabric.device) for tensor in given)), likelihood
+        )
+        fabric.backward(result.loss)
+        norm = float(_clip(self._network, config.optimiser.clip))
+        if norm < float("inf"):
+            self._optimiser.step()
+            update_average(self._trainee.average, self._network, average_decay(config.optimiser, step))
+        self._optimiser.zero_grad()
+        return self._advanced(result, len(pairs), {"likelihood": likelihood, "learning_rate": rate}, norm)
+
+    def _advanced(
+        self, result: StepResult, pairs: int, schedule: dict[str, float], norm: float
+    ) -> dict[str, Any]:
+        """Count the step; its row: means over the processes, pairs of all of them."""
+        fabric, before = self._fabric, self._progress
+        values = torch.stack([*(value.detach() for value in result), result.loss.new_tensor(float(pairs))])
+        reduced: Any = fabric.all_reduce(values, reduce_op="mean")
+        *means, mean_pairs = reduced.tolist()
+        total = round(mean_pairs * fabric.world_size)
+        self._progress = replace(
+            before,
+            step=before.step + 1,
+            batches=before.batches + fabric.world_size,
+            pairs=before.pairs + total,
+        )
+        figures = dict(zip(StepResult._fields, means, strict=True))
+        return {"step": before.step + 1, **figures, **schedule, "gradient_norm": norm, "pairs": total}
+
+    def _due(self, every: int) -> bool:
+        return self._progress.step % every == 0 or self._progress.step == self._config.steps
+
+    def _save(self) -> None:
+        """Checkpoint and weights file."""
+        if not self._fabric.is_global_zero:
+            return
+        config, progress = self._config, self._progress
+        save_state(self._trainee, progress, config.output, config.keep)
+        statement = f"{config.training_data} ({progress.step} steps, {progress.pairs} pairs)"
+        size = config.source.sizes[0]
+        info = CheckpointInfo(self._network.config, size, Temperatures(), statement)
+        average: Any = self._trainee.average
+        save_checkpoint(average, info, config.output / WEIGHTS)
+
+
+def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
+    """The network before training on images of a size (width, height).
+
+    Raises:
+        CheckpointError: the weights to start from are not acceptable.
+    """
+    network = IUPPose(config.model_config(size))
+    if config.encoder_weights is not None:
+        load_mobilenet_v2(network.encoder, config.encoder_weights)
+    if config.weights is not None:
+        trained, _ = load_checkpoint(config.weights)
+        try:
+            network.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise CheckpointError(f"{config.weights} does not fit the network: {error}") from error
+    return network
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move averaged weights and statistics towards the network's; counters are copied."""
+    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1.0 - decay)
+        else:
+            kept.copy_(new)
+
+
+def _clip(network: nn.Module, largest: float) -> Tensor:
+    """Shorten the gradient to a norm; returns the norm before. A gradient that is not finite stays so."""
+    return torch.nn.utils.clip_grad_norm_(network.parameters(), largest)
+
+
+def _optimiser(network: nn.Module, decay: float) -> torch.optim.AdamW:
+    """AdamW that shrinks kernels and matrices only, not biases, gains and temperatures."""
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups)
+
+
+def _plain(network: IUPPose) -> dict[str, Any]:
+    """The network's configuration as JSON gives it back."""
+    values = network.config.to_dict()
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    """Devices as ``torchrun`` says; one without it."""
+    processes, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    precision: Any = config.precision
+    return Fabric(
+        accelerator=config.device,
+        strategy="ddp" if processes > 1 else "auto",
+        devices=local,
+        num_nodes=processes // local,
+        precision=precision,
+    )

@@ -1,0 +1,90 @@
+"""From the tensors of a batch to the loss, in one module, so that Fabric wraps all of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from iup_pose_ros.model.alignment import Features
+from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.rotations import angle_between, length, rotation_error
+from iup_pose_ros.training.batches import ClusterBatch, PairBatch
+from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss
+from iup_pose_ros.training.targets import PairTarget
+
+
+class StepInput(NamedTuple):
+    """Tensors of a batch (images, K, depth: its N views, see ``ClusterBatch``) and of P of its pairs."""
+
+    images: Tensor
+    K: Tensor
+    depth: Tensor
+    view_0: Tensor
+    view_1: Tensor
+    R_1_0: Tensor
+    t_1_0: Tensor
+
+    @classmethod
+    def of(cls, batch: ClusterBatch, pairs: PairBatch) -> StepInput:
+        """Some pairs of a batch."""
+        images, K, depth = (tensor.flatten(0, 1) for tensor in (batch.images, batch.K, batch.depth))
+        return cls(images, K, depth, pairs.view_0, pairs.view_1, pairs.R_1_0, pairs.t_1_0)
+
+
+class StepResult(NamedTuple):
+    """Loss () to descend, its parts () without weights, and the pairs' median errors () in degrees."""
+
+    loss: Tensor
+    pose: Tensor
+    correspondence: Tensor
+    rotation_deg: Tensor
+    direction_deg: Tensor
+
+
+class TrainingStep(nn.Module):
+    """The network with its loss; every view of a batch is encoded once."""
+
+    def __init__(self, network: IUPPose, weights: LossWeights) -> None:
+        super().__init__()
+        self.network = network
+        self.weights = weights
+
+    def forward(self, given: StepInput, likelihood: float) -> StepResult:
+        """Loss of the pairs; ``likelihood`` as in ``losses.pose_loss``."""
+        images = given.images.to(memory_format=torch.channels_last).float() / 255.0
+        features = self.network.encode(images, given.K)
+        prediction = self.network.match(_chosen(features, given.view_0), _chosen(features, given.view_1))
+        with full_precision(images):
+            target = _target(given)
+            pose = pose_loss(prediction, target, self.weights, likelihood)
+            matches = pose.new_zeros(())
+            if target.matches is not None:
+                matches = correspondence_loss(prediction.correspondence, target.matches)
+            with torch.no_grad():
+                moves = length(target.t_1_0) > 1e-5
+                rotation = length(rotation_error(prediction.R_1_0, target.R_1_0))
+                direction = angle_between(prediction.t_1_0, target.t_1_0)[moves]
+        return StepResult(
+            loss=pose + self.weights.correspondence * matches,
+            pose=pose.detach(),
+            correspondence=matches.detach(),
+            rotation_deg=torch.rad2deg(rotation.median()),
+            direction_deg=torch.rad2deg(direction.median())
+            if len(direction)
+            else rotation.new_tensor(torch.nan),
+        )
+
+
+def _chosen(features: Features, views: Tensor) -> Features:
+    return Features(*(tensor[views] for tensor in features))
+
+
+@torch.no_grad()
+def _target(given: StepInput) -> PairTarget:
+    depth, first, second = given.depth.float(), given.view_0, given.view_1
+    return PairTarget.from_depth(
+        given.R_1_0, given.t_1_0, given.K[first], given.K[second], depth[first], depth[second]
+    )
