@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import poselib
-from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
@@ -43,6 +42,7 @@ class EpipolarConfig:
         least_noise: standard deviation that no match is believed to be below, pixels.
         min_matches: fewest matches from which a pose is estimated.
         min_inliers: fewest matches that must agree with it.
+        min_iterations: fewest RANSAC samples, because the first good pose is seldom the best one.
         max_iterations: most RANSAC samples.
         success_probability: of having drawn one sample without outliers when sampling stops.
         seed: of RANSAC; the same input always gives the same output.
@@ -53,6 +53,7 @@ class EpipolarConfig:
     least_noise: float = 0.05
     min_matches: int = 20
     min_inliers: int = 15
+    min_iterations: int = 300
     max_iterations: int = 10_000
     success_probability: float = 0.9999
     seed: int = 0
@@ -61,7 +62,7 @@ class EpipolarConfig:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """A pose, the errors of its inliers, and the standard deviation of these in pixels."""
+    """A pose, the errors of matches under it, and the standard deviation of its inliers' in pixels."""
 
     errors: EpipolarErrors
     noise: float
@@ -95,7 +96,7 @@ class EpipolarEstimator:
             )
         one_camera = previous.frame_id == current.frame_id
         cameras = CameraPair(previous.intrinsics, current.intrinsics, one_camera)
-        fit = self._refined(self._sampled(matches, cameras), matches)
+        fit = self._refined(self._sampled(matches, cameras))
         fit, ambiguity = _settled(fit)
         outliers = len(matches) - len(fit.errors.matches)
         uncertainty = self._config.intrinsics_uncertainty
@@ -109,23 +110,23 @@ class EpipolarEstimator:
 
     def _sampled(self, matches: Matches, cameras: CameraPair) -> _Fit:
         threshold = self._pixels(self._config.threshold, cameras)
-        camera_pose, info = poselib.estimate_relative_pose(
+        camera_pose, _ = poselib.estimate_relative_pose(
             np.asarray(matches.points_prev, dtype=np.float64),
             np.asarray(matches.points_curr, dtype=np.float64),
             _poselib_camera(cameras.previous),
             _poselib_camera(cameras.current),
             {
                 "max_epipolar_error": threshold,
+                "min_iterations": self._config.min_iterations,
                 "max_iterations": self._config.max_iterations,
                 "success_prob": self._config.success_probability,
                 "seed": self._config.seed,
             },
             {},
         )
-        inlier = np.asarray(info["inliers"], dtype=bool)
-        self._check_inliers(int(np.count_nonzero(inlier)), len(matches))
-        errors = EpipolarErrors(_from_poselib(camera_pose), _chosen(matches, inlier), cameras)
-        return _Fit(errors, self._noise(errors.residuals, threshold, cameras))
+        every = EpipolarErrors(_from_poselib(camera_pose), matches, cameras)
+        inliers = self._inliers(every, threshold)
+        return _Fit(every, self._noise(inliers.residuals, threshold, cameras))
 
     def _noise(self, residuals: Array, limit: float, cameras: CameraPair) -> float:
         """Standard deviation of residuals below ``limit``, within what is believed possible."""
@@ -133,28 +134,33 @@ class EpipolarEstimator:
         bounds = self._pixels(least, cameras), self._pixels(greatest, cameras)
         return float(np.clip(noise_scale(residuals, limit), *bounds))
 
-    def _refined(self, fit: _Fit, matches: Matches) -> _Fit:
-        """The fit with as many inliers as the noise, and not RANSAC's threshold, lets in."""
-        cameras = fit.errors.cameras
+    def _refined(self, sampled: _Fit) -> _Fit:
+        """The fit to those of all matches that the noise, and not RANSAC's threshold, lets in."""
+        matches, cameras = sampled.errors.matches, sampled.errors.cameras
+        fit = sampled
         for _ in range(_REFINEMENTS):
             every = EpipolarErrors(fit.errors.T_prev_curr, matches, cameras)
             band = _INLIER_BAND * fit.noise
-            inlier = (np.abs(every.residuals) < band) & every.in_front(fit.noise)
-            self._check_inliers(int(np.count_nonzero(inlier)), len(matches))
-            chosen = EpipolarErrors(fit.errors.T_prev_curr, _chosen(matches, inlier), cameras)
-            errors = _minimised(chosen, fit.noise)
-            within = np.abs(errors.residuals) < band
-            self._check_inliers(int(np.count_nonzero(within)), len(matches))
-            errors = EpipolarErrors(errors.T_prev_curr, _chosen(errors.matches, within), cameras)
+            minimised = _minimised(self._inliers(every, band), fit.noise)
+            errors = self._inliers(minimised, band)
             fit = _Fit(errors, self._noise(errors.residuals, band, cameras))
         return fit
 
-    def _check_inliers(self, count: int, total: int) -> None:
+    def _inliers(self, errors: EpipolarErrors, limit: float) -> EpipolarErrors:
+        """The errors below ``limit`` pixels of matches whose rays meet in front of the cameras.
+
+        PoseLib's own inliers lack those whose rays noise lets diverge: half of them if the camera only turns.
+        """
+        greatest_noise = self._pixels(self._config.threshold, errors.cameras)
+        inlier = (np.abs(errors.residuals) < limit) & errors.in_front(greatest_noise)
+        count, total = int(np.count_nonzero(inlier)), len(inlier)
         if count < self._config.min_inliers:
             raise EstimationError(
                 f"no consistent motion: {count} of {total} matches agree, "
                 f"at least {self._config.min_inliers} are needed"
             )
+        chosen = Matches(errors.matches.points_prev[inlier], errors.matches.points_curr[inlier])
+        return EpipolarErrors(errors.T_prev_curr, chosen, errors.cameras)
 
     def _relative_pose(self, errors: EpipolarErrors, covariance: Array) -> RelativePose:
         expand = np.zeros((6, 5))
@@ -200,10 +206,6 @@ def _minimised(errors: EpipolarErrors, noise: float) -> EpipolarErrors:
         {"loss_type": "CAUCHY", "loss_scale": CAUCHY_SCALE * noise},
     )
     return EpipolarErrors(_from_poselib(camera_pose), errors.matches, errors.cameras)
-
-
-def _chosen(matches: Matches, rows: NDArray[np.bool_]) -> Matches:
-    return Matches(matches.points_prev[rows], matches.points_curr[rows])
 
 
 def _from_poselib(camera_pose: poselib.CameraPose) -> Pose:

@@ -165,8 +165,8 @@ def _neighbours_per_match(errors: EpipolarErrors) -> float:
 def _without_noise(gram: Array, direction_noise: Array, effective_count: float) -> Array:
     """J^T J (5, 5) less what noise adds to the direction's part, given the rotation.
 
-    In units of the noise the direction's part has eigenvalues 1 + s, of which s is signal; the estimate of s
-    from n matches has the variance (2 + 4 s) / n, because the noise is normal.
+    In units of the noise the direction's part has eigenvalues 1 + s, of which s is signal. For normal noise
+    these scatter over n matches with the variance (2 + 4 s) / n, and the unit itself with 2 / n.
     """
     across = gram[:3, 3:]
     following = across.T @ np.linalg.solve(gram[:3, :3], across)
@@ -174,7 +174,7 @@ def _without_noise(gram: Array, direction_noise: Array, effective_count: float) 
     whitened = np.linalg.solve(root, np.linalg.solve(root, gram[3:, 3:] - following).T)
     values, vectors = np.linalg.eigh(0.5 * (whitened + whitened.T))
     signal = values - 1.0
-    signal = signal - _MARGIN * np.sqrt((2.0 + 4.0 * np.maximum(signal, 0.0)) / effective_count)
+    signal = signal - _MARGIN * np.sqrt((4.0 + 4.0 * np.maximum(signal, 0.0)) / effective_count)
     part = root @ (vectors * np.maximum(signal, 0.0)) @ vectors.T @ root.T
     result = gram.copy()
     result[3:, 3:] = part + following
