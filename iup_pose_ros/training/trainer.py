@@ -80,7 +80,7 @@ class Trainer:
         optimiser = _optimiser(self._network, config.optimiser.weight_decay)
         average = copy.deepcopy(self._network).eval().requires_grad_(False)
         self._trainee = Trainee(self._network, average, optimiser)
-        module = TrainingStep(self._network, config.loss)
+        module = TrainingStep(self._network, config.loss, mixed=config.precision == "bf16-mixed")
         self._module, self._optimiser = fabric.setup(module, optimiser)
         self._progress = Progress(0, 0, 0, _plain(self._network))
         self._evaluation = PeriodicEvaluation(config.evaluation, config.output, str(fabric.device))
@@ -250,11 +250,9 @@ def _plain(network: IUPPose) -> dict[str, Any]:
 def _fabric(config: TrainConfig) -> Fabric:
     """Devices as ``torchrun`` says; one without it."""
     processes, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    precision: Any = config.precision
     return Fabric(
         accelerator=config.device,
         strategy="ddp" if processes > 1 else "auto",
         devices=local,
         num_nodes=processes // local,
-        precision=precision,
     )

@@ -45,18 +45,27 @@ class StepResult(NamedTuple):
 
 
 class TrainingStep(nn.Module):
-    """The network with its loss; every view of a batch is encoded once."""
+    """The network with its loss; every view of a batch is encoded once.
 
-    def __init__(self, network: IUPPose, weights: LossWeights) -> None:
+    Args:
+        network: to train.
+        weights: of the loss's terms.
+        mixed: whether the network runs in bfloat16 where that is safe. Fabric's own mixed precision would
+            round the camera matrices and the truth too.
+    """
+
+    def __init__(self, network: IUPPose, weights: LossWeights, mixed: bool = False) -> None:
         super().__init__()
         self.network = network
         self.weights = weights
+        self._mixed = mixed
 
     def forward(self, given: StepInput, likelihood: float) -> StepResult:
         """Loss of the pairs; ``likelihood`` as in ``losses.pose_loss``."""
         images = given.images.to(memory_format=torch.channels_last).float() / 255.0
-        features = self.network.encode(images, given.K)
-        prediction = self.network.match(_chosen(features, given.view_0), _chosen(features, given.view_1))
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
+            features = self.network.encode(images, given.K)
+            prediction = self.network.match(_chosen(features, given.view_0), _chosen(features, given.view_1))
         with full_precision(images):
             target = _target(given)
             pose = pose_loss(prediction, target, self.weights, likelihood)
@@ -66,15 +75,14 @@ class TrainingStep(nn.Module):
             with torch.no_grad():
                 moves = length(target.t_1_0) > 1e-5
                 rotation = length(rotation_error(prediction.R_1_0, target.R_1_0))
-                direction = angle_between(prediction.t_1_0, target.t_1_0)[moves]
+                direction = angle_between(prediction.t_1_0, target.t_1_0)
+                direction = torch.where(moves, direction, torch.nan)  # none where the camera stands still
         return StepResult(
             loss=pose + self.weights.correspondence * matches,
             pose=pose.detach(),
             correspondence=matches.detach(),
             rotation_deg=torch.rad2deg(rotation.median()),
-            direction_deg=torch.rad2deg(direction.median())
-            if len(direction)
-            else rotation.new_tensor(torch.nan),
+            direction_deg=torch.rad2deg(direction.nanmedian()),
         )
 
 

@@ -180,6 +180,17 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(renderer, tmp_path, monk
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_mixed_precision_rounds_neither_cameras_nor_truth(renderer, tmp_path):
+    batch = next(iter(RenderedClusters(tiny(tmp_path).source)))
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        config = tiny(tmp_path, precision=precision)
+        losses.append(Trainer(config, trainer._fabric(config))._step(batch))
+    assert losses[1]["loss"] == pytest.approx(losses[0]["loss"], rel=0.1)
+    assert losses[1]["correspondence"] == pytest.approx(losses[0]["correspondence"], rel=0.1)
+    assert losses[1]["loss"] != losses[0]["loss"]
+
+
 def test_training_stops_when_gradients_are_never_finite(renderer, tmp_path, monkeypatch):
     batch = next(iter(RenderedClusters(tiny(tmp_path).source)))
     monkeypatch.setattr(Trainer, "_batches", lambda self: itertools.repeat(batch))
