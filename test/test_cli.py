@@ -31,7 +31,7 @@ sys.exit(result.exit_code)
         (["--help"], ["demo", "evaluate", "info", "train"]),
         (["demo", "--help"], ["--bag", "--gt", "--sequence", "--offline"]),
         (["evaluate", "--help"], ["pairs"]),
-        (["train", "--help"], ["overfit"]),
+        (["train", "--help"], ["overfit", "--config", "--resume"]),
     ],
 )
 def test_help_needs_neither_ros_nor_torch(arguments: list[str], mentioned: list[str]) -> None:
