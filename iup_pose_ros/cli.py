@@ -14,6 +14,7 @@ from iup_pose_ros.errors import DataError, IupPoseError
 
 _EXIT_FAILED = 1
 _EXIT_BAD_INPUT = 2
+_TABLE_WIDTH = 110  # of tables in files and pipes, which have no width of their own
 
 app = typer.Typer(
     help="Visual odometry for ROS 2 from learned and classical relative camera poses.",
@@ -97,6 +98,8 @@ def pairs(
     from iup_pose_ros.evaluation.pairs import evaluate_pairs
 
     console = Console()
+    if not console.is_terminal:
+        console.width = _TABLE_WIDTH
     names = [name.strip() for name in estimator.split(",")]
     report = evaluate_pairs(folders, names, max_pairs, seed, console)
     report.print(console)
