@@ -33,7 +33,7 @@ class OverfitOptions:
     """What is fitted, and for how long."""
 
     pairs: int = 16
-    steps: int = 600
+    steps: int = 1000
     batch: int = 8
     """Rendered pairs in one step, each in both orders."""
     width: int = 160
