@@ -26,6 +26,8 @@ class NetworkConfig:
         initial_pose: what stage 1 starts from; None: as the preset.
         encoder_weights: ImageNet weights of the encoder (training.imagenet).
         weights: weights file of an earlier run, for example one at a lower resolution.
+        fixed_statistics: whether the encoder's batch normalisation keeps the statistics it has. Right for a
+            trained encoder: views of one cluster are too alike for statistics of a batch.
     """
 
     preset: str = "small"
@@ -33,6 +35,7 @@ class NetworkConfig:
     initial_pose: str | None = None
     encoder_weights: Path | None = None
     weights: Path | None = None
+    fixed_statistics: bool = False
 
     def model_config(self, size: tuple[int, int]) -> IUPPoseConfig:
         """Configuration of the network that is trained on images of a size (width, height)."""

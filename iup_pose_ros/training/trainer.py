@@ -152,6 +152,8 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._module.train()
+        if config.network.fixed_statistics:
+            self._network.encoder.eval()
         given = StepInput.of(batch, pairs)
         result: StepResult = self._module(
             StepInput(*(tensor.to(fabric.device) for tensor in given)), likelihood
