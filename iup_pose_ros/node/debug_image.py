@@ -1,0 +1,143 @@
+"""Draws what the odometry saw in an image: tracks, the network's attention, state and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.errors import ImageError
+from iup_pose_ros.estimators.base import Matches
+from iup_pose_ros.geometry.so3 import Array
+
+Colour = tuple[int, int, int]
+Image = NDArray[np.uint8]
+
+_STATE_COLOURS: dict[str, Colour] = {
+    "INITIALIZING": (255, 200, 0),
+    "TRACKING": (60, 220, 60),
+    "STATIONARY": (90, 170, 255),
+    "LOST": (255, 100, 90),
+}
+_TEXT: Colour = (255, 255, 255)
+_TRACK: Colour = (0, 230, 120)
+_POINT: Colour = (255, 120, 0)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Letters this high, as a share of the image's shorter side, yet never too small to read.
+_LETTER_SHARE = 0.033
+_LEAST_LETTER = 9.0
+# Height of Hershey's capital letters at scale 1, in pixels.
+_HERSHEY_CAPITAL = 22.0
+_PANEL_DARKNESS = 0.6
+_ATTENTION_OPACITY = 0.55
+# OpenCV draws at positions given in fractions of 1/16 pixel.
+_SUBPIXEL_BITS = 4
+
+
+def draw_debug_image(
+    image: Image,
+    tracks: Matches | None,
+    state: str,
+    lines: Sequence[str],
+    attention: NDArray[np.floating] | None,
+) -> Image:
+    """A picture for people; the image itself is not changed.
+
+    Args:
+        image: current image, (H, W, 3) RGB or (H, W) grey.
+        tracks: points of the last keyframe and where they are now, pixels of this image; drawn as lines
+            that end in a dot at the current position. Rows that are not finite are left out.
+        state: name of the tracking state, drawn first and in the state's colour.
+        lines: further text, a line each, wrapped where the image is too narrow and cut off at its bottom.
+        attention: (h, w) in [0, 1] of any resolution, spread over the whole image as translucent colour;
+            what is no number counts as 0.
+
+    Returns:
+        (H, W, 3) RGB.
+
+    Raises:
+        ImageError: the image or the attention has another shape or type.
+    """
+    canvas = _rgb(image)
+    if attention is not None:
+        canvas = _with_attention(canvas, attention)
+    if tracks is not None:
+        _draw_tracks(canvas, tracks)
+    _draw_text(canvas, state, lines)
+    return canvas
+
+
+def _rgb(image: Image) -> Image:
+    """A copy with three channels."""
+    shape = image.shape
+    if image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W, 3) or (H, W) is needed")
+    if image.size == 0:
+        raise ImageError(f"image of shape {shape} has no pixels")
+    if image.ndim == 2:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    return np.ascontiguousarray(image).copy()
+
+
+def _with_attention(canvas: Image, attention: NDArray[np.floating]) -> Image:
+    """The picture under a heat map that is the more opaque the higher the attention."""
+    if attention.ndim != 2 or attention.size == 0 or not np.issubdtype(attention.dtype, np.floating):
+        raise ImageError(
+            f"attention is {attention.dtype} {attention.shape}; floats from 0 to 1 of shape (h, w) are needed"
+        )
+    values = np.nan_to_num(attention.astype(np.float32), nan=0.0).clip(0.0, 1.0)
+    heat = cv2.resize(values, (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_LINEAR)
+    colours = cv2.applyColorMap(np.round(255.0 * heat).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    opacity = _ATTENTION_OPACITY * heat
+    return np.asarray(cv2.blendLinear(canvas, colours, 1.0 - opacity, opacity), dtype=np.uint8)
+
+
+def _draw_tracks(canvas: Image, tracks: Matches) -> None:
+    thickness = max(1, round(min(canvas.shape[:2]) / 400))
+    finite = np.isfinite(tracks.points_prev).all(axis=1) & np.isfinite(tracks.points_curr).all(axis=1)
+    starts, ends = (_subpixels(points[finite], canvas) for points in (tracks.points_prev, tracks.points_curr))
+    for start, end in zip(starts, ends, strict=True):
+        cv2.line(canvas, start, end, _TRACK, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    radius = (thickness + 1) << _SUBPIXEL_BITS
+    for end in ends:
+        cv2.circle(canvas, end, radius, _POINT, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _subpixels(points: Array, canvas: Image) -> list[tuple[int, int]]:
+    """Pixels (N, 2) as OpenCV's fixed-point positions; those far outside end one image beyond its edge."""
+    size = np.array([canvas.shape[1], canvas.shape[0]])
+    fixed = np.round(points.clip(-size, 2 * size) * (1 << _SUBPIXEL_BITS)).astype(int)
+    return [(int(x), int(y)) for x, y in fixed]
+
+
+def _draw_text(canvas: Image, state: str, lines: Sequence[str]) -> None:
+    """State and lines, top left, on a darkened panel that keeps them readable over any image."""
+    height, width = canvas.shape[:2]
+    letter = max(_LEAST_LETTER, _LETTER_SHARE * min(height, width))
+    scale, step = letter / _HERSHEY_CAPITAL, round(1.9 * letter)
+    margin, thickness = round(0.6 * letter), max(1, round(letter / 10))
+    rows = [(row, _STATE_COLOURS.get(state, _TEXT)) for row in _wrapped(state, scale, width - 2 * margin)]
+    rows += [(row, _TEXT) for line in lines for row in _wrapped(line, scale, width - 2 * margin)]
+    rows = rows[: max(1, (height - margin) // step)]
+    if not rows:
+        return
+    panel = canvas[: len(rows) * step + margin]
+    panel[:] = np.round((1.0 - _PANEL_DARKNESS) * panel).astype(np.uint8)
+    for number, (row, colour) in enumerate(rows, start=1):
+        baseline = (margin, number * step - margin // 2)
+        cv2.putText(canvas, row, baseline, _FONT, scale, colour, thickness, cv2.LINE_AA)
+
+
+def _wrapped(line: str, scale: float, width: int) -> list[str]:
+    """The line broken between words so that every row fits into ``width`` pixels where it can."""
+    rows: list[str] = []
+    for word in line.split():
+        longer = f"{rows[-1]} {word}" if rows else word
+        if rows and cv2.getTextSize(longer, _FONT, scale, 1)[0][0] <= width:
+            rows[-1] = longer
+        else:
+            rows.append(word)
+    return rows
