@@ -1,0 +1,137 @@
+"""vo_ekf.launch.py gives vo_node and the filter frames, topics and a scale that fit together."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Configuration:
+    """Stands for launch's LaunchConfiguration; the context is a dictionary of the arguments."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def perform(self, context):
+        return context[self.name]
+
+
+def record(*args, **kwargs):
+    """Stands for an action of launch."""
+    return SimpleNamespace(args=args, **kwargs)
+
+
+MODULES = {
+    "launch": SimpleNamespace(LaunchDescription=list, LaunchContext=dict),
+    "launch.actions": SimpleNamespace(
+        DeclareLaunchArgument=record, IncludeLaunchDescription=record, OpaqueFunction=record
+    ),
+    "launch.launch_description_sources": SimpleNamespace(PythonLaunchDescriptionSource=Path),
+    "launch.substitutions": SimpleNamespace(LaunchConfiguration=Configuration),
+    "launch_ros": SimpleNamespace(),
+    "launch_ros.actions": SimpleNamespace(Node=record),
+}
+
+
+def run_launch_file(name, monkeypatch):
+    """Names that a launch file defines, run without launch, which exists in ROS distributions only."""
+    for module, standin in MODULES.items():
+        monkeypatch.setitem(sys.modules, module, standin)
+    return SimpleNamespace(**runpy.run_path(str(ROOT / "launch" / name)))
+
+
+@pytest.fixture
+def launch_file(monkeypatch):
+    return run_launch_file("vo_ekf.launch.py", monkeypatch)
+
+
+@pytest.fixture
+def start(launch_file):
+    """Function that gives vo_node's arguments and the filter which these arguments start."""
+    declared = [action for action in launch_file.generate_launch_description() if action.args]
+    defaults = {action.args[0]: action.default_value for action in declared}
+
+    def start_with(**arguments):
+        included, ekf_node = launch_file.start_nodes({**defaults, **arguments})
+        return dict(included.launch_arguments), ekf_node
+
+    return start_with
+
+
+def test_every_argument_has_a_description_and_vo_launch_is_included(launch_file):
+    declared = [action for action in launch_file.generate_launch_description() if action.args]
+    assert [action.args[0] for action in declared] == list(launch_file.ARGUMENTS)
+    assert all(action.description for action in declared)
+    assert launch_file.VO_LAUNCH_FILE.samefile(ROOT / "launch" / "vo.launch.py")
+
+
+@pytest.mark.parametrize("metric", ["true", "false", "True"])
+def test_only_the_filter_owns_the_transform(start, metric):
+    vo_arguments, ekf_node = start(metric=metric)
+    assert vo_arguments["publish_tf"] == "false"
+    assert "publish_tf" not in ekf_node.parameters[1]
+    assert (ekf_node.package, ekf_node.executable) == ("robot_localization", "ekf_node")
+
+
+@pytest.mark.parametrize(
+    ("metric", "file", "source"),
+    [("true", "ekf_metric.yaml", "odometry"), ("false", "ekf_rotation_only.yaml", "relative")],
+)
+def test_metric_chooses_the_configuration_and_the_scale(start, metric, file, source):
+    vo_arguments, ekf_node = start(metric=metric)
+    assert Path(ekf_node.parameters[0]).samefile(ROOT / "config" / file)
+    assert vo_arguments["scale_source"] == source
+
+
+def test_own_parameters_of_the_filter_replace_the_shipped_ones(start):
+    _, ekf_node = start(ekf_params_file="/etc/robot/ekf.yaml")
+    assert ekf_node.parameters[0] == "/etc/robot/ekf.yaml"
+
+
+def test_filter_and_node_share_frames_namespace_clock_and_wheels(start):
+    vo_arguments, ekf_node = start(
+        base_frame="base_footprint",
+        odom_frame="odom_vo",
+        namespace="robot",
+        use_sim_time="true",
+        wheel_odometry="/wheels/odom",
+    )
+    assert ekf_node.parameters[1] == {
+        "odom_frame": vo_arguments["odom_frame"],
+        "world_frame": "odom_vo",
+        "base_link_frame": vo_arguments["base_frame"],
+        "use_sim_time": True,
+    }
+    assert ekf_node.namespace == vo_arguments["namespace"] == "robot"
+    assert (vo_arguments["base_frame"], vo_arguments["use_sim_time"]) == ("base_footprint", "true")
+    assert dict(ekf_node.remappings)["wheel_odometry"] == vo_arguments["wheel_odometry"] == "/wheels/odom"
+
+
+def test_an_arbitrary_unit_is_never_fused_as_metres(start):
+    with pytest.raises(
+        ValueError, match="scale_source is 'relative'; with metric:=true it can be odometry or fixed"
+    ):
+        start(metric="true", scale_source="relative")
+
+
+def test_metres_may_be_measured_and_not_fused(start):
+    assert start(metric="false", scale_source="fixed")[0]["scale_source"] == "fixed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"metric": "maybe"}, "metric is 'maybe'; true or false"),
+        ({"use_sim_time": ""}, "use_sim_time is ''; true or false"),
+        ({"scale_source": "lidar"}, "scale_source is 'lidar'; with metric:=false it can be relative or"),
+    ],
+)
+def test_wrong_arguments_are_named_with_what_is_accepted(start, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        start(**arguments)
