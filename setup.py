@@ -29,7 +29,7 @@ setup(
     ],
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},
-    zip_safe=True,
+    zip_safe=False,
     entry_points={
         "console_scripts": [
             "vo_node = iup_pose_ros.node.vo_node:main",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated
 
 import typer
 
-from iup_pose_ros.errors import DataError, IupPoseError
-
-_EXIT_FAILED = 1
-_EXIT_BAD_INPUT = 2
-_TABLE_WIDTH = 110  # of tables in files and pipes, which have no width of their own
+from iup_pose_ros.commands import pair_commands
+from iup_pose_ros.commands.conventions import EXIT_BAD_INPUT, EXIT_FAILED, says_errors
+from iup_pose_ros.errors import DataError
 
 app = typer.Typer(
     help="Visual odometry for ROS 2 from learned and classical relative camera poses.",
@@ -26,27 +22,11 @@ evaluate_app = typer.Typer(help="Measure accuracy against ground truth.", no_arg
 train_app = typer.Typer(invoke_without_command=True)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(train_app, name="train")
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def _says_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The command, with this package's errors as one sentence on stderr and exit code 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        try:
-            return command(*args, **kwargs)
-        except IupPoseError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(_EXIT_BAD_INPUT) from error
-
-    return wrapped
+pair_commands.register(app, evaluate_app)
 
 
 @app.command()
-@_says_errors
+@says_errors
 def demo(
     bag: Annotated[Path | None, typer.Option(help="rosbag2 (folder or .mcap) to play.")] = None,
     gt: Annotated[Path | None, typer.Option(help="Ground truth of --bag: TUM file, T_world_camera.")] = None,
@@ -78,37 +58,11 @@ def demo(
         failure = run_demo(options, Console())
     if failure:
         typer.echo(f"failed: {failure}", err=True)
-        raise typer.Exit(_EXIT_FAILED)
-
-
-@evaluate_app.command("pairs")
-@_says_errors
-def pairs(
-    folders: Annotated[list[Path], typer.Argument(help="Folders with a pairs.csv and its images.")],
-    estimator: Annotated[
-        str, typer.Option(help="Names, separated by commas.")
-    ] = "epipolar_klt,epipolar_sift",
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
-    max_pairs: Annotated[int | None, typer.Option(min=1, help="At most so many pairs of a folder.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw that --max-pairs makes.")] = 0,
-) -> None:
-    """Accuracy and honesty of estimators on image pairs with known relative pose."""
-    from rich.console import Console
-
-    from iup_pose_ros.evaluation.pairs import evaluate_pairs
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = _TABLE_WIDTH
-    names = [name.strip() for name in estimator.split(",")]
-    report = evaluate_pairs(folders, names, max_pairs, seed, console)
-    report.print(console)
-    if json_file is not None:
-        report.write(json_file)
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
-@_says_errors
+@says_errors
 def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Versions, devices, weights and sizes of the network: what a bug report should name."""
     from rich.console import Console
@@ -123,7 +77,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
 
 @train_app.callback()
-@_says_errors
+@says_errors
 def train(
     context: typer.Context,
     config: Annotated[
@@ -141,7 +95,7 @@ def train(
         return
     if config is None:
         typer.echo(context.get_help())
-        raise typer.Exit(_EXIT_BAD_INPUT)
+        raise typer.Exit(EXIT_BAD_INPUT)
     from rich.console import Console
 
     from iup_pose_ros.training.run_config import read_config
@@ -154,7 +108,7 @@ def train(
 @train_app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )
-@_says_errors
+@says_errors
 def overfit(context: typer.Context) -> None:
     """Check that the network can learn a few rendered pairs by heart; `overfit --help` tells the options."""
     from iup_pose_ros.training.overfit import main

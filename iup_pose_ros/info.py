@@ -18,8 +18,9 @@ from iup_pose_ros.estimators.iup_pose import network_size
 from iup_pose_ros.model.checkpoint import load_checkpoint
 from iup_pose_ros.model.config import PRESETS, IUPPoseConfig
 from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+WEIGHTS_FOLDER = SHIPPED_WEIGHTS.parent
 LIBRARIES = ("iup_pose_ros", "torch", "numpy", "opencv-python-headless", "poselib", "roma", "safetensors")
 
 

@@ -30,7 +30,8 @@ sys.exit(result.exit_code)
     [
         (["--help"], ["demo", "evaluate", "info", "train"]),
         (["demo", "--help"], ["--bag", "--gt", "--sequence", "--offline"]),
-        (["evaluate", "--help"], ["pairs"]),
+        (["evaluate", "--help"], ["pairs", "megadepth", "scannet"]),
+        (["calibrate", "--help"], ["--output"]),
         (["train", "--help"], ["overfit", "--config", "--resume"]),
     ],
 )

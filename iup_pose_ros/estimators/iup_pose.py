@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,11 +16,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
+from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.model.alignment import Features
-from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint
+from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction
+from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 SMALLEST_SIDE = 64
 KEPT_FRAMES = 2  # the keyframe, and the frame that may become the next one
@@ -35,32 +37,46 @@ class IUPPoseEstimator:
         model: the network; moved to the device and put into evaluation mode.
         temperatures: calibration of its sigmas.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``float32``, ``bfloat16`` or, on CUDA, ``float16``; matching and poses stay in float32.
+
+    Attributes:
+        weights: what the weights file says of itself; None for a network that was not read from one.
 
     Raises:
-        ConfigurationError: the device does not exist.
+        ConfigurationError: the device does not exist, or does not know the precision.
     """
 
     name = "iup_pose"
 
     def __init__(
-        self, model: IUPPose, temperatures: Temperatures | None = None, device: str = "auto"
+        self,
+        model: IUPPose,
+        temperatures: Temperatures | None = None,
+        device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.device = choose_device(device)
+        self._precision = choose_precision(precision, self.device)
+        self.weights: CheckpointInfo | None = None
         self.model = model.to(self.device).eval()
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.temperatures = temperatures or Temperatures()
         self._kept: list[tuple[Frame, Features]] = []
 
     @classmethod
-    def from_weights(cls, path: Path | str, device: str = "auto") -> IUPPoseEstimator:
+    def from_options(cls, options: NetworkOptions) -> IUPPoseEstimator:
         """The estimator with the network, configuration and calibration of a weights file.
 
         Raises:
             CheckpointError: the file is missing or not acceptable.
-            ConfigurationError: the device does not exist.
+            ConfigurationError: the device does not exist, or does not know the precision.
         """
-        model, info = load_checkpoint(path)
-        return cls(model, info.temperatures, device)
+        model, info = load_checkpoint(options.weights or SHIPPED_WEIGHTS)
+        if options.image_area is not None:
+            model.config = replace(model.config, image_area=options.image_area)
+        estimator = cls(model, info.temperatures, options.device, options.precision)
+        estimator.weights = info
+        return estimator
 
     @torch.inference_mode()
     def predict(self, previous: Frame, current: Frame) -> PosePrediction:
@@ -72,7 +88,7 @@ class IUPPoseEstimator:
         Raises:
             EstimationError: an image is too small.
         """
-        return self.model.match(self._features(previous), self._features(current))
+        return self._match(self._features(previous), self._features(current))
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose of two frames of unit translation; see ``RelativePoseEstimator``.
@@ -96,7 +112,7 @@ class IUPPoseEstimator:
         for indices in groups.values():
             previous = self._encode([pairs[index][0] for index in indices])
             current = self._encode([pairs[index][1] for index in indices])
-            poses.update(zip(indices, self._relative_poses(self.model.match(previous, current)), strict=True))
+            poses.update(zip(indices, self._relative_poses(self._match(previous, current)), strict=True))
         return [poses[index] for index in range(len(pairs))]
 
     def _features(self, frame: Frame) -> Features:
@@ -112,8 +128,16 @@ class IUPPoseEstimator:
         images = torch.cat([image_tensor(frame.image, size) for frame in frames]).to(self.device)
         matrices = np.stack([frame.intrinsics.resized(*size).matrix for frame in frames])
         intrinsics = torch.from_numpy(matrices).to(self.device, torch.float32)
-        features: Features = self.model.encode(images, intrinsics)
+        with self._autocast():
+            features: Features = self.model.encode(images, intrinsics)
         return features
+
+    def _match(self, previous: Features, current: Features) -> PosePrediction:
+        with self._autocast():
+            return self.model.match(previous, current)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32)
 
     def _network_size(self, frame: Frame) -> tuple[int, int]:
         return network_size(frame.intrinsics.width, frame.intrinsics.height, self.model.config.image_area)
@@ -182,6 +206,19 @@ def image_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
         resized = cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB)
     tensor = torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255.0
     return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Type of numbers of one of ``network_options.PRECISIONS``.
+
+    Raises:
+        ConfigurationError: the device does not compute in it.
+    """
+    if name == "float16" and device.type != "cuda":
+        raise ConfigurationError(
+            f"precision float16 needs a CUDA device, not {device}; use bfloat16 or float32"
+        )
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def choose_device(name: str) -> torch.device:

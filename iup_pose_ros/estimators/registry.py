@@ -9,10 +9,20 @@ from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.epipolar import EpipolarEstimator
 from iup_pose_ros.estimators.features import LucasKanadeFrontEnd, SiftFrontEnd
+from iup_pose_ros.estimators.network_options import NetworkOptions
 
-_FACTORIES: dict[str, Callable[[], RelativePoseEstimator]] = {
-    "epipolar_klt": lambda: EpipolarEstimator(LucasKanadeFrontEnd()),
-    "epipolar_sift": lambda: EpipolarEstimator(SiftFrontEnd()),
+
+def _iup_pose(options: NetworkOptions) -> RelativePoseEstimator:
+    # Importing torch takes seconds that estimators without it should not cost.
+    from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
+
+    return IUPPoseEstimator.from_options(options)
+
+
+_FACTORIES: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
+    "iup_pose": _iup_pose,
+    "epipolar_klt": lambda _: EpipolarEstimator(LucasKanadeFrontEnd()),
+    "epipolar_sift": lambda _: EpipolarEstimator(SiftFrontEnd()),
 }
 
 
@@ -21,15 +31,20 @@ def estimator_names() -> tuple[str, ...]:
     return tuple(_FACTORIES)
 
 
-def create_estimator(name: str) -> RelativePoseEstimator:
+def create_estimator(name: str, network: NetworkOptions | None = None) -> RelativePoseEstimator:
     """A new estimator with its default settings.
 
+    Args:
+        name: of the estimator.
+        network: how the network runs, for the estimators that have one; defaults where None.
+
     Raises:
-        ConfigurationError: the name is unknown.
+        ConfigurationError: the name is unknown, or the network cannot run as the options say.
+        CheckpointError: the network's weights are missing or not acceptable.
     """
     if name not in _FACTORIES:
         nearest = difflib.get_close_matches(name, _FACTORIES, n=1, cutoff=0.0)[0]
         raise ConfigurationError(
             f"unknown estimator {name!r}; did you mean {nearest!r}? known are {', '.join(_FACTORIES)}"
         )
-    return _FACTORIES[name]()
+    return _FACTORIES[name](network or NetworkOptions())

@@ -14,6 +14,7 @@ from iup_pose_ros.datasets.images import DataSetPair
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import DataError, EstimationError
 from iup_pose_ros.estimators.base import Frame, RelativePoseEstimator
+from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.metrics import direction_error_deg, rotation_error_deg
 from iup_pose_ros.evaluation.pairs_report import PairResult, PairsReport
@@ -24,28 +25,17 @@ from iup_pose_ros.geometry.pose import PoseWithCovariance
 _REFOCUSED = 0.02
 
 
-def evaluate_pairs(
-    folders: Sequence[Path],
-    estimators: Sequence[str],
-    max_pairs: int | None = None,
-    seed: int = 0,
-    console: Console | None = None,
-) -> PairsReport:
-    """Run estimators on the same pairs and compare them with the truth.
-
-    Args:
-        folders: each with a ``pairs.csv``; the folder's name is the set's.
-        estimators: their names (estimators.registry).
-        max_pairs: most pairs of every set, drawn at random; all by default.
-        seed: of the drawing.
-        console: where a progress bar is shown; none by default.
+def create_estimators(
+    names: Iterable[str], network: NetworkOptions | None = None
+) -> dict[str, RelativePoseEstimator]:
+    """Estimators by name (estimators.registry); ``network`` is for those that run the network.
 
     Raises:
-        DataError: a folder lacks pairs.csv, columns or images, or two folders have the same name.
         ConfigurationError: an estimator is unknown.
+        CheckpointError: the network's weights are missing or not acceptable.
     """
-    running = {name: create_estimator(name) for name in dict.fromkeys(estimators)}
-    return evaluate_on(_load_sets(folders), running, max_pairs, seed, console)
+    stripped = dict.fromkeys(name.strip() for name in names)
+    return {name: create_estimator(name, network) for name in stripped}
 
 
 def evaluate_on(
@@ -55,7 +45,14 @@ def evaluate_on(
     seed: int = 0,
     console: Console | None = None,
 ) -> PairsReport:
-    """As ``evaluate_pairs``, with pairs and estimators that are already there.
+    """Run estimators on the same pairs and compare them with the truth.
+
+    Args:
+        sets: pairs by the name of their set.
+        estimators: by name.
+        max_pairs: most pairs of every set, drawn at random; all by default.
+        seed: of the drawing.
+        console: where a progress bar is shown; none by default.
 
     Raises:
         DataError: an image is missing or does not fit its camera.
@@ -105,7 +102,12 @@ def subsampled(pairs: Sequence[DataSetPair], max_pairs: int | None, seed: int) -
     return [pairs[row] for row in np.sort(rows)]
 
 
-def _load_sets(folders: Iterable[Path]) -> dict[str, list[DataSetPair]]:
+def load_sets(folders: Iterable[Path]) -> dict[str, list[DataSetPair]]:
+    """Pairs of folders with a ``pairs.csv``; the folder's name is the set's.
+
+    Raises:
+        DataError: a folder lacks pairs.csv or columns, two have the same name, or there is none.
+    """
     sets: dict[str, list[DataSetPair]] = {}
     for folder in folders:
         name = folder.resolve().name
@@ -116,6 +118,14 @@ def _load_sets(folders: Iterable[Path]) -> dict[str, list[DataSetPair]]:
         sets[name] = load_pairs_folder(folder)
     if not sets:
         raise DataError("no folder of pairs given; at least one with a pairs.csv is needed")
+    return sets
+
+
+def by_name(pairs: Iterable[DataSetPair]) -> dict[str, list[DataSetPair]]:
+    """Pairs in sets by the name that each carries."""
+    sets: dict[str, list[DataSetPair]] = {}
+    for pair in pairs:
+        sets.setdefault(pair.name, []).append(pair)
     return sets
 
 

@@ -78,7 +78,7 @@ class PairStatistics:
         """The figures of results, of which there is at least one."""
         rotation = np.array([result.rotation_deg for result in results])
         direction = np.array([result.direction_deg for result in results])
-        blocks = _consistencies(results)
+        blocks = consistencies(results)
         return cls(
             pairs=len(results),
             failures=sum(result.estimate is None for result in results),
@@ -152,7 +152,8 @@ class PairsReport:
         console.print(accuracy, calibration)
 
 
-def _consistencies(results: Sequence[PairResult]) -> dict[str, Consistency]:
+def consistencies(results: Sequence[PairResult]) -> dict[str, Consistency]:
+    """Normalised errors of the results that did not fail: ``rotation`` and ``direction``."""
     done = [(found.estimate, found.reference) for found in results if found.estimate is not None]
     estimates, references = [estimate for estimate, _ in done], [reference for _, reference in done]
     return {

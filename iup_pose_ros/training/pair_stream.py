@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import IterableDataset, get_worker_info
 
 from iup_pose_ros.datasets.images import DataSetImage, DataSetPair, LoadedImage, resized_depth
 from iup_pose_ros.errors import ConfigurationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.training.batch_stream import Batches, BatchStream
 from iup_pose_ros.training.batches import ClusterBatch
 from iup_pose_ros.training.clusters import Cluster
 from iup_pose_ros.training.photometric import PhotometricConfig
@@ -38,11 +39,11 @@ class StreamConfig:
     seed: int = 0
 
 
-class PairStream(IterableDataset[ClusterBatch]):
+class PairStream(BatchStream):
     """Endless batches of clusters of two views: view 0 and view 1 of a pair, both orders valid.
 
     Batch n depends on the list, the configuration and n only; ``start``, ``rank`` and ``world_size`` as in
-    ``source.RenderedClusters``. Regimes are "dataset", scenes the names of the pairs.
+    ``BatchStream``. Regimes are "dataset", scenes the names of the pairs.
 
     Raises:
         DataError: the list is empty; on iteration, an image cannot be read.
@@ -56,22 +57,17 @@ class PairStream(IterableDataset[ClusterBatch]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(start, rank, world_size)
         if not pairs:
             raise DataError("there is no pair to make batches of")
         if config.pairs < 1 or not config.sizes:
             raise ConfigurationError("a batch needs at least one pair and one size")
         self._pairs, self._config = pairs, config
-        self._start, self._rank, self._world_size = start, rank, world_size
         self._shuffled: tuple[int, NDArray[np.int64]] | None = None
 
-    def __iter__(self) -> Iterator[ClusterBatch]:
-        worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        index = self._start + self._rank + number * self._world_size
-        while True:
-            yield self.batch(index)
-            index += workers * self._world_size
+    @contextmanager
+    def opened(self) -> Iterator[Batches]:
+        yield self.batch
 
     def batch(self, index: int) -> ClusterBatch:
         """Batch ``index``."""

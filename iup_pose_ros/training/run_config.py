@@ -10,6 +10,7 @@ import yaml
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.model.config import IUPPoseConfig, preset
 from iup_pose_ros.training.configuration import from_mapping
+from iup_pose_ros.training.data_sets import DataSetConfig
 from iup_pose_ros.training.losses import LossWeights
 from iup_pose_ros.training.source import SourceConfig
 
@@ -108,6 +109,8 @@ class TrainConfig:
         keep: checkpoints kept.
         tensorboard: whether to log for TensorBoard too.
         seed: of the network's weights and of the pairs drawn; ``source.seed`` is that of the images.
+        data_sets: trained on beside rendered pairs.
+        rendered: share of batches that are rendered, against those of the data sets.
     """
 
     output: Path
@@ -121,6 +124,8 @@ class TrainConfig:
     keep: int = 2
     tensorboard: bool = True
     seed: int = 0
+    data_sets: tuple[DataSetConfig, ...] = ()
+    rendered: float = 1.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossWeights = field(default_factory=LossWeights)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from iup_pose_ros.errors import ConfigurationError, DataError
+from iup_pose_ros.training.batch_stream import Batches, BatchStream
 from iup_pose_ros.training.batches import ClusterBatch
 from iup_pose_ros.training.clusters import Cluster, LoadedScene, ViewConfig
 from iup_pose_ros.training.photographs import Photographs
@@ -77,16 +79,12 @@ class SourceConfig:
             raise ConfigurationError("sizes is empty; at least one (width, height) is needed")
 
 
-class RenderedClusters(IterableDataset[ClusterBatch]):
-    """Batches ``start + rank``, ``start + rank + world_size``, ... of an endless stream.
-
-    Every worker process renders its share with an OpenGL context of its own. The stream is the same for any
-    number of workers, because ``DataLoader`` hands out the batches of its workers in turn.
+class RenderedClusters(BatchStream):
+    """Every worker process renders its share with an OpenGL context of its own.
 
     Args:
         config: what is rendered.
-        start: first batch; a run that has used n batches goes on with ``start=n`` (``batch.index + 1``).
-        rank, world_size: of this process among several that share the stream.
+        start, rank, world_size: as ``BatchStream``.
 
     Raises:
         DataError: a folder has no scene or photograph of the split.
@@ -94,29 +92,23 @@ class RenderedClusters(IterableDataset[ClusterBatch]):
     """
 
     def __init__(self, config: SourceConfig, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        super().__init__()
-        if not 0 <= rank < world_size:
-            raise ConfigurationError(f"rank {rank} must be from 0 to world_size - 1 = {world_size - 1}")
-        self._config, self._start, self._rank, self._world_size = config, start, rank, world_size
+        super().__init__(start, rank, world_size)
+        self._config = config
         self._files = (
             [] if config.scenes is None else scene_files(config.scenes, config.split, config.heldout)
         )
         Photographs(config.photographs, config.split)
 
-    def __iter__(self) -> Iterator[ClusterBatch]:
-        worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+    @contextmanager
+    def opened(self) -> Iterator[Batches]:
         studio = Studio(self._config, self._files)
-        index = self._start + self._rank + number * self._world_size
         try:
-            while True:
-                yield studio.batch(index)
-                index += workers * self._world_size
+            yield studio.batch
         finally:
             studio.close()
 
 
-def cluster_loader(dataset: RenderedClusters, workers: int, prefetch: int = 4) -> DataLoader[ClusterBatch]:
+def cluster_loader(dataset: BatchStream, workers: int, prefetch: int = 4) -> DataLoader[ClusterBatch]:
     """Batches rendered ahead by worker processes; 0 renders in this process.
 
     Workers are started afresh, because neither OpenGL nor CUDA survives a fork.

@@ -18,8 +18,10 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, IupPoseError
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint, save_checkpoint
 from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.training.batch_stream import BatchStream, MixedStream
 from iup_pose_ros.training.batches import ClusterBatch
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
+from iup_pose_ros.training.pair_stream import PairStream, StreamConfig
 from iup_pose_ros.training.periodic_evaluation import PeriodicEvaluation
 from iup_pose_ros.training.run_config import NetworkConfig, TrainConfig
 from iup_pose_ros.training.run_log import RunLog
@@ -137,10 +139,8 @@ class Trainer:
 
     def _batches(self) -> Iterable[ClusterBatch]:
         fabric = self._fabric
-        data = RenderedClusters(
-            self._config.source, self._progress.batches, fabric.global_rank, fabric.world_size
-        )
-        return cluster_loader(data, self._config.workers)
+        place = (self._progress.batches, fabric.global_rank, fabric.world_size)
+        return cluster_loader(training_stream(self._config, *place), self._config.workers)
 
     def _step(self, batch: ClusterBatch) -> dict[str, Any]:
         """One step of the optimiser and its row of the log."""
@@ -198,6 +198,23 @@ class Trainer:
         info = CheckpointInfo(self._network.config, size, Temperatures(), statement)
         average: Any = self._trainee.average
         save_checkpoint(average, info, config.output / WEIGHTS)
+
+
+def training_stream(config: TrainConfig, start: int = 0, rank: int = 0, world_size: int = 1) -> BatchStream:
+    """What a run trains on; arguments as ``BatchStream``.
+
+    Raises:
+        DataError: files are missing or laid out otherwise.
+        ConfigurationError: shares are negative, or all 0.
+    """
+    rendered = RenderedClusters(config.source, start, rank, world_size)
+    if not config.data_sets:
+        return rendered
+    streams: list[tuple[float, BatchStream]] = [(config.rendered, rendered)]
+    for entry in config.data_sets:
+        stream = StreamConfig(sizes=config.source.sizes, pairs=entry.pairs, seed=config.source.seed)
+        streams.append((entry.share, PairStream(entry.load(), stream)))
+    return MixedStream(streams, config.source.seed, start, rank, world_size)
 
 
 def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
+from typer.testing import CliRunner
 
+from iup_pose_ros.cli import app
 from iup_pose_ros.datasets.euroc import load_euroc
 from iup_pose_ros.datasets.kitti import load_kitti
 from iup_pose_ros.datasets.megadepth import load_megadepth
@@ -320,3 +323,19 @@ def test_missing_images_are_named(tmp_path):
     image.path.unlink()
     with pytest.raises(DataError, match=r"000000\.png is missing"):
         image.load()
+
+
+def evaluated(*arguments: object, output: Path) -> dict[str, dict]:
+    """Figures by set of the classical estimator, which fails on the plain images of these layouts."""
+    command = ["evaluate", *map(str, arguments), "--estimator", "epipolar_klt", "--json", str(output)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    return json.loads(output.read_text())["estimators"]["epipolar_klt"]["sets"]
+
+
+def test_one_command_evaluates_megadepth_and_scannet(tmp_path):
+    file = write_megadepth(tmp_path, poses())
+    sets = evaluated("megadepth", tmp_path, file.parent, output=tmp_path / "megadepth.json")
+    assert {name: figures["pairs"] for name, figures in sets.items()} == {"0015_0.1_0.9": 2}
+    sets = evaluated("scannet", *write_scannet(tmp_path, poses()), output=tmp_path / "scannet.json")
+    assert {name: figures["failures"] for name, figures in sets.items()} == {"scannet": 2}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from iup_pose_ros.estimators.iup_pose import (
     network_size,
     relative_pose,
 )
+from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, save_checkpoint
@@ -177,7 +179,28 @@ def test_weights_come_from_a_file(estimator: IUPPoseEstimator, tmp_path: Path) -
     path = tmp_path / "small.safetensors"
     info = CheckpointInfo(estimator.model.config, (320, 256), Temperatures(2.0, 3.0), "none")
     save_checkpoint(estimator.model, info, path)
-    loaded = IUPPoseEstimator.from_weights(path, "cpu")
+    loaded = IUPPoseEstimator.from_options(NetworkOptions(path, "cpu"))
     assert_same(loaded.estimate(frame(0), frame(1)), estimator.estimate(frame(0), frame(1)), atol=5e-3)
+    assert loaded.weights is not None
+    assert len(loaded.weights.sha256) == 64
     with pytest.raises(CheckpointError, match="there is no weights file"):
-        IUPPoseEstimator.from_weights(tmp_path / "none.safetensors", "cpu")
+        IUPPoseEstimator.from_options(NetworkOptions(tmp_path / "none.safetensors", "cpu"))
+
+
+def test_options_choose_precision_and_size_of_the_input(estimator: IUPPoseEstimator, tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    save_checkpoint(
+        estimator.model, CheckpointInfo(estimator.model.config, (320, 256), Temperatures(), "none"), path
+    )
+    options = NetworkOptions(path, "cpu", precision="bfloat16", image_area=128 * 96)
+    prediction = IUPPoseEstimator.from_options(options).predict(frame(0), frame(1))
+    assert prediction.correspondence.view_0.own.shape[-2:] == (12, 16)
+    exact = IUPPoseEstimator.from_options(replace(options, precision="float32")).predict(frame(0), frame(1))
+    assert not torch.equal(prediction.R_1_0, exact.R_1_0)
+    assert torch.allclose(prediction.R_1_0, exact.R_1_0, atol=0.05)
+    with pytest.raises(ConfigurationError, match="float16 needs a CUDA device"):
+        IUPPoseEstimator.from_options(replace(options, precision="float16"))
+    with pytest.raises(ConfigurationError, match="'half' does not exist; accepted: float32"):
+        NetworkOptions(precision="half")
+    with pytest.raises(ConfigurationError, match="at least 4096"):
+        NetworkOptions(image_area=100)

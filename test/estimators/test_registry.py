@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.errors import CheckpointError, ConfigurationError
+from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator, estimator_names
 
 
@@ -15,3 +19,16 @@ def test_estimators_are_created_by_the_name_they_carry(name: str):
 def test_an_unknown_estimator_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigurationError, match="'epipolar_kltt'; did you mean 'epipolar_klt'"):
         create_estimator("epipolar_kltt")
+
+
+def test_classical_estimators_start_without_torch():
+    script = (
+        "import sys; from iup_pose_ros.estimators.registry import create_estimator; "
+        "create_estimator('epipolar_klt'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"there is no weights file .*none\.safetensors"):
+        create_estimator("iup_pose", NetworkOptions(tmp_path / "none.safetensors"))

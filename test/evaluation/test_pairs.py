@@ -13,7 +13,7 @@ from rich.console import Console
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import ConfigurationError, DataError, EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
-from iup_pose_ros.evaluation.pairs import evaluate_on, evaluate_pairs
+from iup_pose_ros.evaluation.pairs import create_estimators, evaluate_on, load_sets
 from iup_pose_ros.evaluation.pairs_report import PairsReport
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
@@ -169,40 +169,41 @@ def test_the_table_names_sets_estimators_and_both_ways_of_pooling(tmp_path: Path
 def test_a_missing_column_is_named(tmp_path: Path):
     folder = write_set(tmp_path / "set", 2, COLUMNS.replace("fx1,", "focal1,"))
     with pytest.raises(DataError, match="fx1"):
-        evaluate_pairs([folder], ["epipolar_klt"])
+        load_sets([folder])
 
 
 def test_a_missing_image_is_named(tmp_path: Path):
     folder = write_set(tmp_path / "set", 2)
     (folder / "1.png").unlink()
     with pytest.raises(DataError, match=r"1\.png"):
-        evaluate_pairs([folder], ["epipolar_klt"])
+        evaluate_on(load_sets([folder]), {"fixed": FixedEstimator()})
 
 
 def test_a_folder_without_a_table_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"pairs\.csv"):
-        evaluate_pairs([tmp_path], ["epipolar_klt"])
+        load_sets([tmp_path])
 
 
 def test_two_sets_of_one_name_and_no_set_are_refused(tmp_path: Path):
     (tmp_path / "other").mkdir()
     folders = [write_set(tmp_path / "set", 1), write_set(tmp_path / "other" / "set", 1)]
     with pytest.raises(DataError, match="two folders are named 'set'"):
-        evaluate_pairs(folders, ["epipolar_klt"])
+        load_sets(folders)
     with pytest.raises(DataError, match="no folder of pairs"):
-        evaluate_pairs([], ["epipolar_klt"])
+        load_sets([])
 
 
-def test_an_unknown_estimator_is_refused_before_any_work(tmp_path: Path):
+def test_an_unknown_estimator_is_refused():
     with pytest.raises(ConfigurationError, match="epipolar_klt"):
-        evaluate_pairs([tmp_path / "missing"], ["epipolar_lkt"])
+        create_estimators(["epipolar_sift", "epipolar_lkt"])
 
 
 def test_real_pairs_score_as_the_reference_does():
     if not SHARED.is_dir():
         pytest.skip(f"the evaluation pairs are not there: {SHARED} is optional")
     folders = [SHARED / name for name in ("kitti_06", "lund_door", "llff_fern")]
-    report = evaluate_pairs(folders, ["epipolar_klt", "epipolar_sift"], max_pairs=5, seed=1)
+    estimators = create_estimators(["epipolar_klt", "epipolar_sift"])
+    report = evaluate_on(load_sets(folders), estimators, max_pairs=5, seed=1)
     for name, least in (("epipolar_klt", 75.0), ("epipolar_sift", 90.0)):
         figures = report.pooled(name)
         assert figures.pairs == 15

@@ -19,7 +19,12 @@ from iup_pose_ros.datasets.sequences import (
 from iup_pose_ros.errors import ConfigurationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.training.batch_stream import MixedStream
+from iup_pose_ros.training.data_sets import DataSetConfig
 from iup_pose_ros.training.pair_stream import PairStream, StreamConfig, pair_cluster
+from iup_pose_ros.training.run_config import TrainConfig
+from iup_pose_ros.training.source import SourceConfig
+from iup_pose_ros.training.trainer import training_stream
 
 K = np.array([[70.0, 0.0, 59.5], [0.0, 72.0, 37.0], [0.0, 0.0, 1.0]])
 
@@ -118,3 +123,45 @@ def test_resizing_never_mixes_depths():
     depth = np.tile(np.array([1.0, 9.0], np.float32), (4, 3))
     assert set(np.unique(resized_depth(depth, 5, 3))) == {1.0, 9.0}
     np.testing.assert_array_equal(resized_depth(np.kron(depth, np.ones((3, 3), np.float32)), 6, 4), depth)
+
+
+def write_pairs_folder(folder: Path, pairs: list[DataSetPair]) -> None:
+    """The pairs' images as a folder with a pairs.csv, without depth."""
+    folder.mkdir()
+    camera = ",".join(f"{name}{view}" for view in (0, 1) for name in ("fx", "fy", "cx", "cy"))
+    rows = [f"image0,image1,{camera},qx,qy,qz,qw,tx,ty,tz"]
+    for pair in pairs:
+        names = [str(image.path) for image in pair.images]
+        values = [*[70.0, 72.0, 59.5, 37.0] * 2, *pair.T_1_0.quaternion, *pair.T_1_0.translation]
+        rows.append(",".join([*names, *map(str, values)]))
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_a_run_mixes_data_sets_by_their_shares_and_repeats_itself(pairs, tmp_path):
+    write_pairs_folder(tmp_path / "ours", pairs)
+    config = TrainConfig(
+        output=tmp_path / "run",
+        training_data="test",
+        source=SourceConfig(sizes=((64, 64),)),
+        rendered=0.0,
+        data_sets=(
+            DataSetConfig("pairs", tmp_path / "ours", share=3.0, pairs=2),
+            DataSetConfig("pairs", tmp_path / "ours", share=1.0, pairs=5),
+        ),
+    )
+    sizes = [len(batch.images) for batch in itertools.islice(training_stream(config), 60)]
+    assert set(sizes) == {2, 5}
+    assert 0.5 < sizes.count(2) / len(sizes) < 0.95
+    later = next(iter(training_stream(config, start=40, rank=1, world_size=2)))
+    again = next(iter(training_stream(config, start=41)))
+    assert later.index == again.index == 41
+    assert torch.equal(later.images, again.images)
+
+
+def test_a_data_set_that_cannot_be_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="did you mean 'megadepth'"):
+        DataSetConfig("megadept", tmp_path)
+    with pytest.raises(ConfigurationError, match="scannet needs the setting intrinsics"):
+        DataSetConfig("scannet", tmp_path, index=tmp_path / "test.npz")
+    with pytest.raises(ConfigurationError, match="must not be negative, nor all 0"):
+        MixedStream([])

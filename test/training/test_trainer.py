@@ -19,6 +19,7 @@ from iup_pose_ros.errors import CheckpointError, ConfigurationError
 from iup_pose_ros.model.checkpoint import load_checkpoint
 from iup_pose_ros.training import run_state, trainer
 from iup_pose_ros.training.clusters import ViewConfig
+from iup_pose_ros.training.configuration import from_mapping
 from iup_pose_ros.training.run_config import (
     EvaluationConfig,
     NetworkConfig,
@@ -241,9 +242,14 @@ def test_a_setting_without_default_must_be_given(tmp_path):
         read_config(path)
 
 
-def test_the_annotated_example_is_valid():
-    config = read_config(ROOT / "config" / "train_small.yaml")
-    assert config.network.preset == "small"
+@pytest.mark.parametrize("preset", ["small", "base"])
+def test_the_annotated_examples_are_valid(preset: str):
+    text = (ROOT / "config" / f"train_{preset}.yaml").read_text()
+    config = from_mapping(TrainConfig, yaml.safe_load(text))
+    assert config.network.preset == preset
+    # With what is commented out too, each setting in the place of the one it stands beside.
+    every = text.replace("data_sets: []", "data_sets:").replace("\n#  - ", "\n  - ")
+    assert len(from_mapping(TrainConfig, yaml.safe_load(every)).data_sets) == text.count("#  - {layout")
 
 
 def test_the_learning_rate_rises_then_falls_to_its_final_share():
