@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from iup_pose_ros.commands import pair_commands
+from iup_pose_ros.commands import bag_commands, pair_commands
 from iup_pose_ros.commands.conventions import EXIT_BAD_INPUT, EXIT_FAILED, says_errors
 from iup_pose_ros.errors import DataError
 
@@ -23,6 +23,7 @@ train_app = typer.Typer(invoke_without_command=True)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(train_app, name="train")
 pair_commands.register(app, evaluate_app)
+bag_commands.register(app, evaluate_app)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +20,26 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
+
+# Files and messages carry as few as four decimals.
+QUATERNION_TOLERANCE = 0.01
 
 _NANOSECONDS = 1_000_000_000
+# A serialised message begins with 4 bytes of encapsulation, the second of which tells the byte order.
+_ENCAPSULATION = 4
+_STAMP_SIZE = 8
+
+
+def new_typestore() -> Typestore:
+    """Definitions of the standard messages; those used here are the same in every ROS 2 distribution."""
+    return get_typestore(Stores.ROS2_JAZZY)
 
 
 @functools.cache
 def typestore() -> Typestore:
-    """Definitions of the standard messages; those used here are the same in every ROS 2 distribution."""
-    return get_typestore(Stores.ROS2_JAZZY)
+    """The one set of the standard definitions, for all who add none."""
+    return new_typestore()
 
 
 @dataclass(frozen=True)
@@ -49,14 +62,14 @@ def serialize(message: Any, kind: str) -> bytes:
     return bytes(typestore().serialize_cdr(message, kind))
 
 
-def deserialize(data: bytes, kind: str) -> Any:
-    """The message of type ``kind`` in CDR bytes.
+def deserialize(data: bytes, kind: str, types: Typestore | None = None) -> Any:
+    """The message of type ``kind`` in CDR bytes; ``types`` is for other than the standard ones.
 
     Raises:
         DataError: the bytes are no such message.
     """
     try:
-        return typestore().deserialize_cdr(data, kind)
+        return (types or typestore()).deserialize_cdr(data, kind)
     except Exception as error:  # rosbags raises what struct, NumPy or its generated code raise
         raise DataError(f"{len(data)} bytes are not a {kind}: {error}") from error
 
@@ -72,6 +85,19 @@ def stamp_of(message: Any) -> int:
     """Stamp in nanoseconds of a message with a header."""
     stamp = message.header.stamp
     return int(stamp.sec) * _NANOSECONDS + int(stamp.nanosec)
+
+
+def header_stamp(data: bytes) -> int:
+    """Stamp in nanoseconds of a serialised message that begins with a header.
+
+    Raises:
+        DataError: there are too few bytes for one.
+    """
+    if len(data) < _ENCAPSULATION + _STAMP_SIZE:
+        raise DataError(f"{len(data)} bytes are not a message with a header")
+    order = "<" if data[1] & 1 else ">"
+    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, _ENCAPSULATION)
+    return int(seconds) * _NANOSECONDS + int(nanoseconds)
 
 
 def image_message(image: NDArray[np.uint8], stamp: int, frame_id: str) -> Any:
@@ -124,6 +150,47 @@ def camera_info_message(calibration: CameraCalibration, stamp: int, frame_id: st
         binning_y=0,
         roi=region,
     )
+
+
+def pose_message(pose: Pose, stamp: int, frame_id: str) -> Any:
+    """geometry_msgs/PoseStamped of a pose in frame ``frame_id``."""
+    types = typestore().types
+    x, y, z, w = (float(value) for value in pose.quaternion)
+    value = types["geometry_msgs/msg/Pose"](
+        position=types["geometry_msgs/msg/Point"](*(float(part) for part in pose.translation)),
+        orientation=types["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w),
+    )
+    return types[POSE_STAMPED](header=header(stamp, frame_id), pose=value)
+
+
+def pose_of(message: Any) -> Pose:
+    """The pose in a geometry_msgs/Pose, of rosbags or of rclpy.
+
+    Raises:
+        DataError: the quaternion is not of unit length, or a value is not finite.
+    """
+    return _pose(message.position, message.orientation)
+
+
+def pose_of_transform(message: Any) -> Pose:
+    """The pose in a geometry_msgs/Transform, of rosbags or of rclpy.
+
+    Raises:
+        DataError: the quaternion is not of unit length, or a value is not finite.
+    """
+    return _pose(message.translation, message.rotation)
+
+
+def _pose(position: Any, rotation: Any) -> Pose:
+    quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w], dtype=np.float64)
+    translation = np.array([position.x, position.y, position.z], dtype=np.float64)
+    length = float(np.linalg.norm(quaternion))
+    if not (abs(length - 1.0) <= QUATERNION_TOLERANCE and np.isfinite(translation).all()):
+        raise DataError(
+            f"position {translation.tolist()} and quaternion {quaternion.tolist()} of length {length:.4f} "
+            "are no pose; finite numbers and a quaternion (x, y, z, w) of length 1 are needed"
+        )
+    return Pose.from_quaternion(quaternion, translation)
 
 
 def mount_message(T_base_camera: Pose, base_frame: str, camera_frame: str, stamp: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -18,11 +18,19 @@ from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import read_tum
 from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
 from iup_pose_ros.errors import CalibrationError, DataError
-from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.evaluation.trajectory import Trajectory, associate
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.pose import Pose
 
 _INTRINSIC_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
-_MODELS = {"none": (0,), "radtan": (4, 5)}  # possible numbers of coefficients
+# Distortion model in intrinsics.yaml -> that of camera_info, and possible numbers of coefficients.
+_MODELS = {
+    "none": ("plumb_bob", (0,)),
+    "radtan": ("plumb_bob", (4, 5)),
+    "rational_polynomial": ("rational_polynomial", (8, 12, 14)),
+    "equidistant": ("equidistant", (4,)),
+}
+_SAME_TIME = 1e-3
 _ENCODINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -98,7 +106,7 @@ def convert_sequence(
     compressed: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a sequence as a rosbag2 folder with images and camera_info.
+    """Write a sequence as a rosbag2 folder with images, camera_info and, where known, ``/ground_truth``.
 
     Args:
         sequence: the sequence or its folder.
@@ -119,13 +127,25 @@ def convert_sequence(
     if compressed:
         names = CameraNames(f"{names.image_topic}/compressed", names.info_topic, names.frame_id)
     with write_camera_bag(bag, sequence.calibration, names, mount, storage, sequence.stamps[0]) as writer:
+        truth = _truth_by_image(sequence)
         for index, (stamp, file) in enumerate(zip(sequence.stamps, sequence.images, strict=True)):
+            if index in truth:
+                writer.write_truth(stamp, truth[index])
             if compressed:
                 writer.write_compressed(stamp, file.read_bytes(), _encoding(file))
             else:
                 writer.write_image(stamp, sequence.read_image(index))
             if progress is not None:
                 progress(index + 1, len(sequence))
+
+
+def _truth_by_image(sequence: SequenceFolder) -> dict[int, Pose]:
+    """True poses by the number of the image that they belong to, to a millisecond."""
+    if sequence.groundtruth is None:
+        return {}
+    images, poses = associate(np.array(sequence.stamps) * 1e-9, sequence.groundtruth.stamps, _SAME_TIME)
+    pairs = zip(images, poses, strict=True)
+    return {int(image): sequence.groundtruth.pose(int(pose)) for image, pose in pairs}
 
 
 def _encoding(file: Path) -> str:
@@ -183,13 +203,33 @@ def _read_calibration(file: Path) -> CameraCalibration:
         coefficients = tuple(float(value) for value in content.get("distortion_coeffs") or ())
     except (CalibrationError, TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}") from error
-    if len(coefficients) not in _MODELS[model]:
+    ros_model, counts = _MODELS[model]
+    if len(coefficients) not in counts:
         raise DataError(
-            f"{file}: {len(coefficients)} distortion_coeffs for {model}; radtan has k1 k2 p1 p2 and maybe k3"
+            f"{file}: {len(coefficients)} distortion_coeffs for {model}, which has {_listed(counts)}; "
+            "radtan: k1 k2 p1 p2 and maybe k3"
         )
     # CameraInfo's plumb_bob always has the third radial coefficient.
-    padded = (*coefficients, 0.0) if len(coefficients) == 4 else coefficients
-    return CameraCalibration(intrinsics, padded, "plumb_bob")
+    short = ros_model == "plumb_bob" and len(coefficients) == 4
+    return CameraCalibration(intrinsics, (*coefficients, 0.0) if short else coefficients, ros_model)
+
+
+def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
+    """What intrinsics.yaml calls a distortion model of camera_info.
+
+    Raises:
+        DataError: an image folder cannot hold that model.
+    """
+    if not any(coefficients):
+        return "none"
+    names = [name for name, (known, _) in _MODELS.items() if known == ros_model and name != "none"]
+    if not names:
+        raise DataError(f"distortion model {ros_model!r} cannot be written; there are {', '.join(_MODELS)}")
+    return names[0]
+
+
+def _listed(counts: Sequence[int]) -> str:
+    return " or ".join(str(count) for count in counts)
 
 
 def _intrinsics(content: dict[str, Any]) -> Intrinsics:

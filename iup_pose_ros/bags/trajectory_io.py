@@ -1,21 +1,25 @@
-"""Trajectories as TUM files: a line ``stamp tx ty tz qx qy qz qw`` per pose, ``#`` starts a comment.
+"""Trajectories as files: TUM and KITTI, a line per pose; ``#`` starts a comment.
 
-Format: TUM RGB-D benchmark, https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
+TUM: ``stamp tx ty tz qx qy qz qw``, https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
+KITTI: the 12 numbers of the matrix [R t], row by row; pose number k belongs to image number k.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from iup_pose_ros.bags.messages import QUATERNION_TOLERANCE
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.trajectory import Trajectory
-from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.geometry.so3 import Array, project_to_so3
 
 _COLUMNS = ("timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
-_NORM_TOLERANCE = 0.01  # files carry as few as four decimals
+_KITTI_COLUMNS = 12
+_NORM_TOLERANCE = QUATERNION_TOLERANCE
 
 
 def read_tum(path: Path | str) -> Trajectory:
@@ -26,19 +30,51 @@ def read_tum(path: Path | str) -> Trajectory:
             quaternion is not of unit length, or its stamp does not increase. The message names the line.
     """
     path = Path(path)
-    numbers: list[int] = []
-    rows: list[list[float]] = []
-    for number, line in enumerate(_lines(path), start=1):
-        content = line.split("#", 1)[0].replace(",", " ").split()
-        if content:
-            numbers.append(number)
-            rows.append(_row(path, number, content))
-    if not rows:
-        raise DataError(f"{path} holds no pose; lines of {' '.join(_COLUMNS)} are expected")
+    numbers, rows = _rows(path, len(_COLUMNS), " ".join(_COLUMNS))
     table = np.array(rows)
-    _check(path, numbers, table)
+    _check_tum(path, numbers, table)
     rotations = Rotation.from_quat(table[:, 4:]).as_matrix()
     return Trajectory(table[:, 0].copy(), rotations, table[:, 1:4].copy())
+
+
+def read_kitti(path: Path | str, stamps: Sequence[float]) -> Trajectory:
+    """The trajectory in a KITTI file.
+
+    Args:
+        path: the file.
+        stamps: of the images, seconds; the file has one pose for each of them.
+
+    Raises:
+        DataError: the file is missing, is not text or has another number of poses; a line has not twelve
+            finite numbers, or they are no rigid motion. The message names the line.
+    """
+    path = Path(path)
+    numbers, rows = _rows(path, _KITTI_COLUMNS, "the matrix [R t] row by row")
+    if len(rows) != len(stamps):
+        raise DataError(
+            f"{path} has {len(rows)} poses for {len(stamps)} images; a KITTI file has one pose per image"
+        )
+    matrices = np.array(rows).reshape(-1, 3, 4)
+    if not np.isfinite(matrices).all():
+        raise DataError(f"{path} holds a value that is not finite")
+    rotations = matrices[:, :, :3]
+    deviations = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    wrong = (deviations > _NORM_TOLERANCE) | (np.linalg.det(rotations) < 0.0)
+    if wrong.any():
+        raise DataError(f"{path}, line {numbers[int(wrong.argmax())]}: R of [R t] is not a rotation")
+    return Trajectory(
+        np.asarray(stamps, dtype=np.float64), project_to_so3(rotations), matrices[:, :, 3].copy()
+    )
+
+
+def is_kitti(path: Path | str) -> bool:
+    """Whether the first pose of a trajectory file has the 12 columns of KITTI.
+
+    Raises:
+        DataError: the file is missing or is not text.
+    """
+    path = Path(path)
+    return next((len(content) == _KITTI_COLUMNS for _, content in _contents(path)), False)
 
 
 def write_tum(path: Path | str, trajectory: Trajectory, comment: str = "") -> None:
@@ -67,19 +103,32 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"trajectory file {path} is not a text file; a TUM file is expected") from error
 
 
-def _row(path: Path, number: int, content: list[str]) -> list[float]:
-    expected = f"{len(_COLUMNS)} are needed: {' '.join(_COLUMNS)}"
-    if len(content) != len(_COLUMNS):
-        raise DataError(f"{path}, line {number}: {len(content)} columns; {expected}")
+def _contents(path: Path) -> list[tuple[int, list[str]]]:
+    """Number and columns of every line that is not empty or a comment."""
+    split = (line.split("#", 1)[0].replace(",", " ").split() for line in _lines(path))
+    return [(number, content) for number, content in enumerate(split, start=1) if content]
+
+
+def _rows(path: Path, columns: int, meaning: str) -> tuple[list[int], list[list[float]]]:
+    """Line numbers and values of all poses."""
+    contents = _contents(path)
+    if not contents:
+        raise DataError(f"{path} holds no pose; lines of {meaning} are expected")
+    return [number for number, _ in contents], [
+        _row(path, number, content, columns, meaning) for number, content in contents
+    ]
+
+
+def _row(path: Path, number: int, content: list[str], columns: int, meaning: str) -> list[float]:
+    if len(content) != columns:
+        raise DataError(f"{path}, line {number}: {len(content)} columns; {columns} are needed: {meaning}")
     try:
         return [float(value) for value in content]
     except ValueError as error:
-        raise DataError(
-            f"{path}, line {number}: {error}; numbers are needed: {' '.join(_COLUMNS)}"
-        ) from error
+        raise DataError(f"{path}, line {number}: {error}; numbers are needed: {meaning}") from error
 
 
-def _check(path: Path, numbers: list[int], table: Array) -> None:
+def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
     """Refuses values that are not finite, quaternions of another length than 1 and stamps that go back."""
     finite = np.isfinite(table).all(axis=1)
     norms = np.linalg.norm(table[:, 4:], axis=1)

@@ -28,6 +28,7 @@ from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 
+TRUTH_TOPIC = "/ground_truth"
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
 _UNLIMITED = QosTime(sec=2147483647, nsec=4294967295)
@@ -92,6 +93,11 @@ class CameraBagWriter:
         """Write a whole image file taken at ``stamp`` nanoseconds; ``encoding`` is "jpeg" or "png"."""
         message = messages.compressed_image_message(data, encoding, stamp, self._names.frame_id)
         self._write_with_info(stamp, message, messages.COMPRESSED_IMAGE)
+
+    def write_truth(self, stamp: int, T_world_camera: Pose) -> None:
+        """Write the camera's true pose on /ground_truth, as geometry_msgs/PoseStamped in frame "world"."""
+        message = messages.pose_message(T_world_camera, stamp, "world")
+        self._write(TRUTH_TOPIC, messages.POSE_STAMPED, stamp, message)
 
     def write_mount(self, stamp: int, mount: Mount) -> None:
         """Write the camera's mount as a static transform."""

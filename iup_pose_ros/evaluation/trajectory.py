@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from iup_pose_ros.datasets.sequences import interpolated_poses
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics import direction_error_deg, rotation_error_deg
 from iup_pose_ros.geometry.pose import Pose
@@ -20,6 +22,8 @@ from iup_pose_ros.geometry.so3 import Array
 Indices = NDArray[np.intp]
 
 _NO_MOTION = 1e-9
+# Seconds: see Trajectory.at.
+_SAME_TIME, _NEAR, _LARGEST_GAP = 1e-3, 1e-2, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,35 @@ class Trajectory:
         """The poses at increasing ``indices``."""
         chosen = np.asarray(indices, dtype=np.intp)
         return Trajectory(self.stamps[chosen], self.rotations[chosen], self.positions[chosen])
+
+    def with_quaternions_reordered(self) -> Trajectory:
+        """The path that a file means whose quaternions were read as (x, y, z, w) but are (w, x, y, z)."""
+        w, x, y, z = Rotation.from_matrix(self.rotations).as_quat().T
+        rotations = Rotation.from_quat(np.stack([x, y, z, w], axis=1)).as_matrix()
+        return Trajectory(self.stamps, rotations, self.positions)
+
+    def at(self, stamps: Array) -> Trajectory:
+        """The path at those of ``stamps`` (increasing seconds) whose pose it tells.
+
+        A pose within 1 ms is taken as it is, so that ground truth made for the images stays untouched; else
+        two poses at most 0.2 s apart are interpolated; else a pose within 10 ms is taken.
+        """
+        own = self._nearest(stamps, _SAME_TIME)
+        between = self._interpolated(np.setdiff1d(stamps, list(own)))
+        poses = self._nearest(stamps, _NEAR) | between | own
+        known = sorted(poses)
+        return Trajectory.from_poses(known, [poses[stamp] for stamp in known])
+
+    def _nearest(self, stamps: Array, limit: float) -> dict[float, Pose]:
+        wanted, indices = associate(stamps, self.stamps, limit)
+        return {float(stamps[i]): self.pose(int(j)) for i, j in zip(wanted, indices, strict=True)}
+
+    def _interpolated(self, stamps: Array) -> dict[float, Pose]:
+        if len(self) < 2:
+            return {}
+        rotations = Rotation.from_matrix(self.rotations)
+        poses = interpolated_poses(self.stamps, rotations, self.positions, stamps, _LARGEST_GAP)
+        return {float(stamp): pose for stamp, pose in zip(stamps, poses, strict=True) if pose is not None}
 
     @property
     def length(self) -> float:

@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.run_record import Accuracy, RunRecord
+from iup_pose_ros.evaluation.accuracy import Accuracy
+from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.evaluation.trajectory import Trajectory, position_errors
 from iup_pose_ros.odometry import TrackingState
 
 # A path this many times longer than wide is stretched: to scale it would be a mere line.
 _STRAIGHT = 12.0
 _TRUTH, _ESTIMATE = "#444444", "#1f6fb4"
-_STATE_COLOURS = {
+STATE_COLOURS = {
     TrackingState.INITIALIZING: "#bbbbbb",
     TrackingState.STATIONARY: "#e69f00",
     TrackingState.LOST: "#d62728",
@@ -25,7 +26,7 @@ _STATE_COLOURS = {
 
 
 @dataclass(frozen=True)
-class _Axis:
+class ViewAxis:
     """One world axis as drawn: its index and whether it is drawn reversed, so that up is up."""
 
     index: int
@@ -55,7 +56,7 @@ def plot_run(path: Path, title: str, record: RunRecord, accuracy: Accuracy | Non
     unit = "m" if aligned else "trajectory units"
     figure = Figure(figsize=(12.0, 6.4), dpi=120, layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[1.15, 1.0])
-    along, across, up = _view_axes(reference or estimate)
+    along, across, up = view_axes(reference or estimate)
     _draw_view(
         figure.add_subplot(grid[:, 0]), "from above", (along, across), estimate, reference, record, unit
     )
@@ -71,7 +72,7 @@ def plot_run(path: Path, title: str, record: RunRecord, accuracy: Accuracy | Non
         raise DataError(f"cannot write {path}: {failure.strerror}") from failure
 
 
-def _view_axes(trajectory: Trajectory) -> tuple[_Axis, _Axis, _Axis]:
+def view_axes(trajectory: Trajectory) -> tuple[ViewAxis, ViewAxis, ViewAxis]:
     """The longer and the shorter horizontal world axis and the vertical one.
 
     The world axis that is closest to the camera's mean y axis (down in the image) counts as vertical.
@@ -84,13 +85,13 @@ def _view_axes(trajectory: Trajectory) -> tuple[_Axis, _Axis, _Axis]:
     # Seen from above the turn from the first to the second drawn axis is anticlockwise: right-handed with up.
     upward = -np.sign(down[vertical]) or 1.0
     handedness = np.cross(np.eye(3)[longer], np.eye(3)[shorter])[vertical] * upward
-    return _Axis(longer), _Axis(shorter, bool(handedness < 0.0)), _Axis(vertical, bool(upward < 0.0))
+    return ViewAxis(longer), ViewAxis(shorter, bool(handedness < 0.0)), ViewAxis(vertical, bool(upward < 0.0))
 
 
 def _draw_view(
     axes: Axes,
     title: str,
-    drawn: tuple[_Axis, _Axis],
+    drawn: tuple[ViewAxis, ViewAxis],
     estimate: Trajectory,
     reference: Trajectory | None,
     record: RunRecord,
@@ -126,13 +127,13 @@ def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, stamps: np.ndarray, r
     still = [frame.stamp for frame in record.frames if frame.state == TrackingState.STATIONARY]
     at_rest = np.isin(stamps, still)
     if at_rest.any():
-        colour = _STATE_COLOURS[TrackingState.STATIONARY]
+        colour = STATE_COLOURS[TrackingState.STATIONARY]
         axes.plot(x[at_rest], y[at_rest], "s", color=colour, ms=5.0, label="stationary")
     lost = np.array([frame.stamp for frame in record.lost_frames])
     after = np.unique(np.searchsorted(stamps, lost))
     for number, index in enumerate(after[(after > 0) & (after < len(stamps))]):
         gap = slice(index - 1, index + 1)
-        colour = _STATE_COLOURS[TrackingState.LOST]
+        colour = STATE_COLOURS[TrackingState.LOST]
         axes.plot(x[gap], y[gap], color=colour, lw=3.0, label=None if number else "lost")
 
 
@@ -147,8 +148,8 @@ def _draw_timeline(
         steps = estimate.positions - estimate.positions[0]
         values, label = np.linalg.norm(steps, axis=1), f"distance from start [{unit}]"
     axes.plot(estimate.stamps - start, values, "-o", color=_ESTIMATE, lw=1.2, ms=2.5)
-    for state, colour in _STATE_COLOURS.items():
-        spans = _spans(record, state)
+    for state, colour in STATE_COLOURS.items():
+        spans = state_spans(record, state)
         axes.broken_barh(
             [(begin - start, end - begin) for begin, end in spans],
             (0.0, 1.0),
@@ -167,7 +168,7 @@ def _draw_timeline(
     axes.grid(color="#dddddd", lw=0.6)
 
 
-def _spans(record: RunRecord, wanted: TrackingState) -> list[tuple[float, float]]:
+def state_spans(record: RunRecord, wanted: TrackingState) -> list[tuple[float, float]]:
     """Begin and end, in seconds, of each time the tracker spent in a state."""
     spans: list[tuple[float, float]] = []
     ends = [*(frame.stamp for frame in record.frames[1:]), float(record.image_stamps[-1])]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
@@ -18,15 +17,16 @@ from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
 from iup_pose_ros.bags.writer import Mount
 from iup_pose_ros.errors import DataError, IupPoseError
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.evaluation.report import figures, print_table, write_metrics
-from iup_pose_ros.evaluation.run_record import RunRecord, evaluate_accuracy
+from iup_pose_ros.evaluation.accuracy import evaluate_accuracy
+from iup_pose_ros.evaluation.figures import figures
+from iup_pose_ros.evaluation.report import print_table, write_metrics
+from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.evaluation.trajectory_plot import plot_run
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.replay.offline import run_offline
 from iup_pose_ros.replay.process import NodeProcessError
-
-Advance = Callable[[int], None]
+from iup_pose_ros.replay.progress import progress_bar
 
 # A camera that looks ahead, a little in front of and above the centre of a robot (REP-103: x ahead, z up).
 _MOUNT = Mount(
@@ -90,8 +90,9 @@ def run_demo(options: DemoOptions, console: Console) -> str:
 
 def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
     if options.offline:
-        with _progress(console, "every image, without ROS") as advance:
-            return run_offline(bag, options.estimator, lambda: advance(bag.image_count))
+        with progress_bar(console, "every image, without ROS") as advance:
+            estimator = create_estimator(options.estimator)
+            return run_offline(bag, estimator, lambda: advance(bag.image_count))
     try:
         from iup_pose_ros.replay.live import run_live
     except ImportError as error:
@@ -100,7 +101,7 @@ def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
             "or run without ROS with --offline"
         ) from error
     log = options.output / "vo_node.log"
-    with _progress(console, "playing into vo_node") as advance:
+    with progress_bar(console, "playing into vo_node") as advance:
         return run_live(bag, options.estimator, options.rate, log, lambda: advance(bag.image_count))
 
 
@@ -152,22 +153,13 @@ def _rendered(folder: Path, console: Console) -> _Input:
     """The flight through the demo room; rendered the first time, then kept."""
     from iup_pose_ros.rendering.recording import record_demo
 
-    with _progress(console, "rendering the flight, once") as advance:
+    with progress_bar(console, "rendering the flight, once") as advance:
         recording = record_demo(folder, progress=lambda _, total: advance(total))
     return _Input("a flight through the demo room", recording.bag, read_tum(recording.groundtruth))
 
 
 def _converted(folder: Path, bag: Path, console: Console) -> _Input:
     sequence = SequenceFolder.open(folder)
-    with _progress(console, "making a bag of the sequence") as advance:
+    with progress_bar(console, "making a bag of the sequence") as advance:
         convert_sequence(sequence, bag, mount=_MOUNT, progress=lambda _, total: advance(total))
     return _Input(folder.resolve().name, bag, sequence.groundtruth)
-
-
-@contextlib.contextmanager
-def _progress(console: Console, label: str) -> Iterator[Advance]:
-    """A progress bar; the function it gives is called after each of so many steps, with their number."""
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda total: progress.update(task, advance=1, total=total)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
+from iup_pose_ros.bags.messages import COMPRESSED_IMAGE, header_stamp
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.replay.mount import broadcast, find_mount, static_transforms
-from iup_pose_ros.replay.player import Player, header_stamp
+from iup_pose_ros.replay.player import Player
 from iup_pose_ros.replay.process import NodeProcess, NodeProcessError, Parameter, isolated_environment
 from iup_pose_ros.replay.recorder import Recorder
 from iup_pose_ros.replay.session import ros_session

@@ -8,46 +8,73 @@ from collections.abc import Callable
 import numpy as np
 
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.estimators.registry import create_estimator
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.evaluation.run_record import EdgeRecord, FrameRecord, RunRecord, StampedPose, from_origin
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import KeyframeEdge, OdometryUpdate, VisualOdometry
 
 
-def run_offline(bag: BagReader, estimator: str, progress: Callable[[], None]) -> RunRecord:
+def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Callable[[], None]) -> RunRecord:
     """Process every image of a recording with the settings the node has by default.
 
     Args:
         bag: the recording.
-        estimator: name of the estimator.
+        estimator: relative pose of two frames.
         progress: called after every image.
 
     Raises:
-        ConfigurationError: unknown estimator.
-        DataError, ImageError, CalibrationError: the recording is of no use from some image on.
+        DataError: the recording is damaged from some image on, or none of its images is of use.
     """
-    odometry = VisualOdometry(create_estimator(estimator))
-    updates: list[OdometryUpdate] = []
-    times: list[float] = []
-    for frame in bag.frames():
+    odometry = VisualOdometry(estimator)
+    run = _Run()
+    for frame in bag.frames(on_bad_image=lambda stamp, fault: run.refuse(stamp * 1e-9, str(fault))):
+        refused_before = odometry.refused_frames
         start = time.perf_counter()
-        updates.append(odometry.process(frame))
-        times.append(time.perf_counter() - start)
+        update = odometry.process(frame)
+        if odometry.refused_frames > refused_before:
+            run.refuse(frame.stamp, update.reason)
+        else:
+            run.take(update, time.perf_counter() - start)
         progress()
-    poses = [StampedPose(update.stamp, update.pose) for update in updates if update.pose is not None]
-    edges = [_edge(update.edge) for update in updates if update.edge is not None]
+    if not run.frames:
+        raise DataError(f"bag {bag.path}: none of its images is of use: {run.fault}")
     return RunRecord(
         mode="offline",
-        estimator=estimator,
-        image_stamps=np.array([update.stamp for update in updates]),
-        frames=[
-            FrameRecord(update.stamp, update.state, update.reason, seconds)
-            for update, seconds in zip(updates, times, strict=True)
-        ],
-        poses=from_origin(poses, edges, Pose.identity()),
-        edges=edges,
-        counters={"frames_received": len(updates), "frames_dropped_invalid": odometry.refused_frames},
+        estimator=estimator.name,
+        image_stamps=np.sort(run.stamps),
+        frames=run.frames,
+        poses=from_origin(run.poses, run.edges, Pose.identity()),
+        edges=run.edges,
+        counters={"frames_received": len(run.stamps), "frames_dropped_invalid": run.refused},
     )
+
+
+class _Run:
+    """What is kept of a run: of every image its outcome, not its pixels."""
+
+    def __init__(self) -> None:
+        self.stamps: list[float] = []
+        self.frames: list[FrameRecord] = []
+        self.poses: list[StampedPose] = []
+        self.edges: list[EdgeRecord] = []
+        self.refused = 0
+        self.fault = ""
+
+    def take(self, update: OdometryUpdate, seconds: float) -> None:
+        """The odometry has processed an image."""
+        self.stamps.append(update.stamp)
+        self.frames.append(FrameRecord(update.stamp, update.state, update.reason, seconds))
+        if update.pose is not None:
+            self.poses.append(StampedPose(update.stamp, update.pose))
+        if update.edge is not None:
+            self.edges.append(_edge(update.edge))
+
+    def refuse(self, stamp: float, fault: str) -> None:
+        """An image is of no use; as in the node, those after it go on."""
+        self.stamps.append(stamp)
+        self.refused += 1
+        self.fault = fault
 
 
 def _edge(edge: KeyframeEdge) -> EdgeRecord:

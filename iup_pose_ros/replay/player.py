@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,16 +10,6 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from iup_pose_ros.bags.reader import RecordedMessage
-
-# A serialised message begins with 4 bytes of encapsulation, the second of which tells the byte order.
-_ENCAPSULATION = 4
-
-
-def header_stamp(data: bytes) -> int:
-    """Stamp in nanoseconds of a serialised message that begins with a header."""
-    order = "<" if data[1] & 1 else ">"
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, _ENCAPSULATION)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 class Player:

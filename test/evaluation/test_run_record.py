@@ -12,13 +12,14 @@ import pytest
 from rich.console import Console
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.report import figures, print_table, write_metrics
+from iup_pose_ros.evaluation.accuracy import evaluate_accuracy
+from iup_pose_ros.evaluation.figures import figures
+from iup_pose_ros.evaluation.report import print_table, write_metrics
 from iup_pose_ros.evaluation.run_record import (
     EdgeRecord,
     FrameRecord,
     RunRecord,
     StampedPose,
-    evaluate_accuracy,
     from_origin,
 )
 from iup_pose_ros.evaluation.trajectory import Trajectory
@@ -138,7 +139,7 @@ def test_table_and_json_hold_the_figures(tmp_path: Path) -> None:
     output = io.StringIO()
     print_table(Console(file=output, width=80), "title", values)
     lines = output.getvalue().splitlines()
-    assert next(line for line in lines if "RPE rotation" in line).split()[2:4] == ["0.250", "deg"]
+    assert next(line for line in lines if "RPE rotation per frame" in line).split()[4:6] == ["0.250", "deg"]
     assert next(line for line in lines if "dropped" in line).split()[1:6] == ["2", "/", "1", "/", "1"]
 
 

@@ -12,7 +12,6 @@ from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.replay.mount import find_mount, static_transforms
-from iup_pose_ros.replay.player import header_stamp
 
 STAMP = 1_700_000_000_123_456_789
 
@@ -21,7 +20,7 @@ STAMP = 1_700_000_000_123_456_789
 def test_stamp_is_read_from_the_serialised_message(little_endian: bool) -> None:
     message = messages.image_message(np.zeros((2, 3), dtype=np.uint8), STAMP, "camera")
     data = messages.typestore().serialize_cdr(message, messages.IMAGE, little_endian=little_endian)
-    assert header_stamp(bytes(data)) == STAMP
+    assert messages.header_stamp(bytes(data)) == STAMP
 
 
 def test_mount_is_that_of_the_recording(bag: Path) -> None:

@@ -1,0 +1,201 @@
+"""The camera's true path: from a TUM or KITTI file, or from a topic of the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iup_pose_ros.bags import messages
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
+from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.geometry.pose import Pose
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Where the camera truly was.
+
+    Attributes:
+        trajectory: ``T_world_camera`` of the optical frame.
+        reordered: the same with quaternions taken as (w, x, y, z), to tell whether the file means that; None
+            where their order is beyond doubt.
+        note: what had to be assumed about frames; empty where nothing.
+    """
+
+    trajectory: Trajectory
+    reordered: Trajectory | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _StampedPose:
+    stamp: int
+    child: str
+    pose: Pose
+
+
+def read_ground_truth_file(path: Path, bag: BagReader, frame: str | None = None) -> GroundTruth:
+    """The ground truth in a TUM or KITTI file; which of the two is told by the columns.
+
+    Args:
+        path: the file.
+        bag: the recording that it belongs to.
+        frame: whose poses these are; the camera's own where None.
+
+    Raises:
+        DataError: the file is malformed, does not overlap the recording in time, or the recording does not
+            say how the camera sits on ``frame``.
+    """
+    T_frame_camera = _mount(bag, frame) if frame is not None else None
+    if is_kitti(path):
+        stamps = [stamp * 1e-9 for stamp in bag.image_stamps()]
+        return GroundTruth(_moved(read_kitti(path, stamps), T_frame_camera))
+    trajectory = read_tum(path)
+    _check_overlap(trajectory, bag, str(path))
+    return GroundTruth(
+        _moved(trajectory, T_frame_camera), _moved(trajectory.with_quaternions_reordered(), T_frame_camera)
+    )
+
+
+def read_ground_truth_topic(topic: str, bag: BagReader, frame: str | None = None) -> GroundTruth:
+    """The ground truth on a topic of the recording.
+
+    Args:
+        topic: of a type in ``TOPIC_KINDS``.
+        bag: the recording.
+        frame: whose poses these are. None: the child frame that the messages name; where they name none, as
+            PoseStamped, the camera's own.
+
+    Raises:
+        DataError: there is no such topic, or of another type or without poses; a transform topic holds
+            several frames and none is chosen; no overlap with the images in time; no transform from
+            ``frame`` to the camera.
+    """
+    kind = _kind(topic, bag)
+    poses = [pose for message in bag.decoded(topic) for pose in TOPIC_KINDS[kind](message)]
+    chosen = _of_one_frame(poses, topic, frame)
+    stamps, first = np.unique([pose.stamp for pose in chosen], return_index=True)
+    trajectory = Trajectory.from_poses(stamps * 1e-9, [chosen[index].pose for index in first])
+    _check_overlap(trajectory, bag, f"topic {topic}")
+    if frame is not None:
+        return GroundTruth(_moved(trajectory, _mount(bag, frame)))
+    body = chosen[0].child
+    if not body or body == bag.camera_frame:
+        return GroundTruth(trajectory)
+    T_body_camera = StaticTransforms.read(bag).find(body, bag.camera_frame)
+    note = f"no /tf_static from {body} to {bag.camera_frame}: the ground truth is taken for the camera's own"
+    return GroundTruth(_moved(trajectory, T_body_camera), note="" if T_body_camera is not None else note)
+
+
+def ground_truth_topics(bag: BagReader) -> list[str]:
+    """Topics of the recording that could be ground truth."""
+    return [
+        topic
+        for topic, summary in bag.topics.items()
+        if summary.kind in TOPIC_KINDS and summary.count and topic != TF_STATIC
+    ]
+
+
+def _kind(topic: str, bag: BagReader) -> str:
+    summary = bag.topics.get(topic)
+    candidates = ", ".join(ground_truth_topics(bag)) or "none"
+    if summary is None:
+        raise DataError(
+            f"bag {bag.path} has no topic {topic}; topics that could be ground truth: {candidates}"
+        )
+    if summary.kind not in TOPIC_KINDS:
+        accepted = ", ".join(TOPIC_KINDS)
+        raise DataError(
+            f"topic {topic} is of type {summary.kind}; ground truth is one of {accepted}; "
+            f"topics that could be it: {candidates}"
+        )
+    if summary.count == 0:
+        raise DataError(f"topic {topic} holds zero messages; topics that could be ground truth: {candidates}")
+    return summary.kind
+
+
+def _of_one_frame(poses: list[_StampedPose], topic: str, frame: str | None) -> list[_StampedPose]:
+    """Poses of the frame that is meant; only transforms can speak of several."""
+    children = sorted({pose.child for pose in poses})
+    if len(children) <= 1:
+        return poses
+    chosen = [pose for pose in poses if pose.child == frame]
+    if not chosen:
+        raise DataError(
+            f"topic {topic} holds {len(children)} moving frames, name the one that is ground truth "
+            f"(--gt-frame): {', '.join(children)}"
+        )
+    return chosen
+
+
+def _mount(bag: BagReader, frame: str) -> Pose:
+    """``T_frame_camera`` of a frame that the caller has named."""
+    if frame == bag.camera_frame:
+        return Pose.identity()
+    found = StaticTransforms.read(bag).find(frame, bag.camera_frame)
+    if found is None:
+        raise DataError(
+            f"bag {bag.path} has no transform on /tf_static between {frame} and the camera {bag.camera_frame}"
+        )
+    return found
+
+
+def _moved(trajectory: Trajectory, T_body_camera: Pose | None) -> Trajectory:
+    """The path of the camera that sits on the body."""
+    if T_body_camera is None:
+        return trajectory
+    positions = trajectory.rotations @ T_body_camera.translation + trajectory.positions
+    return Trajectory(trajectory.stamps, trajectory.rotations @ T_body_camera.rotation, positions)
+
+
+def _check_overlap(trajectory: Trajectory, bag: BagReader, source: str) -> None:
+    """Refuses ground truth of another time before an estimator has worked for nothing."""
+    begin = next(bag.image_stamps()) * 1e-9
+    end = begin + bag.duration
+    first, last = float(trajectory.stamps[0]), float(trajectory.stamps[-1])
+    if last < begin or first > end:
+        raise DataError(
+            f"the ground truth of {source} ({first:.3f} to {last:.3f} s) does not overlap the images "
+            f"({begin:.3f} to {end:.3f} s) in time"
+        )
+
+
+def _odometry(message: Any) -> Iterable[_StampedPose]:
+    yield _StampedPose(
+        messages.stamp_of(message), message.child_frame_id, messages.pose_of(message.pose.pose)
+    )
+
+
+def _pose_stamped(message: Any) -> Iterable[_StampedPose]:
+    yield _StampedPose(messages.stamp_of(message), "", messages.pose_of(message.pose))
+
+
+def _pose_with_covariance(message: Any) -> Iterable[_StampedPose]:
+    yield _StampedPose(messages.stamp_of(message), "", messages.pose_of(message.pose.pose))
+
+
+def _transform(message: Any) -> Iterable[_StampedPose]:
+    pose = messages.pose_of_transform(message.transform)
+    yield _StampedPose(messages.stamp_of(message), message.child_frame_id, pose)
+
+
+def _transforms(message: Any) -> Iterator[_StampedPose]:
+    for transform in message.transforms:
+        yield from _transform(transform)
+
+
+# How the poses of every accepted type are read.
+TOPIC_KINDS: dict[str, Callable[[Any], Iterable[_StampedPose]]] = {
+    "nav_msgs/msg/Odometry": _odometry,
+    messages.POSE_STAMPED: _pose_stamped,
+    "geometry_msgs/msg/PoseWithCovarianceStamped": _pose_with_covariance,
+    "geometry_msgs/msg/TransformStamped": _transform,
+    messages.TF_MESSAGE: _transforms,
+}

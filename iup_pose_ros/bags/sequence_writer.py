@@ -1,0 +1,114 @@
+"""Writes one camera of a recording as an image folder, the reverse of ``sequence.convert_sequence``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import yaml
+
+from iup_pose_ros.bags import messages
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.bags.sequence import folder_model
+from iup_pose_ros.bags.trajectory_io import write_tum
+from iup_pose_ros.errors import DataError, ImageError
+from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.images import decode_image
+
+_PNG_MAGIC = b"\x89PNG"
+
+
+def write_sequence(
+    bag: BagReader, folder: Path | str, ground_truth: Trajectory | None, progress: Callable[[], None]
+) -> None:
+    """Write images/, timestamps.csv, intrinsics.yaml and, where known, groundtruth.tum.
+
+    Compressed images are copied as they are, others become PNG files; none is undistorted.
+
+    Args:
+        bag: the recording.
+        folder: to make; it must not exist. It appears when everything is written.
+        ground_truth: ``T_world_camera``; written at its own stamps.
+        progress: called after every image.
+
+    Raises:
+        DataError: the folder exists or cannot be written, the recording is damaged, its calibration changes,
+            or two images have the same stamp.
+        ImageError: an image that cannot be decoded.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise DataError(f"{folder} exists already and is not overwritten")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be written: {error.strerror}") from error
+    try:
+        made = workshop / folder.name
+        _write(bag, made, ground_truth, progress)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _write(
+    bag: BagReader, folder: Path, ground_truth: Trajectory | None, progress: Callable[[], None]
+) -> None:
+    (folder / "images").mkdir(parents=True)
+    calibration = _intrinsics(bag)
+    text = "# pixel coordinates: origin at the centre of the top-left pixel\n"
+    (folder / "intrinsics.yaml").write_text(text + yaml.safe_dump(calibration, sort_keys=False))
+    rows = ["timestamp,filename"]
+    for image in bag.decoded(bag.camera.image):
+        stamp = messages.stamp_of(image)
+        seconds = f"{stamp // 10**9}.{stamp % 10**9:09d}"
+        suffix, data = _file(image, bag.camera.image_kind)
+        target = folder / "images" / f"{seconds}{suffix}"
+        if target.exists():
+            raise DataError(f"bag {bag.path} has two images with the stamp {seconds} s")
+        target.write_bytes(data)
+        rows.append(f"{seconds},{target.name}")
+        progress()
+    (folder / "timestamps.csv").write_text("\n".join(rows) + "\n")
+    if ground_truth is not None:
+        write_tum(folder / "groundtruth.tum", ground_truth, "T_world_camera, optical frame")
+
+
+def _file(image: Any, kind: str) -> tuple[str, bytes]:
+    """Suffix and content of an image's file."""
+    if kind == messages.COMPRESSED_IMAGE:
+        data = bytes(image.data)
+        return (".png" if data.startswith(_PNG_MAGIC) else ".jpg"), data
+    pixels = decode_image(image)
+    done, content = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[:, :, ::-1])
+    if not done:
+        raise ImageError(f"image of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written as PNG")
+    return ".png", bytes(content)
+
+
+def _intrinsics(bag: BagReader) -> dict[str, Any]:
+    """The content of intrinsics.yaml: the one calibration of all images."""
+    calibrations = [_calibration(info) for info in bag.decoded(bag.camera.info)]
+    if any(other != calibrations[0] for other in calibrations):
+        raise DataError(f"the calibration on {bag.camera.info} changes; a folder of images holds one only")
+    return calibrations[0]
+
+
+def _calibration(info: Any) -> dict[str, Any]:
+    fx, _, cx, _, fy, cy = (float(value) for value in info.k[:6])
+    coefficients = [float(value) for value in info.d]
+    return {
+        "fx": fx,
+        "fy": fy,
+        "cx": cx,
+        "cy": cy,
+        "width": int(info.width),
+        "height": int(info.height),
+        "distortion_model": folder_model(info.distortion_model, coefficients),
+        "distortion_coeffs": coefficients if any(coefficients) else [],
+    }

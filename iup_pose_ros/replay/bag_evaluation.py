@@ -1,0 +1,157 @@
+"""One recording through several estimators, against ground truth, into one report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from iup_pose_ros.bags.ground_truth import (
+    GroundTruth,
+    ground_truth_topics,
+    read_ground_truth_file,
+    read_ground_truth_topic,
+)
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.errors import DataError, IupPoseError
+from iup_pose_ros.estimators.base import RelativePoseEstimator
+from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.registry import create_estimator
+from iup_pose_ros.evaluation.accuracy import check_quaternion_order
+from iup_pose_ros.evaluation.evaluated_run import EvaluatedRun
+from iup_pose_ros.evaluation.report import print_comparison
+from iup_pose_ros.evaluation.run_record import RunRecord
+from iup_pose_ros.replay.bag_report import write_report
+from iup_pose_ros.replay.offline import run_offline
+from iup_pose_ros.replay.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class TruthSource:
+    """Where the ground truth comes from: at most one of file and topic.
+
+    Attributes:
+        file: TUM or KITTI file.
+        topic: topic of the recording.
+        frame: whose poses these are; None: what the messages say, else the camera's own.
+    """
+
+    file: Path | None = None
+    topic: str | None = None
+    frame: str | None = None
+
+
+@dataclass(frozen=True)
+class BagEvaluationOptions:
+    """What to evaluate, and how.
+
+    Attributes:
+        bag: rosbag2 recording.
+        estimators: their names.
+        truth: where the ground truth comes from.
+        image_topic: needed where the recording holds several cameras.
+        info_topic: needed where camera_info does not lie beside the image topic.
+        real_time: whether to play into the node over DDS; else every image is processed without ROS.
+        rate: speed of the playing, 1 as recorded.
+        report: folder for the report, made if needed; None for none.
+        network: how the network of learned estimators runs.
+    """
+
+    bag: Path
+    estimators: tuple[str, ...]
+    truth: TruthSource = field(default_factory=TruthSource)
+    image_topic: str | None = None
+    info_topic: str | None = None
+    real_time: bool = False
+    rate: float = 1.0
+    report: Path | None = None
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+
+
+def evaluate_bag(options: BagEvaluationOptions, console: Console) -> dict[str, EvaluatedRun]:
+    """Run all estimators, print their figures side by side and write the report.
+
+    Returns:
+        The runs by estimator.
+
+    Raises:
+        IupPoseError: input or output that is of no use; a node that dies.
+    """
+    estimators = {name: create_estimator(name, options.network) for name in options.estimators}
+    if options.report is not None:
+        _make_folder(options.report)
+    with BagReader(options.bag, options.image_topic, options.info_topic) as bag:
+        truth = _ground_truth(options.truth, bag)
+        records = {name: _run(options, bag, each, console) for name, each in estimators.items()}
+        if truth is not None:
+            _check(records, truth)
+        trajectory = None if truth is None else truth.trajectory
+        runs = {name: EvaluatedRun.of(record, trajectory) for name, record in records.items()}
+        notes = _notes(options, bag, truth)
+        print_comparison(console, _title(options), {name: run.values for name, run in runs.items()})
+        for note in notes:
+            console.print(note)
+        if options.report is not None:
+            write_report(options.report, _title(options), notes, bag, runs, trajectory)
+            console.print(f"Report: {options.report / 'report.html'}")
+    return runs
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"report folder {path} cannot be made: {error.strerror}") from error
+
+
+def _ground_truth(source: TruthSource, bag: BagReader) -> GroundTruth | None:
+    if source.file is not None:
+        return read_ground_truth_file(source.file, bag, source.frame)
+    if source.topic is not None:
+        return read_ground_truth_topic(source.topic, bag, source.frame)
+    return None
+
+
+def _run(
+    options: BagEvaluationOptions, bag: BagReader, estimator: RelativePoseEstimator, console: Console
+) -> RunRecord:
+    with progress_bar(console, estimator.name) as advance:
+        if not options.real_time:
+            return run_offline(bag, estimator, lambda: advance(bag.image_count))
+        try:
+            from iup_pose_ros.replay.live import run_live
+        except ImportError as error:
+            raise IupPoseError(
+                f"the node cannot run without ROS 2 ({error}); source a distribution, or use --every-frame"
+            ) from error
+        with tempfile.TemporaryDirectory() as scratch:
+            log = (options.report or Path(scratch)) / f"{estimator.name}.log"
+            return run_live(bag, estimator.name, options.rate, log, lambda: advance(bag.image_count))
+
+
+def _check(records: Mapping[str, RunRecord], truth: GroundTruth) -> None:
+    """Refuses ground truth in another order of quaternions; any estimator's run can tell."""
+    if truth.reordered is not None:
+        for record in records.values():
+            check_quaternion_order(record, truth.trajectory, truth.reordered)
+
+
+def _title(options: BagEvaluationOptions) -> str:
+    return options.bag.resolve().name
+
+
+def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | None) -> list[str]:
+    how = f"played into the node at {options.rate:g} times its speed" if options.real_time else "every image"
+    notes = [f"{bag.image_count} images of {bag.camera.image} in {bag.duration:.1f} s, {how}."]
+    if truth is None:
+        topics = ", ".join(ground_truth_topics(bag)) or "none"
+        notes.append(
+            "No ground truth: how accurate the paths are cannot be said. "
+            f"Topics that could be ground truth: {topics}."
+        )
+    elif truth.note:
+        notes.append(f"Beware: {truth.note}.")
+    return notes
