@@ -1,7 +1,9 @@
 # Every target brings up what it needs in .venv; later runs skip what is there.
 
 PYTHON ?= python3
-VENV := .venv
+# ROS 2 release whose wheels serve where no distribution is sourced: kilted (the default) or jazzy.
+ROS :=
+VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
 BIN := $(VENV)/bin
 
 # Input of `make demo`: BAG=path [GT=path.tum], or SEQUENCE=folder; without either, a rendered flight.
@@ -13,13 +15,13 @@ DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENC
 help:
 	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
 	@echo "             BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
-	@echo "make test    run every test"
+	@echo "make test    run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
 	@echo "make lint    ruff and mypy"
 	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
-	@echo "make clean   remove the environment and everything generated"
+	@echo "make clean   remove the environments and everything generated"
 
 venv:
-	@$(PYTHON) tools/setup_environment.py $(VENV)
+	@$(PYTHON) tools/setup_environment.py $(VENV) $(ROS)
 
 demo: venv
 	@$(BIN)/iup-pose demo $(DEMO_INPUT) $(args)
@@ -33,4 +35,4 @@ lint: venv
 	@$(BIN)/mypy
 
 clean:
-	@rm -rf $(VENV) build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-jazzy build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -28,7 +28,7 @@ setup(
         share_files("config"),
     ],
     install_requires=["setuptools"],
-    extras_require={"test": ["pytest"]},
+    extras_require={"test": ["pytest"], "pose-graph": ["gtsam>=4.3"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [

