@@ -109,10 +109,12 @@ def _accuracy_rows(values: Figures) -> list[Row]:
     rows += [_distance_row(name, errors) for name, errors in values["rpe_per_distance"].items()]
     rows += _kitti_rows(values)
     for block, nees in values["nees"].items():
-        rows.append((f"NEES {_spaced(block)}", _number(nees["mean"], 2), _nees_meaning(nees)))
+        label = f"NEES {_spaced(block)} (ideal {nees['ideal']})"
+        rows.append((label, _number(nees["mean"], 2), _nees_meaning(nees)))
     ideal = "/".join(f"{100.0 * nominal_coverage(k):.0f}" for k in SIGMAS)
     for block, shares in values["coverage"].items():
-        rows.append((f"coverage {_spaced(block)}", _coverage(shares), f"in 1/2/3 sigma; ideal {ideal}"))
+        label = f"coverage {_spaced(block)} (ideal {ideal})"
+        rows.append((label, _coverage(shares), "share of the errors in 1/2/3 sigma"))
     return rows
 
 
@@ -156,7 +158,7 @@ def _median(values: Figures, part: str) -> str:
 
 def _nees_meaning(nees: Figures) -> str:
     low, high = _number(nees["interval_low"], 1), _number(nees["interval_high"], 1)
-    return f"ideal {nees['ideal']} ({low} to {high}); median {_number(nees['median'], 1)}"
+    return f"{low} to {high} if sigma is true; median {_number(nees['median'], 1)}"
 
 
 def _percent(share: float | None) -> str:
