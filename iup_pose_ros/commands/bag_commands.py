@@ -54,6 +54,10 @@ def bag(
         ),
     ] = False,
     rate: Annotated[float, typer.Option(min=0.0, help="Speed of --real-time; 0 waits for the node.")] = 1.0,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(help="rosbag2 of a node's outputs while BAG played: evaluated instead of running."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.html, metrics.json, metrics.csv, edges.csv, *.tum.")
     ] = None,
@@ -67,11 +71,13 @@ def bag(
 
     if gt is not None and gt_topic is not None:
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
+    if recorded is not None and real_time:
+        raise DataError("--recorded evaluates a run that is over, --real-time makes one; give one")
     names = tuple(dict.fromkeys(name.strip() for name in estimators.split(",")))
     truth = TruthSource(gt, gt_topic, gt_frame)
     network = NetworkOptions(weights, device)
     options = BagEvaluationOptions(
-        bag, names, truth, image_topic, info_topic, real_time, rate, report, network
+        bag, names, truth, image_topic, info_topic, real_time, rate, recorded, report, network
     )
     with sigterm_interrupts():
         evaluate_bag(options, table_console())

@@ -27,6 +27,7 @@ from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.replay.bag_report import write_report
 from iup_pose_ros.replay.offline import run_offline
 from iup_pose_ros.replay.progress import progress_bar
+from iup_pose_ros.replay.recorded import read_recorded_run
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class BagEvaluationOptions:
         image_topic: needed where the recording holds several cameras.
         info_topic: needed where camera_info does not lie beside the image topic.
         real_time: whether to play into the node over DDS; else every image is processed without ROS.
-        rate: speed of the playing, 1 as recorded.
+        rate: speed of the playing, 1 as recorded; 0 waits for the node, so that no image is dropped.
+        recorded: recording of what a node published while the bag played, evaluated instead of running.
         report: folder for the report, made if needed; None for none.
         network: how the network of learned estimators runs.
     """
@@ -67,6 +69,7 @@ class BagEvaluationOptions:
     info_topic: str | None = None
     real_time: bool = False
     rate: float = 1.0
+    recorded: Path | None = None
     report: Path | None = None
     network: NetworkOptions = field(default_factory=NetworkOptions)
 
@@ -80,12 +83,17 @@ def evaluate_bag(options: BagEvaluationOptions, console: Console) -> dict[str, E
     Raises:
         IupPoseError: input or output that is of no use; a node that dies.
     """
-    estimators = {name: create_estimator(name, options.network) for name in options.estimators}
+    estimators: dict[str, RelativePoseEstimator] = {}
+    if options.recorded is None:
+        estimators = {name: create_estimator(name, options.network) for name in options.estimators}
     if options.report is not None:
         _make_folder(options.report)
     with BagReader(options.bag, options.image_topic, options.info_topic) as bag:
         truth = _ground_truth(options.truth, bag)
         records = {name: _run(options, bag, each, console) for name, each in estimators.items()}
+        if options.recorded is not None:
+            record = read_recorded_run(options.recorded, bag)
+            records[record.estimator] = record
         if truth is not None:
             _check(records, truth)
         trajectory = None if truth is None else truth.trajectory
@@ -119,8 +127,12 @@ def _run(
     options: BagEvaluationOptions, bag: BagReader, estimator: RelativePoseEstimator, console: Console
 ) -> RunRecord:
     with progress_bar(console, estimator.name) as advance:
+
+        def progress() -> None:
+            advance(bag.image_count)
+
         if not options.real_time:
-            return run_offline(bag, estimator, lambda: advance(bag.image_count))
+            return run_offline(bag, estimator, progress)
         try:
             from iup_pose_ros.replay.live import run_live
         except ImportError as error:
@@ -129,7 +141,7 @@ def _run(
             ) from error
         with tempfile.TemporaryDirectory() as scratch:
             log = (options.report or Path(scratch)) / f"{estimator.name}.log"
-            return run_live(bag, estimator.name, options.rate, log, lambda: advance(bag.image_count))
+            return run_live(bag, estimator.name, options.rate, log, progress, options.network)
 
 
 def _check(records: Mapping[str, RunRecord], truth: GroundTruth) -> None:
@@ -144,7 +156,11 @@ def _title(options: BagEvaluationOptions) -> str:
 
 
 def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | None) -> list[str]:
-    how = f"played into the node at {options.rate:g} times its speed" if options.real_time else "every image"
+    how = "every image processed without ROS"
+    if options.recorded is not None:
+        how = f"the node's outputs as recorded in {options.recorded.name}"
+    elif options.real_time:
+        how = f"played into the node at {options.rate:g} times the recorded speed"
     notes = [f"{bag.image_count} images of {bag.camera.image} in {bag.duration:.1f} s, {how}."]
     if truth is None:
         topics = ", ".join(ground_truth_topics(bag)) or "none"

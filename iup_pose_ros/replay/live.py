@@ -10,9 +10,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from iup_pose_ros.bags.messages import COMPRESSED_IMAGE, header_stamp
 from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.bags.static_transforms import StaticTransforms
+from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.replay.mount import broadcast, find_mount, static_transforms
+from iup_pose_ros.replay.mount import broadcast
 from iup_pose_ros.replay.player import Player
 from iup_pose_ros.replay.process import NodeProcess, NodeProcessError, Parameter, isolated_environment
 from iup_pose_ros.replay.recorder import Recorder
@@ -27,7 +29,12 @@ _SETTLING_TIME = 0.5
 
 
 def run_live(
-    bag: BagReader, estimator: str, rate: float, log: Path, progress: Callable[[], None]
+    bag: BagReader,
+    estimator: str,
+    rate: float,
+    log: Path,
+    progress: Callable[[], None],
+    network: NetworkOptions | None = None,
 ) -> RunRecord:
     """Play a recording into ``vo_node`` and collect what it publishes.
 
@@ -40,19 +47,19 @@ def run_live(
         rate: speed, 1 as recorded; 0 waits for the node's answer to every image, so that none is dropped.
         log: file for the node's output.
         progress: called after every image.
+        network: weights and device of a learned estimator; None: the node's own defaults.
 
     Raises:
         NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
     """
     environment = isolated_environment()
-    transforms = static_transforms(bag)
-    mount = find_mount(transforms, BASE_FRAME, next(bag.frames()).frame_id)
+    mount = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
     with (
         ros_session("iup_pose_replay", environment) as node,
-        NodeProcess(_parameters(bag, estimator, mount), _remaps(bag), environment, log) as process,
+        NodeProcess(_parameters(bag, estimator, mount, network), _remaps(bag), environment, log) as process,
     ):
         # Held until the end: latched transforms live as long as their publisher.
-        broadcaster = broadcast(node, transforms) if mount is not None else None
+        broadcaster = broadcast(node, bag) if mount is not None else None
         recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, _types(bag))
         _wait(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
@@ -72,7 +79,7 @@ def _play(
     progress: Callable[[], None],
 ) -> None:
     stamp = 0
-    for message, sent_at in player.play(bag.messages(), rate):
+    for message, sent_at in player.play(bag.camera_messages(), rate):
         if message.topic != bag.camera.image:
             continue
         process.check_running()
@@ -84,9 +91,15 @@ def _play(
     recorder.wait_for_state(stamp, _ANSWER_TIMEOUT)
 
 
-def _parameters(bag: BagReader, estimator: str, mount: Pose | None) -> dict[str, Parameter]:
+def _parameters(
+    bag: BagReader, estimator: str, mount: Pose | None, network: NetworkOptions | None
+) -> dict[str, Parameter]:
     compressed = bag.camera.image_kind == COMPRESSED_IMAGE
+    learned: dict[str, Parameter] = {}
+    if network is not None:
+        learned = {"weights": str(network.weights or ""), "device": network.device}
     return {
+        **learned,
         "estimator": estimator,
         "base_frame": BASE_FRAME,
         "image_transport": "compressed" if compressed else "raw",

@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from iup_pose_ros.bags.reader import RecordedMessage
+from iup_pose_ros.bags.recording import RecordedMessage
 
 
 class Player:

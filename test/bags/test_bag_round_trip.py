@@ -37,7 +37,7 @@ def test_raw_messages_come_in_pairs_at_their_recorded_times(
     sample: Any, make_bag: MakeBag, storage: str
 ) -> None:
     with BagReader(make_bag(storage=storage)) as bag:
-        recorded = list(bag.messages())
+        recorded = list(bag.camera_messages())
     assert [message.topic for message in recorded] == ["/camera/camera_info", "/camera/image"] * 5
     assert [message.time for message in recorded[::2]] == [sample.stamp(i) for i in range(5)]
     info = messages.deserialize(recorded[0].data, messages.CAMERA_INFO)
@@ -50,11 +50,11 @@ def test_raw_messages_come_in_pairs_at_their_recorded_times(
 def test_bag_can_be_read_twice_and_from_its_single_file(make_bag: MakeBag, storage: str) -> None:
     path = make_bag(storage=storage)
     with BagReader(path) as bag:
-        first, second = list(bag.messages()), list(bag.messages())
+        first, second = list(bag.camera_messages()), list(bag.camera_messages())
     assert [message.data for message in first] == [message.data for message in second]
     (file,) = (child for child in path.iterdir() if child.suffix in (".mcap", ".db3"))
     with BagReader(file) as bag:
-        assert [message.data for message in bag.messages()] == [message.data for message in first]
+        assert [message.data for message in bag.camera_messages()] == [message.data for message in first]
 
 
 def test_distorted_camera_is_undistorted_by_frames(sample: Any, make_bag: MakeBag) -> None:
@@ -129,7 +129,7 @@ def test_compressed_bags_read_like_plain_ones(
     make_bag: MakeBag, tmp_path: Path, storage: StoragePlugin, mode: CompressionMode
 ) -> None:
     with BagReader(make_bag()) as bag:
-        plain = list(bag.messages())
+        plain = list(bag.camera_messages())
         kinds = {topic: summary.kind for topic, summary in bag.topics.items()}
     writer = Writer(tmp_path / "compressed", version=8, storage_plugin=storage)
     writer.set_compression(mode, CompressionFormat.ZSTD)
@@ -141,5 +141,5 @@ def test_compressed_bags_read_like_plain_ones(
         for message in plain:
             writer.write(connections[message.topic], message.time, message.data)
     with BagReader(tmp_path / "compressed") as bag:
-        read = [(message.topic, message.time, message.data) for message in bag.messages()]
+        read = [(message.topic, message.time, message.data) for message in bag.camera_messages()]
     assert read == [(message.topic, message.time, message.data) for message in plain]

@@ -1,0 +1,156 @@
+"""Reads a rosbag2 recording, folder or file, as a stream of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import get_types_from_msg
+from rosbags.typesys.store import Typestore
+
+from iup_pose_ros.bags import messages
+from iup_pose_ros.bags.topics import TopicSummary
+from iup_pose_ros.errors import DataError
+
+AnyRecording = TypeVar("AnyRecording", bound="Recording")
+
+_FILE_SUFFIXES = (".mcap", ".db3")
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedMessage:
+    """One message of a recording.
+
+    Attributes:
+        topic: where it was published.
+        time: when it was recorded, nanoseconds.
+        data: serialised as CDR.
+    """
+
+    topic: str
+    time: int
+    data: bytes
+
+
+class Recording:
+    """A rosbag2 recording (sqlite3 or mcap, compressed or not); memory does not grow with its length.
+
+    A context manager that closes the files.
+
+    Args:
+        path: the bag's folder, or a single .mcap or .db3 file.
+
+    Raises:
+        DataError: the bag is missing, damaged or of another kind, or holds no message. Reading on raises it
+            too where the damage lies further behind.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._reader = _open(self.path)
+        self._types = messages.new_typestore()
+        self.topics = _summaries(self._reader.connections)
+        if not any(summary.count for summary in self.topics.values()):
+            self.close()
+            raise DataError(f"bag {self.path}: the recording holds zero messages")
+
+    def __enter__(self: AnyRecording) -> AnyRecording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; a second call does nothing."""
+        if self._reader.is_open:
+            self._reader.close()
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first message of any topic to the last."""
+        return (self._reader.duration - 1) * 1e-9
+
+    def messages(self, topics: Collection[str]) -> Iterator[RecordedMessage]:
+        """Messages on these topics as recorded, in order of time.
+
+        Raises:
+            DataError: a topic is not in the bag, or the file is damaged from here on.
+        """
+        unknown = [topic for topic in topics if topic not in self.topics]
+        if unknown:
+            raise DataError(f"bag {self.path} has no topic {unknown[0]}; it has {', '.join(self.topics)}")
+        connections = [entry for entry in self._reader.connections if entry.topic in topics]
+        stream = self._reader.messages(connections) if connections else iter(())
+        while True:
+            try:
+                connection, time, data = next(stream)
+            except StopIteration:
+                return
+            except Exception as error:  # whatever SQLite, zstd, lz4 and the MCAP parser raise on damage
+                raise DataError(f"bag {self.path} is damaged or truncated: {error}") from error
+            yield RecordedMessage(connection.topic, time, bytes(data))
+
+    def decoded(self, topic: str) -> Iterator[Any]:
+        """Messages of one topic, deserialised.
+
+        Raises:
+            DataError: there is no such topic, its type is not known, or the file is damaged from here on.
+        """
+        for message in self.messages([topic]):
+            yield self.deserialized(message, self.topics[topic].kind)
+
+    def deserialized(self, message: RecordedMessage, kind: str) -> Any:
+        """A recorded message of type ``kind``.
+
+        Raises:
+            DataError: it is no such message, or the type is not known.
+        """
+        try:
+            return messages.deserialize(message.data, kind, self._typestore(kind))
+        except DataError as error:
+            raise DataError(f"bag {self.path}, {message.topic} at {message.time} ns: {error}") from error
+
+    def _typestore(self, kind: str) -> Typestore:
+        """Where the type is defined: by ROS, or else by the bag itself."""
+        if kind in self._types.fielddefs:
+            return self._types
+        for connection in self._reader.connections:
+            definition = connection.msgdef
+            if connection.msgtype == kind and definition.format is MessageDefinitionFormat.MSG:
+                self._types.register(get_types_from_msg(definition.data, kind))
+                return self._types
+        raise DataError(f"the bag does not define the type {kind}; recordings in mcap define all their types")
+
+
+def _open(path: Path) -> Reader:
+    if not path.exists():
+        raise DataError(f"bag {path} does not exist")
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        raise DataError(
+            f"bag {path} has no metadata.yaml: not a rosbag2 folder, or its recording was cut off "
+            "(`ros2 bag reindex` makes a new one)"
+        )
+    if path.is_file() and path.suffix not in _FILE_SUFFIXES:
+        raise DataError(f"{path} is not a rosbag2 recording; a folder or a .mcap or .db3 file is needed")
+    try:
+        reader = Reader(path)
+        reader.open()
+    except Exception as error:  # whatever SQLite, YAML, zstd and the MCAP parser raise on damage
+        raise DataError(f"bag {path} cannot be read, it is damaged or truncated: {error}") from error
+    return reader
+
+
+def _summaries(connections: list[Connection]) -> dict[str, TopicSummary]:
+    """Type and count by topic; a topic recorded from several publishers has several connections."""
+    summaries: dict[str, TopicSummary] = {}
+    for connection in connections:
+        known = summaries.get(connection.topic, TopicSummary(connection.msgtype, 0))
+        summaries[connection.topic] = TopicSummary(known.kind, known.count + connection.msgcount)
+    return summaries
