@@ -3,5 +3,15 @@
 from iup_pose_ros.odometry.config import OdometryConfig
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.visual_odometry import VisualOdometry
+from iup_pose_ros.odometry.wheels import WheelHistory, WheelMotion
 
-__all__ = ["KeyframeEdge", "OdometryConfig", "OdometryUpdate", "TrackingState", "Twist", "VisualOdometry"]
+__all__ = [
+    "KeyframeEdge",
+    "OdometryConfig",
+    "OdometryUpdate",
+    "TrackingState",
+    "Twist",
+    "VisualOdometry",
+    "WheelHistory",
+    "WheelMotion",
+]

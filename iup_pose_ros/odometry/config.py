@@ -13,11 +13,18 @@ from typing import Any
 
 from iup_pose_ros.errors import ConfigurationError
 
-SCALE_SOURCES = ("relative", "fixed")
+SCALE_SOURCES = ("relative", "odometry", "fixed")
 
 
-def _number(default: float, minimum: float, maximum: float, description: str) -> Any:
-    metadata = {"description": description, "minimum": minimum, "maximum": maximum}
+def _number(
+    default: float, minimum: float, maximum: float, description: str, at_run_time: bool = True
+) -> Any:
+    metadata = {
+        "description": description,
+        "minimum": minimum,
+        "maximum": maximum,
+        "at_run_time": at_run_time,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -27,7 +34,9 @@ def _choice(default: str, choices: tuple[str, ...], description: str) -> Any:
 
 @dataclass(frozen=True)
 class OdometryConfig:
-    """Settings of the odometry; every field's metadata holds its description and range or choices.
+    """Settings of the odometry.
+
+    Every field's metadata holds its description, its range or choices, and whether it can change at run time.
 
     Raises:
         ConfigurationError: a value of the wrong type or outside its range.
@@ -77,11 +86,15 @@ class OdometryConfig:
     scale_source: str = _choice(
         "relative",
         SCALE_SOURCES,
-        "Length of a step: 'relative' (the first step is 1, the others follow from shared tracks) or 'fixed' "
-        "(fixed_step_length).",
+        "Length of a step: 'relative' (the first step is 1, the others follow from shared tracks), "
+        "'odometry' (wheel odometry between the two images, metres) or 'fixed' (fixed_step_length).",
     )
     fixed_step_length: float = _number(
-        1.0, 0.0001, 1000.0, "Length of every step between keyframes where scale_source is 'fixed'; m."
+        1.0,
+        0.0001,
+        1000.0,
+        "Length of every step between keyframes where scale_source is 'fixed'; m.",
+        at_run_time=False,
     )
 
     def __post_init__(self) -> None:

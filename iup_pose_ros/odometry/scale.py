@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.estimators.base import RelativePose
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.config import OdometryConfig
 from iup_pose_ros.odometry.depths import (
     InverseDepths,
@@ -28,29 +30,59 @@ from iup_pose_ros.odometry.two_view import (
     Observation,
     TrackedRays,
     observe,
+    rotation_compensated_motion,
     step_depths,
 )
+from iup_pose_ros.odometry.wheels import WheelMotion
 
-# Relative standard deviations of a length: at best, when the last speed is held, when it is configured.
+# Relative standard deviations of a length: at best, when the last speed is held, when it is configured, when
+# the wheels measure it; wheels are never surer than so many metres.
 _BEST = 0.01
 _HELD = 0.5
 _FIXED = 0.1
+_WHEELS = 0.03
+_WHEELS_LEAST = 0.003
+# Relative error across the direction that the wheels give.
+_WHEELS_DIRECTION = 0.1
+# Fraction of the image width below which motion is noise.
+_LEAST_SHIFT = 0.5 / 640.0
+_IDENTITY = Pose.identity()
+
+
+class Interval(NamedTuple):
+    """Start and end of a step, seconds."""
+
+    start: float
+    end: float
 
 
 class ScaleSource(Protocol):
     """Gives the steps their lengths."""
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
-        """The step with its length; ``interval`` is its duration in seconds."""
+    def check(self, interval: Interval) -> None:
+        """Raises EstimationError where no step of this interval can get a length."""
+
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """The step with its length; the interval has passed ``check``."""
 
     def unseen(self, shift: float) -> float:
         """Length of a translation that moves the median track by ``shift``, a fraction of the image width."""
 
 
-def scale_source(config: OdometryConfig) -> ScaleSource:
-    """The source that the settings name."""
+def scale_source(
+    config: OdometryConfig, wheels: WheelMotion | None = None, T_base_camera: Pose = _IDENTITY
+) -> ScaleSource:
+    """The source that the settings name.
+
+    Raises:
+        ConfigurationError: lengths shall come from wheel odometry and there is none.
+    """
     if config.scale_source == "fixed":
         return FixedScale(config)
+    if config.scale_source == "odometry":
+        if wheels is None:
+            raise ConfigurationError("scale_source is 'odometry', but no wheel odometry is given")
+        return WheelScale(config, wheels, T_base_camera)
     return RelativeScale(config)
 
 
@@ -61,7 +93,10 @@ class FixedScale:
         self._length = config.fixed_step_length
         self._keyframe_parallax = config.keyframe_parallax
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
+    def check(self, interval: Interval) -> None:
+        """See ScaleSource.check; the length is always known."""
+
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
         """See ScaleSource.step; without parallax a step is nought, plus or minus its length."""
         seen = observe(rays, relative.T_prev_curr)
         if not seen.shows_direction:
@@ -73,6 +108,54 @@ class FixedScale:
     def unseen(self, shift: float) -> float:
         """See ScaleSource.unseen; a step makes about the keyframe parallax."""
         return self._length * shift / self._keyframe_parallax
+
+
+class WheelScale:
+    """Lengths in metres from wheel odometry; direction and rotation stay those of the images.
+
+    Args:
+        config: settings.
+        wheels: motion of the base.
+        T_base_camera: mount of the camera, metres: turning, it moves otherwise than the base.
+    """
+
+    def __init__(self, config: OdometryConfig, wheels: WheelMotion, T_base_camera: Pose) -> None:
+        self._wheels = wheels
+        self._T_base_camera = T_base_camera
+        # More than most robots make per keyframe: at first rather too much is taken to be unseen.
+        self._metres_per_shift = 1.0 / config.keyframe_parallax
+
+    def check(self, interval: Interval) -> None:
+        """See ScaleSource.check; fails where the wheels do not cover the interval."""
+        self._wheels.between(*interval)
+
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource.step; where the images do not show the direction, it is that of the wheels, too."""
+        seen = observe(rays, relative.T_prev_curr)
+        translation = self._camera_translation(relative, interval)
+        value = float(np.linalg.norm(translation))
+        sigma = max(_WHEELS_LEAST, _WHEELS * value)
+        if value <= sigma or not seen.shows_direction:
+            covariance = np.zeros((6, 6))
+            covariance[:3, :3] = max(_WHEELS_LEAST, _WHEELS_DIRECTION * value) ** 2 * np.eye(3)
+            covariance[3:, 3:] = relative.covariance[3:, 3:]
+            source = "odometry (direction of the wheels)"
+            return step_from_translation(relative, translation, covariance, source, seen.steady, metric=True)
+        motion = rotation_compensated_motion(rays, relative.T_prev_curr.rotation)
+        if len(motion) > 0:
+            self._metres_per_shift = value / max(float(np.median(motion)) / rays.width, _LEAST_SHIFT)
+        return step_along(relative, Length(value, sigma, "odometry", metric=True), seen.agreeing)
+
+    def unseen(self, shift: float) -> float:
+        """See ScaleSource.unseen; by the last step."""
+        return shift * self._metres_per_shift
+
+    def _camera_translation(self, relative: RelativePose, interval: Interval) -> Array:
+        """Translation (3,) of T_prev_curr: the base's by the wheels, its turn by the images."""
+        mount = self._T_base_camera
+        R_base = mount.rotation @ relative.T_prev_curr.rotation @ mount.rotation.T
+        base = self._wheels.between(*interval).translation
+        return mount.rotation.T @ (base + R_base @ mount.translation - mount.translation)
 
 
 class RelativeScale:
@@ -89,14 +172,18 @@ class RelativeScale:
         """See ScaleSource.unseen."""
         return shift / self._shift_per_unit
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: float) -> ScaledStep:
+    def check(self, interval: Interval) -> None:
+        """See ScaleSource.check; a length is measured or held."""
+
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
         """See ScaleSource.step."""
+        duration = interval.end - interval.start
         seen = observe(rays, relative.T_prev_curr)
         known = self._depths.of(rays.ids)
         if seen.shows_direction:
-            length = self._length(relative, rays, known, seen, interval)
+            length = self._length(relative, rays, known, seen, duration)
             step = step_along(relative, length, seen.agreeing)
-            self._learn(rays, known, seen, step.camera.pose, interval)
+            self._learn(rays, known, seen, step.camera.pose, duration)
         else:
             step = self._turn(relative, rays, known, seen)
             self._depths = known.moved(rays.previous, step.camera.pose)
@@ -108,7 +195,7 @@ class RelativeScale:
         rays: TrackedRays,
         known: InverseDepths,
         seen: Observation,
-        interval: float,
+        duration: float,
     ) -> Length:
         """One for the first step, then by the tracks or, where they do not tell, by the last speed."""
         if self._speed is None:
@@ -116,7 +203,7 @@ class RelativeScale:
         measured = _measured_length(relative.T_prev_curr, rays, known, seen)
         if measured is not None:
             return measured
-        held = self._speed * interval
+        held = self._speed * duration
         return Length(held, _HELD * held, "relative (held)")
 
     def _turn(
@@ -138,11 +225,11 @@ class RelativeScale:
         return step_from_translation(relative, translation, covariance, source, seen.steady)
 
     def _learn(
-        self, rays: TrackedRays, known: InverseDepths, seen: Observation, pose: Pose, interval: float
+        self, rays: TrackedRays, known: InverseDepths, seen: Observation, pose: Pose, duration: float
     ) -> None:
         """Takes the depths and the speed that a step of known length shows."""
         length = float(np.linalg.norm(pose.translation))
-        self._speed = length / interval
+        self._speed = length / duration
         information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
         fused = known.trusted(seen.agreeing).fused(seen.depths.inverse / length, information)
         self._depths = fused.moved(rays.previous, pose)

@@ -27,13 +27,13 @@ class StationaryDetector:
     """
 
     def __init__(self, config: OdometryConfig) -> None:
-        self._config = config
+        self.config = config
         self._anchor: _Anchor | None = None
         self._resting = False
 
     def update(self, tracks: Tracks) -> bool:
         """Takes the tracks of the current frame; True when the camera has been at rest for the window."""
-        config = self._config
+        config = self.config
         factor = config.stationary_hysteresis if self._resting else 1.0
         limit = factor * config.stationary_motion * tracks.latest.intrinsics.width
         anchor = self._anchor
@@ -52,7 +52,7 @@ class StationaryDetector:
     def _displacement(self, anchor: _Anchor, tracks: Tracks) -> float:
         """Median motion in pixels since the anchor; infinite where too few tracks are left to tell."""
         _, then, now = np.intersect1d(anchor.ids, tracks.ids, assume_unique=True, return_indices=True)
-        if len(now) < self._config.minimum_tracks:
+        if len(now) < self.config.minimum_tracks:
             return float("inf")
         motion = np.linalg.norm(tracks.points_latest[now] - anchor.points[then], axis=1)
         return float(np.median(motion))

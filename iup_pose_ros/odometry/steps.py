@@ -80,14 +80,19 @@ def turn_without_step(relative: RelativePose, length: Length, inliers: Mask) -> 
 
 
 def step_from_translation(
-    relative: RelativePose, translation: Array, covariance: Array, source: str, inliers: Mask
+    relative: RelativePose,
+    translation: Array,
+    covariance: Array,
+    source: str,
+    inliers: Mask,
+    metric: bool = False,
 ) -> ScaledStep:
     """The estimated rotation, a translation (3,) found otherwise, and their covariance (6, 6)."""
     pose = Pose(relative.T_prev_curr.rotation, translation)
     length = float(np.linalg.norm(translation))
     sigma = float(np.sqrt(np.trace(covariance[:3, :3]) / 3.0))
     sigma_t = float(np.arctan2(sigma, length)) if length > sigma else _UNKNOWN_DIRECTION
-    return ScaledStep(PoseWithCovariance(pose, symmetrised(covariance)), sigma_t, False, source, inliers)
+    return ScaledStep(PoseWithCovariance(pose, symmetrised(covariance)), sigma_t, metric, source, inliers)
 
 
 def metric_step(relative: RelativePose, inliers: Mask) -> ScaledStep:

@@ -105,13 +105,16 @@ class Tracker:
     """Makes keyframes: numbers them and their points, and finds new points.
 
     Args:
-        maximum: most points of a keyframe.
+        maximum: most points of a keyframe; may change.
+
+    Attributes:
+        keyframes: number of keyframes made so far.
     """
 
     def __init__(self, maximum: int) -> None:
-        self._maximum = maximum
+        self.maximum = maximum
+        self.keyframes = 0
         self._next_id = 0
-        self._next_keyframe_id = 0
 
     def begin(self, frame: Frame) -> Tracks:
         """A keyframe that continues nothing."""
@@ -120,8 +123,8 @@ class Tracker:
 
     def renew(self, tracks: Tracks) -> Tracks:
         """The latest frame as a new keyframe: rows go on, new corners fill the gaps between them."""
-        self._next_keyframe_id += 1
-        return self._replenished(tracks, self._next_keyframe_id - 1)
+        self.keyframes += 1
+        return self._replenished(tracks, self.keyframes - 1)
 
     def renew_in_place(self, tracks: Tracks) -> Tracks:
         """As ``renew`` for a camera that has not moved: the keyframe keeps its number."""
@@ -129,8 +132,8 @@ class Tracker:
 
     def _replenished(self, tracks: Tracks, keyframe_id: int) -> Tracks:
         image = tracks.latest.grey
-        distance = max(_LEAST_DISTANCE, _SPREAD * math.sqrt(image.size / self._maximum))
-        wanted = self._maximum - len(tracks)
+        distance = max(_LEAST_DISTANCE, _SPREAD * math.sqrt(image.size / self.maximum))
+        wanted = max(self.maximum - len(tracks), 0)
         corners = detect_corners(image, _CANDIDATES * wanted, distance, tracks.points_latest, _QUALITY)
         corners = corners[
             evenly_spread(corners, tracks.points_latest, math.sqrt(image.size / _CELLS))[:wanted]

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from iup_pose_ros.errors import EstimationError
-from iup_pose_ros.estimators.base import Frame, RelativePose, RelativePoseEstimator
+from iup_pose_ros.estimators.base import Frame, Matches, RelativePose, RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.config import OdometryConfig
 from iup_pose_ros.odometry.gate import check
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
-from iup_pose_ros.odometry.scale import scale_source
+from iup_pose_ros.odometry.scale import Interval, scale_source
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.steps import ScaledStep, metric_step
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_plain
 from iup_pose_ros.odometry.two_view import TrackedRays
+from iup_pose_ros.odometry.wheels import WheelMotion
 
 # A stamp this much older than the last one, in seconds, means a clock that was set back; less is disorder.
 _CLOCK_JUMP = 1.0
@@ -44,6 +45,10 @@ class VisualOdometry:
         config: settings.
         T_base_camera: mount of the camera (optical frame). With a relative scale its lever arm counts in the
             trajectory's unit, though it is given in metres.
+        wheels: motion of the base by wheel odometry, needed where ``scale_source`` is ``odometry``.
+
+    Raises:
+        ConfigurationError: the settings ask for wheel odometry and there is none.
     """
 
     def __init__(
@@ -51,10 +56,12 @@ class VisualOdometry:
         estimator: RelativePoseEstimator,
         config: OdometryConfig = _DEFAULT_CONFIG,
         T_base_camera: Pose = _IDENTITY_MOUNT,
+        wheels: WheelMotion | None = None,
     ) -> None:
         self._estimator = estimator
         self._config = config
         self._T_base_camera = T_base_camera
+        self._wheels = wheels
         self.reset()
 
     def reset(self) -> None:
@@ -67,8 +74,24 @@ class VisualOdometry:
         self._suspended: Tracks | None = None
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
-        self._scale = scale_source(self._config)
+        self._scale = scale_source(self._config, self._wheels, self._T_base_camera)
         self._integrator = Integrator()
+
+    def change(self, config: OdometryConfig) -> None:
+        """Goes on with other settings; those of the scale stay as they were."""
+        self._config = config
+        self._tracker.maximum = config.maximum_tracks
+        self._stationary.config = config
+
+    @property
+    def keyframes(self) -> int:
+        """Number of keyframes so far."""
+        return self._tracker.keyframes
+
+    @property
+    def matches(self) -> Matches | None:
+        """Tracks between the last keyframe and the last frame; None where nothing is tracked."""
+        return None if self._tracks is None else self._tracks.matches
 
     def process(self, frame: Frame) -> OdometryUpdate:
         """Takes the next frame of the camera.
@@ -168,7 +191,8 @@ class VisualOdometry:
         """Asks the estimator and checks its answer.
 
         Raises:
-            EstimationError: there is nothing to see, the estimator fails, or its answer cannot be right.
+            EstimationError: there is nothing to see, the estimator fails, its answer cannot be right, or
+                the step has no length.
         """
         few = len(tracks) < self._config.minimum_tracks
         if few and is_plain(tracks.latest):
@@ -178,12 +202,14 @@ class VisualOdometry:
         seconds = time.perf_counter() - start
         rays = _rays(tracks)
         check(relative, rays, tracks.interval, self._config)
+        if not relative.metric:
+            self._scale.check(_interval(tracks))
         return _Estimate(relative, rays, seconds)
 
     def _step(self, tracks: Tracks, estimate: _Estimate) -> OdometryUpdate:
         """The latest frame becomes a keyframe with a pose."""
         previous, current = tracks.keyframe, tracks.latest
-        step = self._scaled(estimate, tracks.interval)
+        step = self._scaled(estimate, _interval(tracks))
         base = step.camera.change_of_frame(self._T_base_camera)
         twist = self._integrator.advance(base, previous.stamp, current.stamp)
         self._tracks = self._tracker.renew(tracks.kept(step.inliers))
@@ -204,7 +230,7 @@ class VisualOdometry:
         self._state, self._reason = TrackingState.TRACKING, ""
         return self._report(current, edge, self._integrator.pose, twist)
 
-    def _scaled(self, estimate: _Estimate, interval: float) -> ScaledStep:
+    def _scaled(self, estimate: _Estimate, interval: Interval) -> ScaledStep:
         relative, rays = estimate.relative, estimate.rays
         if relative.metric:
             return metric_step(relative, np.ones(len(rays), dtype=np.bool_))
@@ -260,6 +286,10 @@ class VisualOdometry:
         twist: Twist | None = None,
     ) -> OdometryUpdate:
         return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
+
+
+def _interval(tracks: Tracks) -> Interval:
+    return Interval(tracks.keyframe.stamp, tracks.latest.stamp)
 
 
 def _rays(tracks: Tracks) -> TrackedRays:

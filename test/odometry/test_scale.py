@@ -8,15 +8,17 @@ from odometry_scenes import Cloud, disturbed, pose, positive_definite, relative_
 
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import OdometryConfig
-from iup_pose_ros.odometry.scale import scale_source
+from iup_pose_ros.odometry.scale import Interval, scale_source
 from iup_pose_ros.odometry.steps import ScaledStep, metric_step
+
+SECOND = Interval(0.0, 1.0)
 
 
 def steps(cloud: Cloud, path: list[Pose], settings: OdometryConfig | None = None) -> list[ScaledStep]:
     """The path's steps, a second each, with lengths from tracks of the whole cloud."""
     source = scale_source(settings or OdometryConfig())
     return [
-        source.step(relative_pose(before.inverse() @ after), cloud.rays(before, after), 1.0)
+        source.step(relative_pose(before.inverse() @ after), cloud.rays(before, after), SECOND)
         for before, after in itertools.pairwise(path)
     ]
 
@@ -52,9 +54,9 @@ def test_deviation_of_the_length_is_honest_when_pose_and_tracks_have_errors():
         path = [pose(), pose(0.6, 0.0, 0.3), pose(1.3, 0.2, 0.6, (0.0, 0.05, 0.0))]
         source = scale_source(OdometryConfig())
         first = relative_pose(path[0].inverse() @ path[1], 1e-5, 1e-5)
-        source.step(first, cloud.rays(path[0], path[1]), 1.0)
+        source.step(first, cloud.rays(path[0], path[1]), SECOND)
         second = relative_pose(path[1].inverse() @ path[2], 0.002, 0.005)
-        step = source.step(disturbed(second, rng), cloud.rays(path[1], path[2]), 1.0)
+        step = source.step(disturbed(second, rng), cloud.rays(path[1], path[2]), SECOND)
         T_true = path[1].inverse() @ path[2]
         unit = np.linalg.norm(path[1].translation)
         error = T_true.translation / unit - step.camera.pose.translation
@@ -88,8 +90,12 @@ def test_without_shared_tracks_the_last_speed_is_held_with_a_large_deviation():
     cloud = Cloud(noise=0.2)
     source = scale_source(OdometryConfig())
     path = [pose(), pose(0.5), pose(1.5)]
-    source.step(relative_pose(path[0].inverse() @ path[1]), cloud.rays(path[0], path[1], last=150), 0.5)
-    step = source.step(relative_pose(path[1].inverse() @ path[2]), cloud.rays(path[1], path[2], 150), 0.25)
+    source.step(
+        relative_pose(path[0].inverse() @ path[1]), cloud.rays(path[0], path[1], last=150), Interval(0.0, 0.5)
+    )
+    step = source.step(
+        relative_pose(path[1].inverse() @ path[2]), cloud.rays(path[1], path[2], 150), Interval(0.5, 0.75)
+    )
     assert step.source == "relative (held)"
     assert length(step) == pytest.approx(0.5)
     assert np.sqrt(step.camera.covariance[0, 0]) > 0.2
@@ -103,7 +109,7 @@ def test_moving_objects_do_not_change_the_scale():
     for before, after in itertools.pairwise(path):
         rays = cloud.rays(before, after)
         rays.current[:60, :2] += rng.normal(0.0, 0.05, (60, 2))
-        step = source.step(relative_pose(before.inverse() @ after), rays, 1.0)
+        step = source.step(relative_pose(before.inverse() @ after), rays, SECOND)
     assert length(step) == pytest.approx(1.0, rel=0.03)
     assert np.mean(step.inliers[:60]) < 0.3 < 0.9 < np.mean(step.inliers[60:])
 
