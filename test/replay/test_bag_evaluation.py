@@ -104,7 +104,7 @@ def test_evo_finds_the_same_error_in_the_exported_paths(report: Path, tmp_path: 
     evo = Path(sys.executable).parent / "evo_ape"
     if not evo.exists():
         pytest.skip("evo, the oracle of this test, is not installed")
-    command = [
+    command: list[str | Path] = [
         evo,
         "tum",
         report / "groundtruth.tum",

@@ -1,0 +1,162 @@
+"""Plays a recording into vo_node, records what the node publishes, and evaluates it.
+
+    ros2 launch iup_pose_ros replay.launch.py bag:=/data/run_1 gt:=/data/run_1.tum
+
+In turn: vo_node and `ros2 bag record` start; when both are ready, `ros2 bag play` plays; when it ends, the
+recording ends; then `iup-pose evaluate bag` writes <output>/report/report.html, and the launch is over. The
+camera topics are found in the bag where they are not given. All arguments of vo.launch.py are accepted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown, matches_action
+from launch.events.process import ProcessExited, SignalProcess
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+
+from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.bags.static_transforms import StaticTransforms
+
+VO_LAUNCH_FILE = Path(__file__).resolve().parent / "vo.launch.py"
+NODE = "/vo_node"
+OUTPUTS = ("odometry", "keyframe_edge", "tracking_state")
+# Seconds from the player's start to its first message: vo_node adapts to the publishers meanwhile.
+DELAY = "2.0"
+# Seconds after the last message for the images that are still underway.
+REST = 3.0
+
+# Argument -> (default, description); None: it must be given. The others of vo.launch.py keep their meaning.
+ARGUMENTS = {
+    "bag": (None, "rosbag2 recording to play"),
+    "gt": ("", "ground truth: TUM or KITTI file, T_world_camera"),
+    "gt_topic": ("", "topic of the recording with ground truth"),
+    "gt_frame": (
+        "",
+        "frame whose poses the ground truth holds; empty: what its messages say, else the camera",
+    ),
+    "output": ("replay_output", "folder to make for the recording of the outputs and the report"),
+    "rate": ("1.0", "speed, 1 as recorded"),
+    "image": ("", "topic of the images; empty: the one in the recording"),
+    "camera_info": ("", "topic of their calibration; empty: the one in the recording"),
+    "base_frame": (
+        "base_link",
+        "frame of the robot; where /tf_static does not hold the camera's mount, the camera's",
+    ),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments, then everything else."""
+    arguments = [
+        DeclareLaunchArgument(
+            name, description=text, **({} if default is None else {"default_value": default})
+        )
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[Action]:
+    """All processes, each started by the end of the one before it."""
+    values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    output = Path(values["output"])
+    if (output / "outputs").exists():
+        raise ValueError(f"launch argument output is {str(output)!r}, which holds a recording already")
+    output.mkdir(parents=True, exist_ok=True)
+    vo_arguments = camera_arguments(values)
+    image, info = vo_arguments["image"], vo_arguments["camera_info"]
+    recorder = ExecuteProcess(cmd=record_command(output, info), output="screen")
+    waiting = ExecuteProcess(cmd=wait_command(image), output="screen")
+    player = ExecuteProcess(cmd=play_command(values), output="screen")
+    evaluation = ExecuteProcess(cmd=evaluate_command(values, output, image, info), output="screen")
+    end_recording = EmitEvent(
+        event=SignalProcess(signal_number=signal.SIGINT, process_matcher=matches_action(recorder))
+    )
+    vo_node = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(VO_LAUNCH_FILE)), launch_arguments=vo_arguments.items()
+    )
+    return [
+        vo_node,
+        recorder,
+        waiting,
+        after(waiting, [player]),
+        after(player, [TimerAction(period=REST, actions=[end_recording])]),
+        after(recorder, [evaluation], endings=(0, signal.SIGINT, -signal.SIGINT)),
+        after(evaluation, [EmitEvent(event=Shutdown(reason="the report is written"))]),
+    ]
+
+
+def after(
+    process: ExecuteProcess, following: list[Action], endings: tuple[int, ...] = (0,)
+) -> RegisterEventHandler:
+    """What to do when a process has ended well, with one of these exit codes; otherwise all is over."""
+
+    def choose(event: ProcessExited, _: LaunchContext) -> list[Action]:
+        if event.returncode in endings:
+            return following
+        reason = f"{event.process_name} ended with exit code {event.returncode}"
+        return [EmitEvent(event=Shutdown(reason=reason))]
+
+    return RegisterEventHandler(OnProcessExit(target_action=process, on_exit=choose))
+
+
+def camera_arguments(values: dict[str, str]) -> dict[str, str]:
+    """Arguments of vo.launch.py that follow from the recording."""
+    with BagReader(values["bag"], values["image"] or None, values["camera_info"] or None) as bag:
+        mount = StaticTransforms.read(bag).find(values["base_frame"], bag.camera_frame)
+        return {
+            "image": bag.camera.image,
+            "camera_info": bag.camera.info,
+            "image_transport": "compressed" if bag.camera.image_kind == COMPRESSED_IMAGE else "raw",
+            "base_frame": values["base_frame"],
+            "assume_identity_mount": "true" if mount is None else "false",
+            "namespace": "",
+        }
+
+
+def record_command(output: Path, info: str) -> list[str]:
+    """Records the node's outputs; mcap, because it holds the definitions of their types."""
+    topics = "|".join([*(f"{NODE}/{name}" for name in OUTPUTS), info])
+    return ["ros2", "bag", "record", "-s", "mcap", "-o", str(output / "outputs"), "-e", f"^({topics})$"]
+
+
+def wait_command(image: str) -> list[str]:
+    """Ends when the node listens and is recorded."""
+    return [sys.executable, "-m", "iup_pose_ros.replay.readiness", "--node", NODE, "--image", image]
+
+
+def play_command(values: dict[str, str]) -> list[str]:
+    """Plays the recording, once."""
+    return ["ros2", "bag", "play", values["bag"], "--rate", values["rate"], "--delay", DELAY]
+
+
+def evaluate_command(values: dict[str, str], output: Path, image: str, info: str) -> list[str]:
+    """Evaluates the recorded outputs."""
+    options = {
+        "--recorded": str(output / "outputs"),
+        "--report": str(output / "report"),
+        "--image-topic": image,
+        "--info-topic": info,
+        "--gt": values["gt"],
+        "--gt-topic": values["gt_topic"],
+        "--gt-frame": values["gt_frame"],
+    }
+    given = [word for name, value in options.items() if value for word in (name, value)]
+    return ["ros2", "run", "iup_pose_ros", "iup-pose", "evaluate", "bag", values["bag"], *given]
