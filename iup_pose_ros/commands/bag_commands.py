@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from iup_pose_ros.commands.conventions import says_errors, table_console
+from iup_pose_ros.commands.conventions import EXIT_FAILED, says_errors, table_console
 from iup_pose_ros.commands.pair_commands import Device, Weights
 from iup_pose_ros.errors import DataError
 
@@ -67,7 +67,7 @@ def bag(
     """Visual odometry on a recording: how good against the truth and other estimators, and where it fails."""
     from iup_pose_ros.estimators.network_options import NetworkOptions
     from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, evaluate_bag
-    from iup_pose_ros.replay.process import sigterm_interrupts
+    from iup_pose_ros.replay.process import NodeProcessError, sigterm_interrupts
 
     if gt is not None and gt_topic is not None:
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
@@ -80,7 +80,11 @@ def bag(
         bag, names, truth, image_topic, info_topic, real_time, rate, recorded, report, network
     )
     with sigterm_interrupts():
-        evaluate_bag(options, table_console())
+        try:
+            evaluate_bag(options, table_console())
+        except NodeProcessError as error:
+            typer.echo(f"failed: {error}", err=True)
+            raise typer.Exit(EXIT_FAILED) from error
 
 
 @convert_app.command("sequence")

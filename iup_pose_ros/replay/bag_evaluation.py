@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from iup_pose_ros.bags.ground_truth import (
     read_ground_truth_topic,
 )
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.errors import DataError, IupPoseError
+from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
@@ -26,6 +25,7 @@ from iup_pose_ros.evaluation.report import print_comparison
 from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.replay.bag_report import write_report
 from iup_pose_ros.replay.offline import run_offline
+from iup_pose_ros.replay.playing import Playing, run_in_node
 from iup_pose_ros.replay.progress import progress_bar
 from iup_pose_ros.replay.recorded import read_recorded_run
 
@@ -74,38 +74,38 @@ class BagEvaluationOptions:
     network: NetworkOptions = field(default_factory=NetworkOptions)
 
 
-def evaluate_bag(options: BagEvaluationOptions, console: Console) -> dict[str, EvaluatedRun]:
+def evaluate_bag(options: BagEvaluationOptions, console: Console) -> None:
     """Run all estimators, print their figures side by side and write the report.
 
-    Returns:
-        The runs by estimator.
-
     Raises:
-        IupPoseError: input or output that is of no use; a node that dies.
+        NodeProcessError: the node dies.
+        IupPoseError: input or output that is of no use.
     """
-    estimators: dict[str, RelativePoseEstimator] = {}
-    if options.recorded is None:
-        estimators = {name: create_estimator(name, options.network) for name in options.estimators}
-    if options.report is not None:
-        _make_folder(options.report)
     with BagReader(options.bag, options.image_topic, options.info_topic) as bag:
         truth = _ground_truth(options.truth, bag)
-        records = {name: _run(options, bag, each, console) for name, each in estimators.items()}
-        if options.recorded is not None:
-            record = read_recorded_run(options.recorded, bag)
-            records[record.estimator] = record
-        if truth is not None:
-            _check(records, truth)
+        if options.report is not None:
+            _make_folder(options.report)
+        records = _records(options, bag, console)
+        if truth is not None and truth.reordered is not None:
+            check_quaternion_order(list(records.values()), truth.trajectory, truth.reordered)
         trajectory = None if truth is None else truth.trajectory
         runs = {name: EvaluatedRun.of(record, trajectory) for name, record in records.items()}
-        notes = _notes(options, bag, truth)
-        print_comparison(console, _title(options), {name: run.values for name, run in runs.items()})
+        title, notes = options.bag.resolve().name, _notes(options, bag, truth)
+        print_comparison(console, title, {name: run.values for name, run in runs.items()})
         for note in notes:
             console.print(note)
         if options.report is not None:
-            write_report(options.report, _title(options), notes, bag, runs, trajectory)
+            write_report(options.report, title, notes, bag, runs, trajectory)
             console.print(f"Report: {options.report / 'report.html'}")
-    return runs
+
+
+def _records(options: BagEvaluationOptions, bag: BagReader, console: Console) -> dict[str, RunRecord]:
+    if options.recorded is not None:
+        record = read_recorded_run(options.recorded, bag)
+        return {record.estimator: record}
+    # All of them first, so that a name or weights of no use do not come out after the first has run.
+    estimators = {name: create_estimator(name, options.network) for name in options.estimators}
+    return {name: _run(options, bag, estimator, console) for name, estimator in estimators.items()}
 
 
 def _make_folder(path: Path) -> None:
@@ -133,26 +133,10 @@ def _run(
 
         if not options.real_time:
             return run_offline(bag, estimator, progress)
-        try:
-            from iup_pose_ros.replay.live import run_live
-        except ImportError as error:
-            raise IupPoseError(
-                f"the node cannot run without ROS 2 ({error}); source a distribution, or use --every-frame"
-            ) from error
         with tempfile.TemporaryDirectory() as scratch:
             log = (options.report or Path(scratch)) / f"{estimator.name}.log"
-            return run_live(bag, estimator.name, options.rate, log, progress, options.network)
-
-
-def _check(records: Mapping[str, RunRecord], truth: GroundTruth) -> None:
-    """Refuses ground truth in another order of quaternions; any estimator's run can tell."""
-    if truth.reordered is not None:
-        for record in records.values():
-            check_quaternion_order(record, truth.trajectory, truth.reordered)
-
-
-def _title(options: BagEvaluationOptions) -> str:
-    return options.bag.resolve().name
+            playing = Playing(options.rate, log, options.network)
+            return run_in_node(bag, estimator.name, playing, progress)
 
 
 def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | None) -> list[str]:

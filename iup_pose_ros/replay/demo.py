@@ -15,7 +15,7 @@ from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
 from iup_pose_ros.bags.writer import Mount
-from iup_pose_ros.errors import DataError, IupPoseError
+from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.accuracy import evaluate_accuracy
 from iup_pose_ros.evaluation.figures import figures
@@ -25,6 +25,7 @@ from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.evaluation.trajectory_plot import plot_run
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.replay.offline import run_offline
+from iup_pose_ros.replay.playing import Playing, run_in_node
 from iup_pose_ros.replay.process import NodeProcessError
 from iup_pose_ros.replay.progress import progress_bar
 
@@ -93,16 +94,9 @@ def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
         with progress_bar(console, "every image, without ROS") as advance:
             estimator = create_estimator(options.estimator)
             return run_offline(bag, estimator, lambda: advance(bag.image_count))
-    try:
-        from iup_pose_ros.replay.live import run_live
-    except ImportError as error:
-        raise IupPoseError(
-            f"the node cannot run without ROS 2 ({error}); source a distribution, use `make demo`, "
-            "or run without ROS with --offline"
-        ) from error
-    log = options.output / "vo_node.log"
+    playing = Playing(options.rate, options.output / "vo_node.log")
     with progress_bar(console, "playing into vo_node") as advance:
-        return run_live(bag, options.estimator, options.rate, log, lambda: advance(bag.image_count))
+        return run_in_node(bag, options.estimator, playing, lambda: advance(bag.image_count))
 
 
 def _report(options: DemoOptions, source: _Input, record: RunRecord, console: Console) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -16,6 +15,7 @@ from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.replay.mount import broadcast
 from iup_pose_ros.replay.player import Player
+from iup_pose_ros.replay.playing import Playing
 from iup_pose_ros.replay.process import NodeProcess, NodeProcessError, Parameter, isolated_environment
 from iup_pose_ros.replay.recorder import Recorder
 from iup_pose_ros.replay.session import ros_session
@@ -28,14 +28,7 @@ _ANSWER_TIMEOUT = 5.0
 _SETTLING_TIME = 0.5
 
 
-def run_live(
-    bag: BagReader,
-    estimator: str,
-    rate: float,
-    log: Path,
-    progress: Callable[[], None],
-    network: NetworkOptions | None = None,
-) -> RunRecord:
+def run_live(bag: BagReader, estimator: str, playing: Playing, progress: Callable[[], None]) -> RunRecord:
     """Play a recording into ``vo_node`` and collect what it publishes.
 
     The camera's mount is the recording's own (/tf_static, base_link to the camera); where it has none the
@@ -44,10 +37,8 @@ def run_live(
     Args:
         bag: the recording.
         estimator: name of the estimator.
-        rate: speed, 1 as recorded; 0 waits for the node's answer to every image, so that none is dropped.
-        log: file for the node's output.
+        playing: how.
         progress: called after every image.
-        network: weights and device of a learned estimator; None: the node's own defaults.
 
     Raises:
         NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
@@ -56,7 +47,9 @@ def run_live(
     mount = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
     with (
         ros_session("iup_pose_replay", environment) as node,
-        NodeProcess(_parameters(bag, estimator, mount, network), _remaps(bag), environment, log) as process,
+        NodeProcess(
+            _parameters(bag, estimator, mount, playing.network), _remaps(bag), environment, playing.log
+        ) as process,
     ):
         # Held until the end: latched transforms live as long as their publisher.
         broadcaster = broadcast(node, bag) if mount is not None else None
@@ -65,7 +58,7 @@ def run_live(
         if broadcaster is not None:
             _wait(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
         time.sleep(_SETTLING_TIME)
-        _play(bag, rate, player, recorder, process, progress)
+        _play(bag, playing.rate, player, recorder, process, progress)
         process.stop()
         return recorder.record(estimator, mount or Pose.identity())
 

@@ -20,6 +20,7 @@ from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.replay.offline import run_offline
+from iup_pose_ros.replay.playing import Playing
 
 ESTIMATOR = "epipolar_klt"
 
@@ -61,7 +62,7 @@ def test_live_and_offline_runs_agree_when_nothing_is_dropped(bag: Path, tmp_path
     from iup_pose_ros.replay.live import run_live
 
     with BagReader(bag) as reader:
-        live = run_live(reader, ESTIMATOR, 0.0, tmp_path / "log", lambda: None)
+        live = run_live(reader, ESTIMATOR, Playing(0.0, tmp_path / "log"), lambda: None)
         offline = run_offline(reader, create_estimator(ESTIMATOR), lambda: None)
     assert len(live.frames) == len(offline.frames) == len(live.image_stamps)
     assert [frame.state for frame in live.frames] == [frame.state for frame in offline.frames]
@@ -134,4 +135,4 @@ def test_without_ros_the_way_out_is_named(bag: Path, tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "sensor_msgs.msg", None)
     result = run("--bag", bag, "--output", tmp_path)
     assert result.exit_code == 2
-    assert "run without ROS with --offline" in result.stderr
+    assert "run without ROS: --every-frame, in the demo --offline" in result.stderr
