@@ -21,6 +21,11 @@ DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.ya
 # Parameter of the node -> (type, description). The argument of the same name sets it.
 PARAMETER_ARGUMENTS = {
     "estimator": ("str", "what measures the motion between two images"),
+    "weights": ("str", "weights file of the network's estimators"),
+    "device": ("str", "where the network runs: 'auto', 'cpu', 'cuda' or 'cuda:N'"),
+    "precision": ("str", "of the network's arithmetic"),
+    "image_area": ("int", "pixels of the network's input; 0: as the weights say"),
+    "on_out_of_memory": ("str", "'lower_resolution' or 'cpu'"),
     "base_frame": ("str", "frame of the robot whose motion is published"),
     "odom_frame": ("str", "frame in which the pose is given"),
     "publish_tf": ("bool", "broadcast odom_frame -> base_frame"),
@@ -28,8 +33,13 @@ PARAMETER_ARGUMENTS = {
     "image_is_rectified": ("bool", "images are undistorted already: use P, ignore D"),
     "sync_slop": ("float", "largest difference between the stamps of image and camera_info; s"),
     "assume_identity_mount": ("bool", "take the camera's optical frame as base_frame, without asking TF"),
-    "scale_source": ("str", "'relative' or 'fixed'"),
+    "keyframe_parallax": ("float", "motion that makes a keyframe; fraction of the image width"),
+    "keyframe_rotation": ("float", "turn that makes a keyframe; rad"),
+    "keyframe_interval": ("float", "age of the last keyframe that makes the next; s"),
+    "scale_source": ("str", "'relative', 'odometry' (wheel odometry) or 'fixed'"),
     "fixed_step_length": ("float", "length of a step between keyframes where scale_source is 'fixed'; m"),
+    "path_length": ("int", "poses in ~/path"),
+    "output_directory": ("str", "folder into which ~/save_trajectory writes"),
     "autostart": ("bool", "configure and activate at once"),
     "use_sim_time": ("bool", "take the time from /clock"),
 }
@@ -38,6 +48,7 @@ PARAMETER_ARGUMENTS = {
 ARGUMENTS = {
     "image": ("camera/image", "topic of the images; /compressed is appended for compressed ones"),
     "camera_info": ("camera/camera_info", "topic of their calibration"),
+    "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source:=odometry"),
     "params_file": (str(DEFAULT_PARAMS_FILE), "file with the values of all parameters"),
     "namespace": ("", "namespace of the node"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
@@ -72,7 +83,7 @@ def start_node(context: LaunchContext) -> list[Node]:
             name="vo_node",
             namespace=values["namespace"],
             parameters=[values["params_file"], given],
-            remappings=[("image", values["image"]), ("camera_info", values["camera_info"])],
+            remappings=[(topic, values[topic]) for topic in ("image", "camera_info", "wheel_odometry")],
             arguments=["--ros-args", "--log-level", values["log_level"]],
             output="screen",
         )
@@ -91,5 +102,7 @@ def parameter_value(name: str, text: str, kind: str) -> Any:
     if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
         return value
     raise ValueError(f"launch argument {name} is {text!r}; a {kind} is needed")

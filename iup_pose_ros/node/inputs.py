@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rclpy.node import Node
 
 from iup_pose_ros.node.mailbox import FrameCounter
+from iup_pose_ros.node.monitor import Monitor
+from iup_pose_ros.node.reporting import Severity
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.stamps import NANOSECONDS, nanoseconds
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE, CameraSubscriptions
@@ -48,6 +50,13 @@ class Unpaired:
         return number
 
 
+class Complaint(NamedTuple):
+    """What is missing, one sentence, and how bad that is."""
+
+    reason: str
+    severity: Severity
+
+
 @dataclass
 class _Arrivals:
     """When messages last came, seconds of the monotonic clock."""
@@ -64,16 +73,22 @@ class ImageInputs:
         node: owner of the subscriptions.
         config: settings.
         counter: told of every image, and of those that never find their camera_info.
+        monitor: told of every image.
         on_pair: called with (image, camera_info) in the executor's thread.
     """
 
     def __init__(
-        self, node: Node, config: NodeConfig, counter: FrameCounter, on_pair: Callable[[Any, Any], None]
+        self,
+        node: Node,
+        config: NodeConfig,
+        counter: FrameCounter,
+        monitor: Monitor,
+        on_pair: Callable[[Any, Any], None],
     ) -> None:
-        self._node = node
         self._counter = counter
+        self._monitor = monitor
         self._on_pair = on_pair
-        self._timeout = config.input_timeout
+        self.timeout = config.input_timeout
         self._unpaired = Unpaired(QUEUE_SIZE)
         self._newest_stamp: int | None = None
         now = time.monotonic()
@@ -89,32 +104,35 @@ class ImageInputs:
         """Ends the subscriptions."""
         self._subscriptions.close()
 
-    def complaint(self) -> str:
-        """Why images do not reach the odometry, one sentence; empty while they do.
+    def complaint(self) -> Complaint | None:
+        """Why images do not reach the odometry; None while they do.
 
         Images that came and then ended are no complaint: so ends every recording.
         """
         image_topic, info_topic = self._subscriptions.topics
         now = time.monotonic()
         arrivals = self._arrivals
-        if now - arrivals.pair < self._timeout:
-            return ""
-        if now - arrivals.image >= self._timeout:
-            return "" if self.last_header else self._silence("image", image_topic, now - arrivals.image)
-        if now - arrivals.info >= self._timeout:
-            return self._silence("camera_info", info_topic, now - arrivals.info)
-        return (
+        if now - arrivals.pair < self.timeout:
+            return None
+        if now - arrivals.image >= self.timeout:
+            # A camera or a player that has not begun is no error; one that has ended is none either.
+            silence = self._silence("image", image_topic, now - arrivals.image)
+            return None if self.last_header else Complaint(silence, Severity.WARNING)
+        if now - arrivals.info >= self.timeout:
+            silence = self._silence("camera_info", info_topic, now - arrivals.info)
+            return Complaint(silence, Severity.ERROR)
+        return Complaint(
             f"no camera_info on {info_topic} has the stamp of an image on {image_topic}; "
-            "sync_slop accepts stamps that differ"
+            "sync_slop accepts stamps that differ",
+            Severity.ERROR,
         )
 
     def _silence(self, what: str, topic: str, seconds: float) -> str:
-        publishers = self._node.count_publishers(topic)
-        cause = f"{publishers} publisher(s), none heard" if publishers else "nobody publishes there"
-        return f"no {what} on {topic} for {seconds:.1f} s: {cause}"
+        return f"no {what} on {topic} for {seconds:.1f} s: {self._subscriptions.why_silent(topic)}"
 
     def _on_image(self, image: Any) -> None:
         self._arrivals.image = time.monotonic()
+        self._monitor.image_came()
         self.last_header = image.header
         stamp = nanoseconds(image.header.stamp)
         if self._newest_stamp is not None and stamp < self._newest_stamp - NANOSECONDS:

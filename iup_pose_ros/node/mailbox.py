@@ -74,11 +74,19 @@ class Mailbox(Generic[Item]):
             item, self._item = self._item, None
             return item
 
+    def clear(self) -> None:
+        """Drops an item that still waits."""
+        with self._condition:
+            self._drop()
+
     def close(self) -> None:
         """Wakes the consumer for the last time; an item that still waits is dropped."""
         with self._condition:
             self._closed = True
-            if self._item is not None:
-                self._counter.add(dropped_busy=1)
-                self._item = None
+            self._drop()
             self._condition.notify_all()
+
+    def _drop(self) -> None:
+        if self._item is not None:
+            self._counter.add(dropped_busy=1)
+            self._item = None

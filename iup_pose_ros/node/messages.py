@@ -83,6 +83,15 @@ def transform(pose: Pose, stamp: Time, parent: str, child: str) -> geometry_msgs
     return message
 
 
+def stamped_pose(pose: Pose, stamp: Time, parent: str) -> geometry_msgs.PoseStamped:
+    """The pose ``T_parent_base`` as one of a path."""
+    message = geometry_msgs.PoseStamped(header=header(stamp, parent))
+    x, y, z = (float(value) for value in pose.translation)
+    message.pose.position = geometry_msgs.Point(x=x, y=y, z=z)
+    message.pose.orientation = _quaternion(pose)
+    return message
+
+
 def tracking_state(
     stamp: Time, camera_frame: str, state: TrackingState, reason: str, counts: FrameCounts, keyframes: int
 ) -> iup_pose_msgs.TrackingState:

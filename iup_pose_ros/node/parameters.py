@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 
 from iup_pose_ros.errors import ConfigurationError
-from iup_pose_ros.node.settings import PARAMETERS, NodeConfig, Parameter
+from iup_pose_ros.node.declaration import Parameter
+from iup_pose_ros.node.settings import PARAMETERS, NodeConfig, unknown_parameter
+
+# Parameters that rclpy and tf2 declare by themselves.
+_OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 
 def declare_parameters(node: Node) -> None:
@@ -22,6 +26,20 @@ def declare_parameters(node: Node) -> None:
         node.declare_parameter(parameter.name, parameter.default, descriptor(parameter))
 
 
+def unknown_overrides(node: Node) -> list[str]:
+    """A sentence for each parameter that was given at the node's start and that it does not have.
+
+    rclpy ignores them in silence. It offers no public way to them: where a release keeps them elsewhere, none
+    is found.
+    """
+    given: Iterable[str] = getattr(node, "_parameter_overrides", {})
+    return [
+        unknown_parameter(name)
+        for name in sorted(given)
+        if name not in PARAMETERS and not name.startswith(_OF_ROS)
+    ]
+
+
 def read_config(node: Node) -> NodeConfig:
     """The settings that the node's parameters hold now.
 
@@ -31,34 +49,55 @@ def read_config(node: Node) -> NodeConfig:
     return NodeConfig.from_parameters({name: node.get_parameter(name).value for name in PARAMETERS})
 
 
-def check_change(node: Node, changes: Sequence[Any], configured: bool) -> SetParametersResult:
-    """Whether parameters may change now; parameters of others (use_sim_time, QoS overrides) always may.
+def change_parameters(
+    node: Node, changes: Sequence[Any], configured: bool, apply: Callable[[NodeConfig], None]
+) -> SetParametersResult:
+    """Accepts or refuses a change; parameters of others (use_sim_time, QoS overrides) always may change.
 
-    Settings are read when the node is configured, so that a change later would be silently without effect.
+    Args:
+        node: has the parameters.
+        changes: rclpy.Parameter objects.
+        configured: whether the node is: then only what can change at run time may.
+        apply: told of the new settings of a configured node. It is called before the parameters change,
+            because ROS 2 Humble has no callback for afterwards.
     """
     own = {change.name: change.value for change in changes if change.name in PARAMETERS}
-    if own and configured:
-        names = ", ".join(own)
+    if not own:
+        return SetParametersResult(successful=True)
+    fixed = [name for name in own if not PARAMETERS[name].at_run_time]
+    if fixed and configured:
+        names = ", ".join(fixed)
         reason = f"{names} can change only while the node is unconfigured: deactivate and clean it up first"
         return SetParametersResult(successful=False, reason=reason)
-    current = {name: node.get_parameter(name).value for name in PARAMETERS if node.has_parameter(name)}
-    try:
-        NodeConfig.from_parameters({**current, **own})
-    except ConfigurationError as error:
-        return SetParametersResult(successful=False, reason=str(error))
+    current = {name: node.get_parameter(name).value for name in PARAMETERS}
+    # Of several wrong values given at start each can be corrected by itself.
+    problem = _problem(own) or (_problem({**current, **own}) if not _problem(current) else "")
+    if problem:
+        return SetParametersResult(successful=False, reason=problem)
+    if configured:
+        apply(NodeConfig.from_parameters({**current, **own}))
     return SetParametersResult(successful=True)
+
+
+def _problem(values: Mapping[str, Any]) -> str:
+    """Why the values are not accepted; empty where they are."""
+    try:
+        NodeConfig.from_parameters(values)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 def descriptor(parameter: Parameter) -> ParameterDescriptor:
     """What `ros2 param describe` shows; rclpy itself enforces the range."""
     described = ParameterDescriptor(name=parameter.name, description=parameter.description)
-    if parameter.choices:
-        described.additional_constraints = f"one of: {', '.join(parameter.choices)}"
-    if parameter.minimum is not None and parameter.maximum is not None:
-        low, high = parameter.minimum, parameter.maximum
-        if isinstance(parameter.default, int):
-            described.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
-        else:
-            span = FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
-            described.floating_point_range = [span]
+    if parameter.minimum is None or parameter.maximum is None:
+        described.additional_constraints = parameter.accepted
+        return described
+    low, high = parameter.minimum, parameter.maximum
+    if isinstance(parameter.default, int):
+        described.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+    else:
+        span = FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+        described.floating_point_range = [span]
     return described

@@ -7,13 +7,15 @@ from dataclasses import fields
 
 import yaml
 
-from iup_pose_ros.node.settings import PARAMETERS, Parameter
+from iup_pose_ros.node.declaration import Parameter
+from iup_pose_ros.node.settings import PARAMETERS
 from iup_pose_ros.odometry import OdometryConfig
 
 _WIDTH = 110
 _INDENT = " " * 4
 _HEADER = """\
-# Every parameter of vo_node with its default; they are read when the node is configured.
+# Every parameter of vo_node with its default. They are read when the node is configured; those marked with *
+# can change at run time, too.
 # This file is made from the node's declarations: python -m iup_pose_ros.node.params_file > config/vo.yaml
 
 /**:
@@ -36,18 +38,18 @@ def params_file() -> str:
 
 
 def _entry(parameter: Parameter) -> str:
-    comment = f"{parameter.description} {_accepted(parameter)}".strip()
+    mark = "* " if parameter.at_run_time else ""
+    comment = f"{mark}{parameter.description} {_accepted(parameter)}".strip()
     lines = textwrap.wrap(comment, _WIDTH, initial_indent=f"{_INDENT}# ", subsequent_indent=f"{_INDENT}# ")
     value = yaml.safe_dump({parameter.name: parameter.default}).strip()
     return "\n".join([*lines, f"{_INDENT}{value}\n"])
 
 
 def _accepted(parameter: Parameter) -> str:
-    if parameter.choices:
-        return f"One of: {', '.join(parameter.choices)}."
-    if parameter.minimum is None:
-        return ""
-    return f"Range: {parameter.minimum:g} to {parameter.maximum:g}."
+    accepted = parameter.accepted
+    if parameter.minimum is not None:
+        return f"Range: {accepted}."
+    return f"{accepted[:1].upper()}{accepted[1:]}." if parameter.choices else ""
 
 
 if __name__ == "__main__":

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
-from iup_pose_ros.estimators.base import Frame, RelativePoseEstimator
+from iup_pose_ros.estimators.base import Frame, Matches, RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.images import decode_compressed_image, decode_image
 from iup_pose_ros.node.camera import CameraModel
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.stamps import StampClock
-from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry
+from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
+from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
+
+
+class View(NamedTuple):
+    """An undistorted image, (H, W, 3) RGB or (H, W) grey, and the tracks from the last keyframe into it."""
+
+    image: NDArray[np.uint8]
+    matches: Matches | None
 
 
 class Mounts(Protocol):
-    """Where cameras sit on the base (transforms.MountLookup)."""
+    """Where cameras sit on the base (transforms.MountLookup); a lookup waits ``timeout`` seconds."""
+
+    timeout: float
 
     def find(self, camera_frame: str, stamp: Any) -> Pose:
         """T_base_camera; raises MountError."""
@@ -28,10 +41,18 @@ class FramePipeline:
         estimator: relative pose of two frames.
         config: settings of the node.
         mounts: where the camera sits on the base.
+        wheels: wheel odometry, where the settings ask for it.
     """
 
-    def __init__(self, estimator: RelativePoseEstimator, config: NodeConfig, mounts: Mounts) -> None:
+    def __init__(
+        self,
+        estimator: RelativePoseEstimator,
+        config: NodeConfig,
+        mounts: Mounts,
+        wheels: WheelHistory | None = None,
+    ) -> None:
         self._estimator = estimator
+        self._wheels = wheels
         self._config = config
         self._mounts = mounts
         self._decode = decode_compressed_image if config.image_transport == "compressed" else decode_image
@@ -43,11 +64,26 @@ class FramePipeline:
         self.clock = StampClock()
         self._camera_frame = ""
         self._odometry: VisualOdometry | None = None
+        self._image: NDArray[np.uint8] | None = None
+
+    def change(self, config: NodeConfig) -> None:
+        """Goes on with other settings of what can change at run time."""
+        self._config = config
+        self._mounts.timeout = config.mount_timeout
+        if self._odometry is not None:
+            self._odometry.change(config.odometry)
 
     @property
-    def refused_frames(self) -> int:
-        """Images whose stamp did not increase."""
-        return 0 if self._odometry is None else self._odometry.refused_frames
+    def keyframes(self) -> int:
+        """Number of keyframes so far."""
+        return 0 if self._odometry is None else self._odometry.keyframes
+
+    @property
+    def view(self) -> View | None:
+        """The last image and what was tracked in it; None before the first good one."""
+        if self._image is None or self._odometry is None:
+            return None
+        return View(self._image, self._odometry.matches)
 
     def process(self, image: Any, info: Any) -> OdometryUpdate:
         """What the odometry makes of an image; its stamps are seconds of ``clock``.
@@ -65,8 +101,8 @@ class FramePipeline:
         rectifier = self._camera.rectifier(info, pixels.shape[1], pixels.shape[0])
         odometry = self._odometry_of(image.header)
         stamp = self.clock.seconds(image.header.stamp)
-        rectified = rectifier.rectify(pixels)
-        return odometry.process(Frame(rectified, rectifier.intrinsics, stamp, image.header.frame_id))
+        self._image = rectifier.rectify(pixels)
+        return odometry.process(Frame(self._image, rectifier.intrinsics, stamp, image.header.frame_id))
 
     def _odometry_of(self, header: Any) -> VisualOdometry:
         """The odometry of the camera that took the first good image."""
@@ -74,7 +110,8 @@ class FramePipeline:
             raise ImageError("the image's header has no frame_id; the camera's optical frame is needed")
         if self._odometry is None:
             mount = self._mounts.find(header.frame_id, header.stamp)
-            self._odometry = VisualOdometry(self._estimator, self._config.odometry, mount)
+            wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
+            self._odometry = VisualOdometry(self._estimator, self._config.odometry, mount, wheels)
             self._camera_frame = header.frame_id
         if header.frame_id != self._camera_frame:
             raise ImageError(

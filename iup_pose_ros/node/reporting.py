@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import threading
 import time
@@ -21,6 +22,14 @@ _DEPTH = 10
 _LOG_PERIOD = 5.0
 
 
+class Severity(enum.IntEnum):
+    """How bad a report is beside its state."""
+
+    NONE = 0
+    WARNING = 1
+    ERROR = 2
+
+
 @dataclass(frozen=True)
 class Report:
     """How the tracker stands.
@@ -28,13 +37,13 @@ class Report:
     Attributes:
         state: the tracking state.
         reason: why, one sentence; empty while TRACKING.
-        is_fault: something is wrong with the inputs or the node, not with the scene.
+        severity: whether something is wrong with the inputs or the node, not with the scene.
         keyframes: number of keyframes so far.
     """
 
     state: TrackingState
     reason: str
-    is_fault: bool = False
+    severity: Severity = Severity.NONE
     keyframes: int = 0
 
 
@@ -50,12 +59,18 @@ class TrackingReporter:
         self._logger = node.get_logger()
         self._lock = threading.Lock()
         self._last = Report(TrackingState.INITIALIZING, "")
+        self._camera_frame = ""
         self._logged: dict[tuple[TrackingState, str], float] = {}
 
     @property
     def last(self) -> Report:
         """The last report."""
         return self._last
+
+    @property
+    def camera_frame(self) -> str:
+        """Frame of the last image, empty before the first."""
+        return self._camera_frame
 
     def report(self, report: Report, counts: FrameCounts, stamp: Time, camera_frame: str = "") -> None:
         """Publishes how the tracker stands after the image of this stamp."""
@@ -66,16 +81,18 @@ class TrackingReporter:
             if self._is_news(report):
                 self._log(report)
             self._last = report
+            self._camera_frame = camera_frame or self._camera_frame
             self._publisher.publish(message)
 
     def _is_news(self, report: Report) -> bool:
         """Whether the state changed or a fault lasts, and the like was not logged a moment ago."""
-        if not report.is_fault and report.state == self._last.state:
+        is_fault = report.severity is not Severity.NONE
+        if not is_fault and report.state == self._last.state:
             return False
         now = time.monotonic()
         self._logged = {kind: at for kind, at in self._logged.items() if now - at < _LOG_PERIOD}
         # Numbers tell faults of one kind apart; they must not defeat the throttle.
-        kind = (report.state, re.sub(r"\d", "", report.reason) if report.is_fault else "")
+        kind = (report.state, re.sub(r"\d", "", report.reason) if is_fault else "")
         if kind in self._logged:
             return False
         self._logged[kind] = now
@@ -83,9 +100,9 @@ class TrackingReporter:
 
     def _log(self, report: Report) -> None:
         text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
-        if report.is_fault:
+        if report.severity is Severity.ERROR:
             self._logger.error(text)
-        elif report.state == TrackingState.LOST:
+        elif report.severity is Severity.WARNING or report.state == TrackingState.LOST:
             self._logger.warning(text)
         else:
             self._logger.info(text)

@@ -6,55 +6,19 @@ Every setting of the odometry (odometry/config.py) is a parameter of the node un
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.estimators.network_options import PRECISIONS, NetworkOptions
 from iup_pose_ros.estimators.registry import estimator_names
+from iup_pose_ros.node.declaration import Parameter, ParameterValue
 from iup_pose_ros.odometry.config import OdometryConfig
 
-ParameterValue = bool | int | float | str
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """Declaration of one ROS parameter.
-
-    Attributes:
-        name: the parameter's name.
-        default: its default; the type of the default is the type of the parameter.
-        description: one or two sentences with the unit.
-        minimum: smallest accepted number, None for other types.
-        maximum: largest accepted number, None for other types.
-        choices: the accepted values of a text, empty where any text is.
-    """
-
-    name: str
-    default: ParameterValue
-    description: str
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-
-    def check(self, value: object) -> None:
-        """Raises ConfigurationError unless the parameter can have this value."""
-        if type(value) is not type(self.default):
-            raise ConfigurationError(
-                f"parameter {self.name} is {value!r}; a value of type {type(self.default).__name__} is needed"
-            )
-        if self.choices and value not in self.choices:
-            accepted = ", ".join(repr(choice) for choice in self.choices)
-            raise ConfigurationError(f"parameter {self.name} is {value!r}; accepted are {accepted}")
-        if self.minimum is not None and self.maximum is not None and isinstance(value, float | int):
-            self._check_range(value, self.minimum, self.maximum)
-
-    def _check_range(self, value: float, minimum: float, maximum: float) -> None:
-        if not (math.isfinite(value) and minimum <= value <= maximum):
-            raise ConfigurationError(
-                f"parameter {self.name} is {value!r}; {minimum} to {maximum} is accepted"
-            )
+_SMALLEST_AREA = 64 * 64
+_LARGEST_AREA = 4096 * 4096
 
 
 def _setting(default: ParameterValue, description: str, **limits: Any) -> Any:
@@ -74,6 +38,32 @@ class NodeConfig:
         "What measures the motion between two images.",
         choices=estimator_names(),
     )
+    weights: str = _setting(
+        "",
+        "Weights file (safetensors) of the network's estimators; empty: the one that the package carries.",
+    )
+    device: str = _setting(
+        "auto",
+        "Where the network runs: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.",
+        pattern=r"auto|cpu|cuda(:\d+)?",
+        form="auto, cpu, cuda or cuda:N",
+    )
+    precision: str = _setting(
+        "float32",
+        "Of the network's arithmetic; 'float16' on CUDA only.",
+        choices=PRECISIONS,
+    )
+    image_area: int = _setting(
+        0,
+        f"Pixels (width x height) of the network's input, at least {_SMALLEST_AREA}; 0: as the weights say.",
+        minimum=0,
+        maximum=_LARGEST_AREA,
+    )
+    on_out_of_memory: str = _setting(
+        "lower_resolution",
+        "What the network does when memory runs out: go on with half of the pixels, or on the CPU.",
+        choices=("lower_resolution", "cpu"),
+    )
     base_frame: str = _setting(
         "base_link",
         "Frame of the robot whose motion is published. The camera's mount on it comes from TF.",
@@ -82,6 +72,7 @@ class NodeConfig:
     publish_tf: bool = _setting(
         True,
         "Whether the transform odom_frame -> base_frame is broadcast; false where a filter owns it.",
+        at_run_time=True,
     )
     image_transport: str = _setting(
         "raw",
@@ -108,6 +99,7 @@ class NodeConfig:
         "How long an image waits for the transform base_frame <- camera frame at its stamp; s.",
         minimum=0.0,
         maximum=10.0,
+        at_run_time=True,
     )
     input_reliability: str = _setting(
         "auto",
@@ -120,10 +112,26 @@ class NodeConfig:
         "Silence on image or camera_info after which the node says what is missing; s.",
         minimum=0.1,
         maximum=3600.0,
+        at_run_time=True,
+    )
+    path_length: int = _setting(
+        1000,
+        "Poses in ~/path: those of the last so many keyframes.",
+        minimum=2,
+        maximum=100_000,
+        at_run_time=True,
+    )
+    output_directory: str = _setting(
+        "~/.ros/iup_pose_ros",
+        "Folder into which ~/save_trajectory writes; made when it is needed.",
+        pattern=r".+",
+        form="a folder",
+        at_run_time=True,
     )
     autostart: bool = _setting(
         True,
-        "Whether the node configures and activates itself; false leaves that to a life-cycle manager.",
+        "Whether the node configures and activates itself at its start; false leaves that to a life-cycle "
+        "manager.",
     )
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
 
@@ -138,6 +146,20 @@ class NodeConfig:
             raise ConfigurationError(
                 f"base_frame and odom_frame are both {self.base_frame!r}; they must differ"
             )
+        if 0 < self.image_area < _SMALLEST_AREA:
+            raise ConfigurationError(
+                f"parameter image_area is {self.image_area}; 0 or at least {_SMALLEST_AREA} is accepted"
+            )
+
+    @property
+    def network(self) -> NetworkOptions:
+        """How the network is run."""
+        return NetworkOptions(
+            weights=Path(self.weights).expanduser() if self.weights else None,
+            device=self.device,
+            precision=self.precision,
+            image_area=self.image_area or None,
+        )
 
     @classmethod
     def from_parameters(cls, values: Mapping[str, Any]) -> NodeConfig:
@@ -148,12 +170,17 @@ class NodeConfig:
         """
         for name, value in values.items():
             if name not in PARAMETERS:
-                nearest = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.0)[0]
-                raise ConfigurationError(f"parameter {name!r} does not exist; did you mean {nearest!r}?")
+                raise ConfigurationError(unknown_parameter(name))
             PARAMETERS[name].check(value)
         own = {name: value for name, value in values.items() if name in _OWN}
         odometry = {name: value for name, value in values.items() if name not in _OWN}
         return cls(**own, odometry=OdometryConfig.from_dict(odometry))
+
+
+def unknown_parameter(name: str) -> str:
+    """A sentence about a name that is no parameter, with the nearest one that is."""
+    nearest = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.0)[0]
+    return f"parameter {name!r} does not exist; did you mean {nearest!r}?"
 
 
 def _parameter(setting: Field[Any]) -> Parameter:

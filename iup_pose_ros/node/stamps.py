@@ -30,7 +30,11 @@ class StampClock:
             self._origin = nanoseconds(stamp)
         return (nanoseconds(stamp) - self._origin) / NANOSECONDS
 
+    def nanoseconds(self, seconds: float) -> int:
+        """Nanoseconds since the epoch of the stamp whose ``seconds`` these are."""
+        return (self._origin or 0) + round(seconds * NANOSECONDS)
+
     def message(self, seconds: float) -> Time:
         """The stamp whose ``seconds`` these are."""
-        total = (self._origin or 0) + round(seconds * NANOSECONDS)
+        total = self.nanoseconds(seconds)
         return Time(sec=total // NANOSECONDS, nanosec=total % NANOSECONDS)

@@ -58,6 +58,22 @@ class CameraSubscriptions:
             self.close()
             self._subscribe(wanted)
 
+    def why_silent(self, topic: str) -> str:
+        """What may keep messages of one of the topics away."""
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            return "nobody publishes there"
+        index = self.topics.index(topic)
+        wanted = self._types[index]
+        foreign = {info.topic_type for info in publishers} - {f"sensor_msgs/msg/{wanted.__name__}"}
+        if foreign:
+            return f"{', '.join(sorted(foreign))} is published there, not sensor_msgs/msg/{wanted.__name__}"
+        offered = {info.qos_profile.reliability for info in publishers}
+        is_strict = self._reliabilities[index] == ReliabilityPolicy.RELIABLE
+        if is_strict and ReliabilityPolicy.RELIABLE not in offered:
+            return "its publisher offers best effort, input_reliability asks for reliable"
+        return f"{len(publishers)} publisher(s), none heard"
+
     def forget_waiting(self) -> None:
         """Drops messages that wait for a partner: after a jump back in time they would starve newer ones."""
         with self._synchronizer.lock:

@@ -32,7 +32,7 @@ class MountLookup:
     ) -> None:
         self._buffer = buffer
         self._base_frame = base_frame
-        self._timeout = Duration(seconds=timeout)
+        self.timeout = timeout
         self._assume_identity = assume_identity
         self._mounts: dict[str, Pose] = {}
 
@@ -52,7 +52,7 @@ class MountLookup:
         waiting = f"waiting for transform {self._base_frame} <- {camera_frame}"
         try:
             found = self._buffer.lookup_transform(
-                self._base_frame, camera_frame, Time.from_msg(stamp), self._timeout
+                self._base_frame, camera_frame, Time.from_msg(stamp), Duration(seconds=self.timeout)
             )
         except tf2_ros.TransformException as error:
             raise MountError(f"{waiting}: {error}") from error

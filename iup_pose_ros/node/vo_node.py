@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 
 from iup_pose_ros.node.stop_request import StopRequest
 
+_HELP = """\
+Visual odometry as a managed (life cycle) node. Settings are ROS parameters, topics are remapped. Examples:
+
+  ros2 run iup_pose_ros vo_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
+      --params-file config/vo.yaml -p estimator:=epipolar_klt
+  ros2 param describe /vo_node estimator
+  ros2 launch iup_pose_ros vo.launch.py --show-args
+"""
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the node; returns the exit code of the process: 0 when stopped by SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(
+        "vo_node", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(own_arguments(sys.argv[1:] if args is None else args[1:]))
     stop = StopRequest()
     # Imported late: ROS and OpenCV take a second, in which a signal must already end the process in order.
     from iup_pose_ros.node.managed_node import VoNode
     from iup_pose_ros.node.process import run
 
     return run(VoNode, stop, args)
+
+
+def own_arguments(args: Sequence[str]) -> list[str]:
+    """Arguments that are not for ROS: those between ``--ros-args`` and ``--`` are."""
+    own: list[str] = []
+    of_ros = False
+    for argument in args:
+        if argument == "--ros-args":
+            of_ros = True
+        elif not of_ros:
+            own.append(argument)
+        of_ros = of_ros and argument != "--"
+    return own
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ class OdometryUpdate:
         edge: motion since the previous keyframe, when this frame became a keyframe with a good pose.
         pose: T_odom_base at ``stamp``, with every edge and while STATIONARY (repeating the last one).
         twist: velocity of the base, with every pose; zero while STATIONARY.
+        refused: the frame's stamp did not increase: it was not looked at and the state is that of before.
     """
 
     state: TrackingState
@@ -88,3 +89,4 @@ class OdometryUpdate:
     edge: KeyframeEdge | None = None
     pose: PoseWithCovariance | None = None
     twist: Twist | None = None
+    refused: bool = False

@@ -102,7 +102,7 @@ class VisualOdometry:
         """
         refusal = self._take_stamp(frame.stamp)
         if refusal:
-            return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id)
+            return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
         reference = self._reference(frame)
         if reference is None:
             return self._begin(frame)

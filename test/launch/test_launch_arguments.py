@@ -93,18 +93,26 @@ def test_without_arguments_only_the_params_file_sets_parameters(start):
 
 
 def test_arguments_become_values_of_the_parameters_type(start):
-    node = start(fixed_step_length="2", sync_slop="0.05", publish_tf="False", base_frame="1")
+    node = start(fixed_step_length="2", sync_slop="0.05", publish_tf="False", base_frame="1", path_length="7")
     assert node.parameters[1] == {
         "fixed_step_length": 2.0,
         "sync_slop": 0.05,
         "publish_tf": False,
         "base_frame": "1",
+        "path_length": 7,
     }
     assert isinstance(node.parameters[1]["fixed_step_length"], float)
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("publish_tf", "2"), ("sync_slop", "true"), ("sync_slop", "fast")]
+    ("name", "text"),
+    [
+        ("publish_tf", "2"),
+        ("sync_slop", "true"),
+        ("sync_slop", "fast"),
+        ("path_length", "2.5"),
+        ("path_length", "true"),
+    ],
 )
 def test_argument_of_a_wrong_type_is_named(start, name, text):
     with pytest.raises(ValueError, match=f"{name} is '{text}'"):
@@ -113,5 +121,9 @@ def test_argument_of_a_wrong_type_is_named(start, name, text):
 
 def test_topics_are_remapped(start):
     node = start(image="/usb/image_raw", camera_info="/usb/camera_info", namespace="robot")
-    assert dict(node.remappings) == {"image": "/usb/image_raw", "camera_info": "/usb/camera_info"}
+    assert dict(node.remappings) == {
+        "image": "/usb/image_raw",
+        "camera_info": "/usb/camera_info",
+        "wheel_odometry": "wheel_odometry",
+    }
     assert (node.namespace, node.executable) == ("robot", "vo_node")

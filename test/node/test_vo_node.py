@@ -160,8 +160,11 @@ def test_late_subscriber_learns_the_state(flight):
     heard: list[TrackingState] = []
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     flight.node.create_subscription(TrackingState, STATE_TOPIC, heard.append, latched)
-    wait_until(lambda: bool(heard), 10.0, lambda: "a late subscriber hears nothing")
-    assert heard[-1] == flight.states()[-1]
+    last = flight.states()[-1]
+    wait_until(
+        lambda: last in heard, 10.0, lambda: f"a late subscriber does not hear the last state: {heard}"
+    )
+    assert heard[-1] == last
 
 
 def test_node_ends_with_exit_code_0(flight, node):

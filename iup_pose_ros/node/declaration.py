@@ -1,0 +1,67 @@
+"""The declaration of one parameter, without ROS."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from iup_pose_ros.errors import ConfigurationError
+
+ParameterValue = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Declaration of one ROS parameter.
+
+    Attributes:
+        name: the parameter's name.
+        default: its default; the type of the default is the type of the parameter.
+        description: one or two sentences with the unit.
+        minimum: smallest accepted number, None for other types.
+        maximum: largest accepted number, None for other types.
+        choices: the accepted values of a text, empty where any text is.
+        pattern: regular expression that a text must match as a whole, empty where any text is accepted.
+        form: the pattern in words.
+        at_run_time: whether it can change while the node is configured; others are read when it is.
+    """
+
+    name: str
+    default: ParameterValue
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    form: str = ""
+    at_run_time: bool = False
+
+    @property
+    def accepted(self) -> str:
+        """What values are accepted, in words; empty where every value of the type is."""
+        if self.choices:
+            return f"one of: {', '.join(self.choices)}"
+        if self.minimum is not None and self.maximum is not None:
+            return f"{self.minimum:g} to {self.maximum:g}"
+        return self.form
+
+    def check(self, value: object) -> None:
+        """Raises ConfigurationError unless the parameter can have this value."""
+        if type(value) is not type(self.default):
+            raise ConfigurationError(
+                f"parameter {self.name} is {value!r}; a value of type {type(self.default).__name__} is needed"
+            )
+        if self.choices and value not in self.choices:
+            accepted = ", ".join(repr(choice) for choice in self.choices)
+            raise ConfigurationError(f"parameter {self.name} is {value!r}; accepted are {accepted}")
+        if self.pattern and isinstance(value, str) and not re.fullmatch(self.pattern, value):
+            raise ConfigurationError(f"parameter {self.name} is {value!r}; accepted is {self.form}")
+        if self.minimum is not None and self.maximum is not None and isinstance(value, float | int):
+            self._check_range(value, self.minimum, self.maximum)
+
+    def _check_range(self, value: float, minimum: float, maximum: float) -> None:
+        if not (math.isfinite(value) and minimum <= value <= maximum):
+            raise ConfigurationError(
+                f"parameter {self.name} is {value!r}; {minimum} to {maximum} is accepted"
+            )

@@ -1,0 +1,130 @@
+"""/diagnostics: once per second, in every state of the life cycle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from iup_pose_ros.node.mailbox import FrameCounts
+from iup_pose_ros.node.monitor import Figures, Monitor, resident_megabytes
+from iup_pose_ros.node.reporting import Report, Severity
+from iup_pose_ros.node.resilient_estimator import EstimatorFigures
+from iup_pose_ros.odometry import TrackingState
+
+_PERIOD = 1.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the diagnostics tell.
+
+    Attributes:
+        life_cycle: state of the life cycle.
+        report: how the tracker stands.
+        complaints: what else deserves a warning, a sentence each.
+        counts: what became of the images since activation.
+        estimator: what measures the motion; None while there is none.
+        device_megabytes: memory of the accelerator in use; ``nan`` without one.
+        camera_frame: frame of the last image.
+        input_timeout: silence on the image topic that deserves a warning, seconds; infinite while nothing is
+            awaited.
+    """
+
+    life_cycle: str
+    report: Report
+    complaints: Sequence[str]
+    counts: FrameCounts
+    estimator: EstimatorFigures | None
+    device_megabytes: float
+    camera_frame: str
+    input_timeout: float
+
+
+class DiagnosticsPublisher:
+    """Publishes on /diagnostics, by a steady clock: time of a bag or simulator may stand still.
+
+    Args:
+        node: owner of publisher and timer.
+        monitor: the node's figures.
+        status: tells the rest.
+    """
+
+    def __init__(self, node: Node, monitor: Monitor, status: Callable[[], Status]) -> None:
+        self._node = node
+        self._monitor = monitor
+        self._status = status
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        node.create_timer(_PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _publish(self) -> None:
+        status, figures = self._status(), self._monitor.look()
+        level, message = judgement(status, figures)
+        entry = DiagnosticStatus(
+            level=level,
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: visual odometry",
+            message=message,
+            hardware_id=status.camera_frame,
+            values=[KeyValue(key=key, value=value) for key, value in values(status, figures).items()],
+        )
+        message = DiagnosticArray(status=[entry])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+
+def judgement(status: Status, figures: Figures) -> tuple[bytes, str]:
+    """Level and message of the status: OK while motion is measured, ERROR while it should be and is not."""
+    report = status.report
+    text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
+    silence = figures.silence
+    if status.life_cycle != "active":
+        failed = report.severity is Severity.ERROR
+        return (DiagnosticStatus.ERROR if failed else DiagnosticStatus.WARN), report.reason
+    if report.severity is Severity.ERROR or report.state == TrackingState.LOST:
+        return DiagnosticStatus.ERROR, text
+    if silence > status.input_timeout:
+        return DiagnosticStatus.WARN, f"no image for {silence:.1f} s; {text}"
+    if report.state == TrackingState.INITIALIZING or report.severity is Severity.WARNING:
+        return DiagnosticStatus.WARN, text
+    if status.complaints:
+        return DiagnosticStatus.WARN, "; ".join([text, *status.complaints])
+    return DiagnosticStatus.OK, text
+
+
+def values(status: Status, figures: Figures) -> Mapping[str, str]:
+    """The figures, by name, in words that a table can show."""
+    counts = status.counts
+    estimator = status.estimator or EstimatorFigures("none", "")
+    return {
+        "life cycle": status.life_cycle,
+        "tracking state": status.report.state.name,
+        "reason": status.report.reason,
+        "warnings": "; ".join(status.complaints),
+        "image rate [Hz]": _number(figures.image_rate, 1),
+        "odometry rate [Hz]": _number(figures.odometry_rate, 1),
+        "frame age [s]": _number(figures.frame_age, 3),
+        "seconds since last image": _number(figures.silence, 1),
+        "inference p50 [ms]": _number(1e3 * figures.inference_p50, 1),
+        "inference p99 [ms]": _number(1e3 * figures.inference_p99, 1),
+        "frames received": str(counts.received),
+        "frames processed": str(counts.processed),
+        "frames dropped: worker busy": str(counts.dropped_busy),
+        "frames dropped: invalid": str(counts.dropped_invalid),
+        "keyframes": str(status.report.keyframes),
+        "estimator": estimator.name,
+        "device": estimator.device,
+        "precision": estimator.precision,
+        "image area [pixels]": str(estimator.image_area) if estimator.image_area else "",
+        "weights": estimator.weights,
+        "weights sha256": estimator.sha256,
+        "memory [MB]": _number(resident_megabytes(), 0),
+        "device memory [MB]": _number(status.device_megabytes, 0),
+    }
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,115 @@
+"""The trajectory so far, and its file; without ROS."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.so3 import Array
+
+DEFAULT_FILE = "trajectory.tum"
+# Ten hours of five keyframes per second.
+_LONGEST = 200_000
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class SavedTrajectory:
+    """What was written: the file, the number of its poses, and a sentence."""
+
+    path: Path
+    poses: int
+    message: str
+
+
+class TrajectoryLog:
+    """Poses of the base at keyframes. Several threads may use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._poses: deque[tuple[int, Array]] = deque(maxlen=_LONGEST)
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    def add(self, stamp: int, T_odom_base: Pose) -> None:
+        """The next pose; stamp in nanoseconds."""
+        row = np.concatenate([T_odom_base.translation, T_odom_base.quaternion])
+        with self._lock:
+            self._poses.append((stamp, row))
+
+    def clear(self) -> None:
+        """Forgets all."""
+        with self._lock:
+            self._poses.clear()
+
+    def save(self, directory: str, filename: str, frames: str) -> SavedTrajectory:
+        """Writes a TUM file into the directory, whole or not at all.
+
+        Stamps of a TUM file increase: of a bag that was played again and again it holds the last round.
+
+        Args:
+            directory: folder, made where it does not exist; ``~`` is the home of the user.
+            filename: relative to the directory; empty: trajectory.tum.
+            frames: what the poses are, for the file's first line.
+
+        Raises:
+            DataError: there is no pose, the file would lie outside the directory, or it cannot be written.
+        """
+        with self._lock:
+            poses = list(self._poses)
+        if not poses:
+            raise DataError("there is no pose yet: nothing is written")
+        path = file_inside(directory, filename or DEFAULT_FILE)
+        starts = [
+            index for index, (before, after) in enumerate(pairwise(poses), start=1) if after[0] <= before[0]
+        ]
+        last_round = poses[starts[-1] :] if starts else poses
+        _write(path, last_round, frames)
+        omitted = len(poses) - len(last_round)
+        note = f"; {omitted} from before the clock was set back are left out" if omitted else ""
+        return SavedTrajectory(path, len(last_round), f"wrote {len(last_round)} poses to {path}{note}")
+
+
+def file_inside(directory: str, filename: str) -> Path:
+    """The absolute path of a file that lies inside the directory, links followed.
+
+    Raises:
+        DataError: it would lie elsewhere.
+    """
+    if "\0" in filename:
+        raise DataError("the file name holds a null character")
+    try:
+        root = Path(directory).expanduser().resolve()
+        path = (root / filename).resolve()
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{filename!r} in output_directory {directory!r} is no path: {error}") from error
+    if root not in path.parents:
+        raise DataError(
+            f"{filename!r} leads out of output_directory {str(root)!r}; a name relative to it is accepted"
+        )
+    if path.is_dir():
+        raise DataError(f"{str(path)!r} is a folder; the name of a file is needed")
+    return path
+
+
+def _write(path: Path, poses: list[tuple[int, Array]], frames: str) -> None:
+    lines = [f"# timestamp tx ty tz qx qy qz qw  ({frames})"]
+    for stamp, row in poses:
+        seconds, rest = divmod(stamp, _NANOSECONDS)
+        lines.append(f"{seconds}.{rest:09d} " + " ".join(f"{value:.9f}" for value in row))
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}") from error
