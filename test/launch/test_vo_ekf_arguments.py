@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from iup_pose_ros.node.settings import PARAMETERS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -135,3 +137,13 @@ def test_metres_may_be_measured_and_not_fused(start):
 def test_wrong_arguments_are_named_with_what_is_accepted(start, arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         start(**arguments)
+
+
+def test_scale_sources_are_those_of_the_node(launch_file):
+    assert set(launch_file.IS_METRIC) == set(PARAMETERS["scale_source"].choices)
+
+
+def test_vo_launch_has_the_arguments_that_it_is_given(start, monkeypatch):
+    vo_launch_file = run_launch_file("vo.launch.py", monkeypatch)
+    known = {*vo_launch_file.ARGUMENTS, *vo_launch_file.PARAMETER_ARGUMENTS}
+    assert set(start()[0]) <= known

@@ -1,0 +1,195 @@
+"""The README's tables, and RViz's view, show the interface that the node has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import rclpy
+import readme_tables
+import yaml
+
+from iup_pose_ros.node.settings import PARAMETERS
+from iup_pose_ros.odometry import TrackingState
+
+ROOT = Path(__file__).resolve().parent.parent
+# What every managed node has, whatever it does.
+TOPICS_OF_ROS = {"/parameter_events", "/rosout", "/vo_node/transition_event", "/clock"}
+TYPES_OF_ROS = ("rcl_interfaces/", "lifecycle_msgs/", "type_description_interfaces/")
+DISPLAYS = {
+    "rviz_default_plugins/Grid": None,
+    "rviz_default_plugins/TF": "tf2_msgs/TFMessage",
+    "rviz_default_plugins/Path": "nav_msgs/Path",
+    "rviz_default_plugins/Odometry": "nav_msgs/Odometry",
+    "rviz_default_plugins/Image": "sensor_msgs/Image",
+}
+TOOLS = {
+    "Interact",
+    "MoveCamera",
+    "Select",
+    "FocusCamera",
+    "Measure",
+    "SetInitialPose",
+    "SetGoal",
+    "PublishPoint",
+}
+VIEWS = {"Orbit", "XYOrbit", "TopDownOrtho", "ThirdPersonFollower", "FPS"}
+PANELS = {"Displays", "Views", "Time", "Selection", "Tool Properties"}
+
+
+def full_name(name):
+    return name.replace("~", "/vo_node", 1) if name.startswith("~") else f"/{name.lstrip('/')}"
+
+
+def listed(entries):
+    """Full name -> type, as ROS names them."""
+    return {full_name(name): kind for name, (kind, _) in entries.items()}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """Topics and services of a running node: published, subscribed, served; full name -> type."""
+    command = [
+        sys.executable,
+        "-m",
+        "iup_pose_ros.node.vo_node",
+        "--ros-args",
+        "-p",
+        "scale_source:=odometry",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+    node = rclpy.create_node("looker", context=context)
+
+    def look():
+        sides = (
+            node.get_publisher_names_and_types_by_node,
+            node.get_subscriber_names_and_types_by_node,
+            node.get_service_names_and_types_by_node,
+        )
+        return [
+            {
+                name: kinds[0].replace("/msg/", "/").replace("/srv/", "/")
+                for name, kinds in side("vo_node", "/")
+            }
+            for side in sides
+        ]
+
+    try:
+        deadline, found = time.monotonic() + 30.0, None
+        while found is None or "/camera_info" not in found[1]:
+            assert process.poll() is None
+            assert time.monotonic() < deadline, found
+            time.sleep(0.3)
+            if "vo_node" in node.get_node_names():
+                found = look()
+        time.sleep(1.0)
+        yield look()
+    finally:
+        process.kill()
+        process.wait()
+        rclpy.shutdown(context=context)
+
+
+def without_ros(names):
+    return {
+        name: kind
+        for name, kind in names.items()
+        if name not in TOPICS_OF_ROS and not kind.startswith(TYPES_OF_ROS)
+    }
+
+
+def test_published_topics_are_those_of_the_node(graph):
+    assert without_ros(graph[0]) == listed(readme_tables.PUBLISHED)
+
+
+def test_subscribed_topics_are_those_of_the_node(graph):
+    assert without_ros(graph[1]) == listed(readme_tables.SUBSCRIBED)
+
+
+def test_services_are_those_of_the_node(graph):
+    assert without_ros(graph[2]) == listed(readme_tables.SERVICES)
+
+
+def test_readme_is_up_to_date():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/readme_tables.py"), "--check"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_parameter_and_state_has_a_row():
+    rows = readme_tables.tables()["parameters"].splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(PARAMETERS)
+    assert len(readme_tables.tables()["states"].splitlines()) == 2 + len(TrackingState)
+
+
+def test_a_bar_in_a_cell_does_not_end_it():
+    assert readme_tables.table(("a", "b"), [("x|y", "z")]).splitlines()[2] == r"| x\|y | z |"
+
+
+def empty_document():
+    return "Title\n" + "\n".join(
+        f"<!-- {name}:begin -->\nstale words\n<!-- {name}:end -->\ntext {name}"
+        for name in readme_tables.tables()
+    )
+
+
+def test_only_what_stands_between_the_markers_changes():
+    text = readme_tables.updated(empty_document())
+    assert "stale words" not in text
+    assert text.startswith("Title\n")
+    assert all(f"-->\ntext {name}" in text for name in readme_tables.tables())
+    assert readme_tables.updated(text) == text
+
+
+@pytest.mark.parametrize(
+    "document", ["", empty_document() * 2, empty_document().replace("states:end", "end")]
+)
+def test_missing_or_doubled_markers_are_named(document):
+    with pytest.raises(ValueError, match="must both be there once"):
+        readme_tables.updated(document)
+
+
+def test_check_says_how_to_bring_the_readme_up_to_date(tmp_path, monkeypatch, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text(empty_document())
+    monkeypatch.setattr(readme_tables, "README", readme)
+    assert readme_tables.main(["--check"]) == 1
+    assert "out of date: .venv/bin/python tools/readme_tables.py" in capsys.readouterr().err
+    assert readme.read_text() == empty_document()
+    assert readme_tables.main([]) == 0
+    assert readme_tables.main(["--check"]) == 0
+
+
+@pytest.fixture(scope="module")
+def view():
+    return yaml.safe_load((ROOT / "config" / "vo.rviz").read_text())
+
+
+def test_rviz_has_every_plugin_that_the_view_names(view):
+    manager = view["Visualization Manager"]
+    assert {display["Class"] for display in manager["Displays"]} == set(DISPLAYS)
+    assert {tool["Class"] for tool in manager["Tools"]} <= {f"rviz_default_plugins/{name}" for name in TOOLS}
+    assert manager["Views"]["Current"]["Class"] in {f"rviz_default_plugins/{name}" for name in VIEWS}
+    assert {panel["Class"] for panel in view["Panels"]} <= {f"rviz_common/{name}" for name in PANELS}
+
+
+def test_the_view_shows_topics_of_the_node_with_the_displays_for_their_types(view, graph):
+    displays = {display["Class"]: display for display in view["Visualization Manager"]["Displays"]}
+    for plugin in ("Path", "Odometry", "Image"):
+        display = displays[f"rviz_default_plugins/{plugin}"]
+        assert graph[0][display["Topic"]["Value"]] == DISPLAYS[display["Class"]]
+        assert display["Enabled"] is True
+    assert displays["rviz_default_plugins/Odometry"]["Covariance"]["Value"] is True
+
+
+def test_the_view_stands_in_the_frames_of_the_node(view):
+    manager = view["Visualization Manager"]
+    assert manager["Global Options"]["Fixed Frame"] == PARAMETERS["odom_frame"].default
+    assert manager["Views"]["Current"]["Target Frame"] == PARAMETERS["base_frame"].default
