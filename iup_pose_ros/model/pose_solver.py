@@ -1,9 +1,10 @@
 """A pose from the soft correspondence alone: where stage 1 may start instead of identity (beyond the paper).
 
-Two hypotheses, the weighted eight-point algorithm and a rotation without parallax, are refined by robust
-Gauss-Newton steps on the epipolar error; the lower error wins. Procrustes alone would not do:
-where a camera circles an object rotation and translation cancel. All but a last step run without gradient; at
-a solution that step has the gradient of the whole solve with respect to matches and weights.
+Essential matrices of small samples of matches, and the rotation that fits best with every direction of a
+coarse sphere, are hypotheses; the better ones are refined by robust Gauss-Newton steps on the epipolar error
+and the cheapest wins. A few starts would not do: where a camera circles an object rotation and translation
+cancel, and on planes two poses fit alike. All but a last step run without gradient; at a solution that step
+has the gradient of the whole solve with respect to matches and weights.
 Sources: Hartley and Zisserman, "Multiple View Geometry", sections 9.6 and 11.2; Triggs et al., "Bundle
 adjustment", 2000.
 """
@@ -22,13 +23,18 @@ from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.realignment import PoseState
 from iup_pose_ros.model.rotations import exponential, length
 
-REWEIGHTINGS = 3
-NEWTON_STEPS = 6
+SEARCHED = 128  # matches, spread over the images, on which hypotheses are made and compared
+SAMPLES = 64  # subsets of them, each for an essential matrix
+SAMPLE_SIZE = 10
+REFINED = 64  # hypotheses that are refined
+NEWTON_STEPS = 4
 DAMPING = 1e-3  # relative to the information
 LARGEST_STEP = 0.3  # radians
 SPREAD_SCALE = 0.05  # radians of attention's spread at which a match counts half
-NOISE_FLOOR = 0.002  # radians, least scale of the robust kernel
-COST_SCALE = 0.005  # radians, scale of the kernel by which hypotheses are compared
+NOISE = 0.005  # radians, scale of the robust kernel of refinement
+COST_SCALE = 0.01  # radians, scale of the kernel by which hypotheses are compared
+LARGEST_COST = 3.0  # of one match
+PARALLAX_FLOOR = 0.01  # radians; noise lets matches with less seem to meet behind a camera
 EPIPOLE_FLOOR = 0.05  # sine of the angle to the epipole below which a match says little about its plane
 CELLS_PER_OBSERVATION = 16.0  # neighbouring cells err alike; so many count as one independent match
 
@@ -46,15 +52,98 @@ def solve_pose(correspondence: SoftCorrespondence, prior: PoseState) -> PoseStat
     with full_precision(correspondence.logits):
         matches = gather_matches(correspondence)
         with torch.no_grad():
-            hypotheses = [refine(matches, *eight_point(matches)), refine(matches, *rotation_first(matches))]
-            R, t = cheaper(matches, *hypotheses)
-            t = face_forward(matches, R, t)
+            R, t = refine(matches, *search(matches))
         R, t, information = newton_step(matches, R, t)
     direction = (R.transpose(1, 2) @ t[..., None])[..., 0]
     precision = torch.cat([prior.sigma_R, prior.sigma_t.expand(-1, 2)], dim=1).square().reciprocal()
     variance = torch.linalg.inv(information + torch.diag_embed(precision)).diagonal(dim1=1, dim2=2)
     sigma_t = variance[:, 3:].mean(dim=1, keepdim=True).sqrt()
     return PoseState(R, direction, variance[:, :3].sqrt(), sigma_t)
+
+
+def search(matches: RayMatches) -> tuple[Tensor, Tensor]:
+    """Rotation (B, 3, 3) and direction (B, 3) near the robust optimum."""
+    spread = best_spread(matches, SEARCHED)
+    R, t = hypotheses(spread)
+    best = robust_cost(spread, R, t).topk(REFINED, dim=1, largest=False).indices
+    R, t = _chosen(R, best), _chosen(t, best)
+    repeated = RayMatches(*(value.repeat_interleave(REFINED, dim=0) for value in spread))
+    R, t = refine(repeated, R.flatten(0, 1), t.flatten(0, 1))
+    R, t = R.unflatten(0, (-1, REFINED)), t.unflatten(0, (-1, REFINED))
+    best = robust_cost(spread, R, t).argmin(dim=1, keepdim=True)
+    return _chosen(R, best)[:, 0], _chosen(t, best)[:, 0]
+
+
+def best_spread(matches: RayMatches, count: int) -> RayMatches:
+    """About ``count`` matches: the one of greatest weight of every few neighbouring cells."""
+    total = matches.weights.shape[1]
+    size = max(1, total // count)
+    groups = matches.weights[:, : total - total % size].unflatten(1, (-1, size))
+    weights, place = groups.max(dim=2)
+    index = place + size * torch.arange(weights.shape[1], device=place.device)
+    return RayMatches(_chosen(matches.rays_0, index), _chosen(matches.rays_1, index), weights)
+
+
+def hypotheses(matches: RayMatches) -> tuple[Tensor, Tensor]:
+    """Rotations (B, K, 3, 3) and directions (B, K, 3) to begin with."""
+    R_sampled, t_sampled = sampled_eight_point(matches)
+    R_turned, t_turned = procrustes_with_directions(matches)
+    return torch.cat([R_sampled, R_turned], dim=1), torch.cat([t_sampled, t_turned], dim=1)
+
+
+def procrustes_with_directions(matches: RayMatches) -> tuple[Tensor, Tensor]:
+    """The rotation that brings rays closest together, with the 26 directions to a cube's neighbours."""
+    moment = (matches.weights[..., None] * matches.rays_1).transpose(1, 2) @ matches.rays_0
+    R: Tensor = roma.special_procrustes(moment)
+    steps = torch.tensor([-1.0, 0.0, 1.0], device=R.device)
+    grid = torch.cartesian_prod(steps, steps, steps)
+    away = torch.cat([grid[:13], grid[14:]])  # all but the middle
+    t = functional.normalize(away, dim=1)
+    return R[:, None].expand(-1, len(t), 3, 3), t.expand(len(R), -1, 3)
+
+
+def sampled_eight_point(matches: RayMatches) -> tuple[Tensor, Tensor]:
+    """The four poses of the essential matrix of each of SAMPLES samples, (B, 4 SAMPLES, ...)."""
+    products = (matches.rays_1[..., :, None] * matches.rays_0[..., None, :]).flatten(2).double()
+    sample = sample_places(matches.weights.shape[1]).to(products.device)
+    rows, weights = products[:, sample], matches.weights[:, sample, None].double()
+    scatter = (weights * rows).transpose(2, 3) @ rows
+    essential = torch.linalg.eigh(scatter).eigenvectors[..., 0].unflatten(2, (3, 3))
+    U, _, Vh = torch.linalg.svd(essential.to(matches.rays_0.dtype))
+    U, Vh = (matrix * torch.linalg.det(matrix)[..., None, None] for matrix in (U, Vh))
+    quarter_turn = U.new_tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    t = U[..., 2]
+    first, second = U @ quarter_turn @ Vh, U @ quarter_turn.T @ Vh
+    return torch.cat([first, second, first, second], dim=1), torch.cat([t, t, -t, -t], dim=1)
+
+
+def sample_places(count: int) -> Tensor:
+    """Indices (SAMPLES, SAMPLE_SIZE) below ``count``, scattered, and the same every time.
+
+    Steps of the golden ratio visit all places evenly; a second irrational step sets the samples apart.
+    """
+    number = torch.arange(SAMPLES * SAMPLE_SIZE, dtype=torch.float64)
+    sample = torch.arange(SAMPLES, dtype=torch.float64).repeat_interleave(SAMPLE_SIZE)
+    phase = (number * 0.6180339887498949 + sample.square() * 0.4142135623730951) % 1.0
+    return (phase * count).long().view(SAMPLES, SAMPLE_SIZE)
+
+
+def robust_cost(matches: RayMatches, R: Tensor, t: Tensor) -> Tensor:
+    """Cost (B, K) of hypotheses R (B, K, 3, 3), t (B, K, 3).
+
+    A match costs its epipolar error, bounded; one that would meet behind a camera costs the most.
+    """
+    turned = torch.einsum("bkij,bnj->bkni", R, matches.rays_0)
+    rays_1 = matches.rays_1[:, None].expand_as(turned)
+    direction = t[:, :, None].expand_as(turned)
+    plane_0, plane_1 = torch.linalg.cross(direction, turned), torch.linalg.cross(direction, rays_1)
+    normals = torch.linalg.cross(rays_1, turned)
+    sines = plane_0.square().sum(dim=3) + plane_1.square().sum(dim=3) + EPIPOLE_FLOOR**2
+    error = (plane_0 * rays_1).sum(dim=3).square() / sines
+    cost = (error / COST_SCALE**2).log1p()
+    depths = torch.minimum((plane_1 * normals).sum(dim=3), (plane_0 * normals).sum(dim=3))
+    cost = torch.where(depths < -PARALLAX_FLOOR, LARGEST_COST, cost.clamp(max=LARGEST_COST))
+    return (matches.weights[:, None] * cost).sum(dim=2)
 
 
 def gather_matches(correspondence: SoftCorrespondence) -> RayMatches:
@@ -67,70 +156,11 @@ def gather_matches(correspondence: SoftCorrespondence) -> RayMatches:
     )
 
 
-def rotation_first(matches: RayMatches) -> tuple[Tensor, Tensor]:
-    """Robust Procrustes rotation (B, 3, 3), and the direction (B, 3) that fits what parallax it leaves.
-
-    The direction is the one most orthogonal to the normals (R x_0) x x_1 of the epipolar planes.
-    """
-    R = _weighted_procrustes(matches, matches.weights)
-    for _ in range(REWEIGHTINGS):
-        residual = length(matches.rays_1 - matches.rays_0 @ R.transpose(1, 2))
-        R = _weighted_procrustes(matches, _robust_precision(residual, matches.weights))
-    normals = torch.linalg.cross(matches.rays_0 @ R.transpose(1, 2), matches.rays_1)
-    weights = matches.weights / (normals.square().sum(dim=2) + NOISE_FLOOR**2)
-    scatter = (weights[..., None] * normals).transpose(1, 2) @ normals
-    return R, torch.linalg.eigh(scatter).eigenvectors[:, :, 0]
-
-
-def eight_point(matches: RayMatches) -> tuple[Tensor, Tensor]:
-    """Rotation (B, 3, 3) and direction (B, 3) by the eight-point algorithm, robustly reweighted."""
-    R, t = _essential_pose(matches, matches.weights)
-    for _ in range(REWEIGHTINGS):
-        R, t = _essential_pose(matches, _robust_precision(epipolar_error(matches, R, t)[0], matches.weights))
-    return R, t
-
-
-def _essential_pose(matches: RayMatches, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Pose of the essential matrix of least algebraic error that has most points in front of the cameras."""
-    products = (matches.rays_1[..., :, None] * matches.rays_0[..., None, :]).flatten(2).double()
-    scatter = (weights[..., None] * products).transpose(1, 2) @ products
-    essential = torch.linalg.eigh(scatter).eigenvectors[:, :, 0].unflatten(1, (3, 3))
-    U, _, Vh = torch.linalg.svd(essential.to(matches.rays_0.dtype))
-    U, Vh = (matrix * torch.linalg.det(matrix)[:, None, None] for matrix in (U, Vh))
-    quarter_turn = U.new_tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    t = U[:, :, 2]
-    first, second = U @ quarter_turn @ Vh, U @ quarter_turn.T @ Vh
-    in_front = [
-        _share_in_front(matches, R, t).maximum(_share_in_front(matches, R, -t)) for R in (first, second)
-    ]
-    return torch.where((in_front[0] >= in_front[1])[:, None, None], first, second), t
-
-
 def refine(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation and direction after NEWTON_STEPS steps."""
     for _ in range(NEWTON_STEPS):
         R, t, _ = newton_step(matches, R, t)
     return R, t
-
-
-def cheaper(
-    matches: RayMatches, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """For each pair the hypothesis (rotation, direction) with the lower robust epipolar error."""
-    costs = []
-    for R, t in (first, second):
-        error = epipolar_error(matches, R, t)[0]
-        costs.append((matches.weights * (error / COST_SCALE).square().log1p()).sum(dim=1))
-    keep = costs[0] <= costs[1]
-    R = torch.where(keep[:, None, None], first[0], second[0])
-    return R, torch.where(keep[:, None], first[1], second[1])
-
-
-def face_forward(matches: RayMatches, R: Tensor, t: Tensor) -> Tensor:
-    """The sign of t (B, 3) with which more of the parallax comes from points in front of the cameras."""
-    parallax = matches.rays_1 - matches.rays_0 @ R.transpose(1, 2)
-    along = (matches.weights[..., None] * parallax * t[:, None]).sum(dim=(1, 2))
-    return torch.where(along[:, None] < 0.0, -t, t)
 
 
 def newton_step(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,31 +210,12 @@ def _weights(matches: MatchedRays) -> Tensor:
     return (matches.confidence * sharpness).flatten(1)
 
 
-def _weighted_procrustes(matches: RayMatches, weights: Tensor) -> Tensor:
-    moment = (weights[..., None] * matches.rays_1).transpose(1, 2) @ matches.rays_0
-    R: Tensor = roma.special_procrustes(moment)
-    return R
-
-
-def _share_in_front(matches: RayMatches, R: Tensor, t: Tensor) -> Tensor:
-    """Weight (B,) of the matches whose rays meet in front of both cameras."""
-    turned = matches.rays_0 @ R.transpose(1, 2)
-    direction = t[:, None].expand_as(turned)
-    normals = torch.linalg.cross(matches.rays_1, turned)
-    depth_0 = (torch.linalg.cross(direction, matches.rays_1) * normals).sum(dim=2)
-    depth_1 = (torch.linalg.cross(direction, turned) * normals).sum(dim=2)
-    return (matches.weights * ((depth_0 > 0.0) & (depth_1 > 0.0))).sum(dim=1)
-
-
 def _robust_precision(error: Tensor, weights: Tensor) -> Tensor:
-    """Precision (B, N) of each match: Cauchy weight at the scale of the errors' weighted median."""
-    scale = 1.5 * _weighted_median(error.abs(), weights) + NOISE_FLOOR
-    return weights / (scale.square() + error.square()) / CELLS_PER_OBSERVATION
+    """Precision (B, N) of each match by Cauchy's kernel."""
+    return weights / (NOISE**2 + error.square()) / CELLS_PER_OBSERVATION
 
 
-def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """The value (B, 1) below which lies half the weight; values and weights (B, N)."""
-    ascending, order = values.sort(dim=1)
-    below = weights.detach().gather(1, order).cumsum(dim=1)
-    middle = (below < 0.5 * below[:, -1:]).sum(dim=1, keepdim=True)
-    return ascending.gather(1, middle)
+def _chosen(values: Tensor, index: Tensor) -> Tensor:
+    """Entries (B, k, ...) of values (B, K, ...) by index (B, k)."""
+    trailing = values.shape[2:]
+    return values.gather(1, index.view(*index.shape, *[1] * len(trailing)).expand(*index.shape, *trailing))
