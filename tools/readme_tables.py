@@ -60,7 +60,7 @@ PUBLISHED = {
     ),
     "~/debug_image": (
         "sensor_msgs/Image",
-        "tracks, the network's attention, state and sigmas, drawn while somebody looks",
+        "tracks since the last keyframe, state and reason; drawn while somebody looks",
     ),
     "/tf": ("tf2_msgs/TFMessage", "`odom_frame` -> `base_frame`, with `publish_tf`"),
     "/diagnostics": (
