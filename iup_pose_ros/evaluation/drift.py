@@ -23,7 +23,8 @@ class Drift:
     """Errors of the poses since the first one that has ground truth, in the axes of the odometry frame.
 
     Truth and estimate are laid upon each other in that first pose alone, as a user of the odometry does,
-    not over the whole path. The unknown unit is set by least squares unless the odometry is metric.
+    not over the whole path. Unless the odometry is metric, its unit is set so that both are equally far from
+    the start (root mean square): a path that leads elsewhere is neither shrunk nor turned round by that.
 
     Attributes:
         stamps: (N,) seconds.
@@ -62,7 +63,7 @@ def evaluate_drift(poses: Sequence[StampedPose], reference: Trajectory, metric: 
     motions = [origin @ reference.pose(index) for index in range(len(reference))]
     estimates = [pose.T_odom_camera for pose in poses]
     scale = 1.0 if metric else _scale([start.inverse() @ each.pose for each in estimates], motions)
-    if not scale > 0.0:
+    if scale == 0.0:
         return _no_drift()
     truths = [start @ Pose(motion.rotation, motion.translation / scale) for motion in motions]
     pairs = list(zip(estimates, truths, strict=True))
@@ -88,11 +89,11 @@ def _no_drift() -> Drift:
 
 
 def _scale(estimates: Sequence[Pose], truths: Sequence[Pose]) -> float:
-    """Length of the estimates' unit, by least squares; 0 where they do not move or move elsewhere."""
-    found = np.array([pose.translation for pose in estimates])
-    true = np.array([pose.translation for pose in truths])
-    square = float((found * found).sum())
-    return float((found * true).sum()) / square if square > _NO_MOTION**2 else 0.0
+    """Length of the estimates' unit; 0 where they or the truth do not move."""
+    found, true = (
+        float(np.linalg.norm([pose.translation for pose in poses])) for poses in (estimates, truths)
+    )
+    return true / found if found > _NO_MOTION else 0.0
 
 
 def _consistency(errors: Array, covariances: Array, part: str) -> Consistency:

@@ -39,9 +39,9 @@ error of the motion between two keyframes; per frame: divided by the images in b
 stretches of that length. Directions have errors of 0 to 180 degrees. t_rel and r_rel: KITTI's, over
 stretches of 100 to 800 m. NEES: squared error by its own covariance; more than ideal where the estimator is
 too sure. Coverage: share of the errors inside 1, 2 and 3 sigma, ideally 68, 95 and 99.7 %. "Integrated" is
-the pose since the start, laid upon the ground truth in the first pose alone, its unit by least squares; the
-others are motions between keyframes. A single camera measures no length: unless the estimator is metric,
-units are arbitrary before alignment.
+the pose since the start, laid upon the ground truth in the first pose alone, its unit set by the mean
+distance from the start; the others are motions between keyframes. A single camera measures no length:
+unless the estimator is metric, units are arbitrary before alignment.
 """
 
 
