@@ -18,10 +18,14 @@ import numpy as np
 import rclpy
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped, TwistWithCovarianceStamped
 from iup_pose_msgs.msg import RelativePose, TrackingState
-from moving_texture import HEIGHT, WIDTH, K
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from moving_texture import HEIGHT, WIDTH, K, view
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
@@ -36,6 +40,9 @@ OUTPUTS = {
     "/tf": TFMessage,
 }
 STATE_TOPIC = "/vo_node/tracking_state"
+BLACK: NDArray[np.uint8] = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+PERIOD = 50_000_000
+START = 1_700_000_000_000_000_000
 
 
 class NodeProcess:
@@ -86,6 +93,10 @@ class NodeProcess:
             self.process.kill()
             self.process.wait()
 
+    def threads(self) -> int:
+        """Number of threads now."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
     def resident_megabytes(self) -> float:
         """Resident memory now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -102,6 +113,7 @@ class Bench:
         self._received: dict[str, list[Any]] = {topic: [] for topic in (*OUTPUTS, STATE_TOPIC)}
         self._state_arrivals: list[tuple[int, TrackingState]] = []
         self._changed = threading.Condition()
+        self._clients: dict[str, Any] = {}
         self.images = self.node.create_publisher(Image, "/image", 5)
         self.infos = self.node.create_publisher(CameraInfo, "/camera_info", 5)
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -195,14 +207,40 @@ class Bench:
 
     def call(self, service_type: Any, name: str, request: Any, timeout: float = 20.0) -> Any:
         """The answer of a service of the node."""
-        client = self.node.create_client(service_type, f"/vo_node/{name}")
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service_type, f"/vo_node/{name}")
+        client = self._clients[name]
         assert client.wait_for_service(timeout), f"no service {name}"
         answered = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: answered.set())
         assert answered.wait(timeout), f"no answer of service {name}"
-        self.node.destroy_client(client)
         return future.result()
+
+    def change_state(self, *transitions: str, timeout: float = 30.0) -> bool:
+        """Whether every transition (configure, activate, deactivate, cleanup) succeeds."""
+        return all(
+            self.call(ChangeState, "change_state", _transition(label), timeout).success
+            for label in transitions
+        )
+
+    def life_cycle(self) -> str:
+        """State of the life cycle."""
+        label: str = self.call(GetState, "get_state", GetState.Request()).current_state.label
+        return label
+
+    def set_parameters(self, **values: Any) -> list[Any]:
+        """The results of setting parameters."""
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        request = SetParameters.Request(parameters=parameters)
+        results: list[Any] = self.call(SetParameters, "set_parameters", request).results
+        return results
+
+    def record(self, topic: str, message_type: Any, depth: int = 100) -> Any:
+        """Begins to record a topic; returns the subscription."""
+        with self._changed:
+            self._received[topic] = []
+        return self._record(topic, message_type, QoSProfile(depth=depth))
 
     def show(self, image: Any, info: CameraInfo, camera: Any = None, attempts: int = 5) -> TrackingState:
         """Publishes an image with its camera_info and returns what the node says about it.
@@ -225,7 +263,7 @@ class Bench:
                     return found
         raise AssertionError(f"the node says nothing about the image of {stamp}; last: {self.states()[-1:]}")
 
-    def _record(self, topic: str, message_type: Any, qos: QoSProfile) -> None:
+    def _record(self, topic: str, message_type: Any, qos: QoSProfile) -> Any:
         def store(message: Any) -> None:
             with self._changed:
                 self._received[topic].append(message)
@@ -233,7 +271,27 @@ class Bench:
                     self._state_arrivals.append((time.time_ns(), message))
                 self._changed.notify_all()
 
-        self.node.create_subscription(message_type, topic, store, qos)
+        return self.node.create_subscription(message_type, topic, store, qos)
+
+
+class Drive:
+    """A camera that moves sideways by 8 cm per image; time and place go on from call to call."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.stamp = START
+        self.position = 0.0
+
+    def messages(self, pixels: NDArray[np.uint8] | None = None) -> tuple[Any, Any]:
+        """The next image, or the given pixels, and its camera_info."""
+        self.stamp += PERIOD
+        self.position += 0.08
+        shown = view(self.position) if pixels is None else pixels
+        return image_message(shown, self.stamp), camera_info(self.stamp)
+
+    def show(self, images: int, pixels: NDArray[np.uint8] | None = None) -> list[TrackingState]:
+        """Tracking states of so many images."""
+        return [self.bench.show(*self.messages(pixels)) for _ in range(images)]
 
 
 def image_message(pixels: NDArray[np.uint8], nanoseconds: int) -> Image:
@@ -266,6 +324,11 @@ def wait_until(condition: Callable[[], bool], timeout: float, explain: Callable[
     while not condition():
         assert time.monotonic() < deadline, explain()
         time.sleep(0.02)
+
+
+def _transition(label: str) -> Any:
+    identifier = getattr(Transition, f"TRANSITION_{label.upper()}")
+    return ChangeState.Request(transition=Transition(id=identifier))
 
 
 def _as_yaml(value: Any) -> str:
