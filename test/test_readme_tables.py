@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -61,9 +62,16 @@ def graph():
         "-p",
         "scale_source:=odometry",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # A domain of its own: nodes of other tests that were just killed are still seen for a while.
+    domain = random.SystemRandom().randint(1, 100)
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+    rclpy.init(context=context, domain_id=domain)
     node = rclpy.create_node("looker", context=context)
 
     def look():
