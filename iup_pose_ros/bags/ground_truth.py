@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
@@ -34,11 +36,38 @@ class GroundTruth:
     note: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class _StampedPose:
-    stamp: int
-    child: str
-    pose: Pose
+class _Poses:
+    """Poses of one frame as they come, in little memory: topics with ground truth are long and dense."""
+
+    def __init__(self) -> None:
+        self._stamps = array("q")
+        self._values = array("d")
+
+    def add(self, stamp: int, position: Any, orientation: Any) -> None:
+        """A pose at ``stamp`` nanoseconds."""
+        self._stamps.append(stamp)
+        self._values.extend((position.x, position.y, position.z))
+        self._values.extend((orientation.x, orientation.y, orientation.z, orientation.w))
+
+    def trajectory(self) -> Trajectory:
+        """All of them in order of time; of several at one time the first.
+
+        Raises:
+            DataError: a quaternion is not of unit length, or a value is not finite.
+        """
+        stamps, first = np.unique(np.frombuffer(self._stamps, dtype=np.int64), return_index=True)
+        values = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)[first]
+        lengths = np.linalg.norm(values[:, 3:], axis=1)
+        good = np.isfinite(values).all(axis=1) & (np.abs(lengths - 1.0) <= messages.QUATERNION_TOLERANCE)
+        if not good.all():
+            index = int(good.argmin())
+            raise DataError(
+                f"pose at {stamps[index]} ns has position {values[index, :3].tolist()} and quaternion "
+                f"{values[index, 3:].tolist()} of length {lengths[index]:.4f}; finite numbers and a "
+                "quaternion (x, y, z, w) of length 1 are needed"
+            )
+        rotations = Rotation.from_quat(values[:, 3:]).as_matrix()
+        return Trajectory(np.asarray(stamps * 1e-9, dtype=np.float64), rotations, values[:, :3].copy())
 
 
 def read_ground_truth_file(path: Path, bag: BagReader, frame: str | None = None) -> GroundTruth:
@@ -78,15 +107,14 @@ def read_ground_truth_topic(topic: str, bag: BagReader, frame: str | None = None
             several frames and none is chosen; no overlap with the images in time; no transform from
             ``frame`` to the camera.
     """
-    kind = _kind(topic, bag)
-    poses = [pose for message in bag.decoded(topic) for pose in TOPIC_KINDS[kind](message)]
-    chosen = _of_one_frame(poses, topic, frame)
-    stamps, first = np.unique([pose.stamp for pose in chosen], return_index=True)
-    trajectory = Trajectory.from_poses(stamps * 1e-9, [chosen[index].pose for index in first])
+    body, poses = _of_one_frame(_poses_by_frame(topic, bag), topic, frame)
+    try:
+        trajectory = poses.trajectory()
+    except DataError as error:
+        raise DataError(f"bag {bag.path}, {topic}: {error}") from error
     _check_overlap(trajectory, bag, f"topic {topic}")
     if frame is not None:
         return GroundTruth(_moved(trajectory, _mount(bag, frame)))
-    body = chosen[0].child
     if not body or body == bag.camera_frame:
         return GroundTruth(trajectory)
     T_body_camera = StaticTransforms.read(bag).find(body, bag.camera_frame)
@@ -121,18 +149,28 @@ def _kind(topic: str, bag: BagReader) -> str:
     return summary.kind
 
 
-def _of_one_frame(poses: list[_StampedPose], topic: str, frame: str | None) -> list[_StampedPose]:
-    """Poses of the frame that is meant; only transforms can speak of several."""
-    children = sorted({pose.child for pose in poses})
-    if len(children) <= 1:
-        return poses
-    chosen = [pose for pose in poses if pose.child == frame]
-    if not chosen:
+def _poses_by_frame(topic: str, bag: BagReader) -> dict[str, _Poses]:
+    """Poses on a topic by the frame that moves; without a name where the messages give none."""
+    read = TOPIC_KINDS[_kind(topic, bag)]
+    poses: dict[str, _Poses] = {}
+    for message in bag.decoded(topic):
+        for stamp, child, position, orientation in read(message):
+            poses.setdefault(child, _Poses()).add(stamp, position, orientation)
+    if not poses:
+        raise DataError(f"bag {bag.path}: topic {topic} holds no pose")
+    return poses
+
+
+def _of_one_frame(poses: dict[str, _Poses], topic: str, frame: str | None) -> tuple[str, _Poses]:
+    """The frame that is meant and its poses; only transforms can speak of several."""
+    if len(poses) == 1:
+        return next(iter(poses.items()))
+    if frame is None or frame not in poses:
         raise DataError(
-            f"topic {topic} holds {len(children)} moving frames, name the one that is ground truth "
-            f"(--gt-frame): {', '.join(children)}"
+            f"topic {topic} holds {len(poses)} moving frames, name the one that is ground truth "
+            f"(--gt-frame): {', '.join(sorted(poses))}"
         )
-    return chosen
+    return frame, poses[frame]
 
 
 def _mount(bag: BagReader, frame: str) -> Pose:
@@ -167,32 +205,36 @@ def _check_overlap(trajectory: Trajectory, bag: BagReader, source: str) -> None:
         )
 
 
-def _odometry(message: Any) -> Iterable[_StampedPose]:
-    yield _StampedPose(
-        messages.stamp_of(message), message.child_frame_id, messages.pose_of(message.pose.pose)
-    )
+# Stamp, moving frame, position and orientation.
+_Entry = tuple[int, str, Any, Any]
 
 
-def _pose_stamped(message: Any) -> Iterable[_StampedPose]:
-    yield _StampedPose(messages.stamp_of(message), "", messages.pose_of(message.pose))
+def _odometry(message: Any) -> Iterator[_Entry]:
+    pose = message.pose.pose
+    yield messages.stamp_of(message), message.child_frame_id, pose.position, pose.orientation
 
 
-def _pose_with_covariance(message: Any) -> Iterable[_StampedPose]:
-    yield _StampedPose(messages.stamp_of(message), "", messages.pose_of(message.pose.pose))
+def _pose_stamped(message: Any) -> Iterator[_Entry]:
+    yield messages.stamp_of(message), "", message.pose.position, message.pose.orientation
 
 
-def _transform(message: Any) -> Iterable[_StampedPose]:
-    pose = messages.pose_of_transform(message.transform)
-    yield _StampedPose(messages.stamp_of(message), message.child_frame_id, pose)
+def _pose_with_covariance(message: Any) -> Iterator[_Entry]:
+    pose = message.pose.pose
+    yield messages.stamp_of(message), "", pose.position, pose.orientation
 
 
-def _transforms(message: Any) -> Iterator[_StampedPose]:
+def _transform(message: Any) -> Iterator[_Entry]:
+    value = message.transform
+    yield messages.stamp_of(message), message.child_frame_id, value.translation, value.rotation
+
+
+def _transforms(message: Any) -> Iterator[_Entry]:
     for transform in message.transforms:
         yield from _transform(transform)
 
 
 # How the poses of every accepted type are read.
-TOPIC_KINDS: dict[str, Callable[[Any], Iterable[_StampedPose]]] = {
+TOPIC_KINDS: dict[str, Callable[[Any], Iterator[_Entry]]] = {
     "nav_msgs/msg/Odometry": _odometry,
     messages.POSE_STAMPED: _pose_stamped,
     "geometry_msgs/msg/PoseWithCovarianceStamped": _pose_with_covariance,

@@ -164,7 +164,7 @@ def test_pose_without_a_unit_quaternion_is_refused(
     orientation.w = value
     with (
         BagReader(make_recording(topics)) as bag,
-        pytest.raises(DataError, match=r"of length .* are no pose"),
+        pytest.raises(DataError, match=r"/truth: pose at .* of length .*; finite numbers"),
     ):
         read_ground_truth_topic("/truth", bag)
 
