@@ -61,6 +61,21 @@ class EpipolarConfig:
 
 
 @dataclass(frozen=True, eq=False)
+class EpipolarResult:
+    """A pose from matches and its support.
+
+    Attributes:
+        pose: of unit translation.
+        inliers: number of matches that agree with it.
+        matches: number of matches it was estimated from.
+    """
+
+    pose: RelativePose
+    inliers: int
+    matches: int
+
+
+@dataclass(frozen=True, eq=False)
 class _Fit:
     """A pose, the errors of matches under it, and the standard deviation of its inliers' in pixels."""
 
@@ -90,6 +105,14 @@ class EpipolarEstimator:
         """
         if matches is None:
             matches = self._front_end.match(previous, current)
+        return self.fit(previous, current, matches).pose
+
+    def fit(self, previous: Frame, current: Frame, matches: Matches) -> EpipolarResult:
+        """The pose of ``estimate`` from matches, and how many of them support it.
+
+        Raises:
+            EstimationError: as ``estimate``.
+        """
         if len(matches) < self._config.min_matches:
             raise EstimationError(
                 f"not enough matches: {len(matches)}, at least {self._config.min_matches} are needed"
@@ -101,7 +124,8 @@ class EpipolarEstimator:
         outliers = len(matches) - len(fit.errors.matches)
         uncertainty = self._config.intrinsics_uncertainty
         covariance = pose_covariance(fit.errors, fit.noise, outliers, uncertainty) + ambiguity
-        return self._relative_pose(fit.errors, covariance)
+        pose = unit_relative_pose(fit.errors.T_prev_curr, fit.errors.basis, covariance, self.name)
+        return EpipolarResult(pose, len(fit.errors.matches), len(matches))
 
     def _pixels(self, value: float, cameras: CameraPair) -> float:
         """A configured length in pixels of the images at hand."""
@@ -162,21 +186,31 @@ class EpipolarEstimator:
         chosen = Matches(errors.matches.points_prev[inlier], errors.matches.points_curr[inlier])
         return EpipolarErrors(errors.T_prev_curr, chosen, errors.cameras)
 
-    def _relative_pose(self, errors: EpipolarErrors, covariance: Array) -> RelativePose:
-        expand = np.zeros((6, 5))
-        expand[:3, 3:] = errors.basis
-        expand[3:, :3] = np.eye(3)
-        translation = errors.T_prev_curr.translation
-        full = expand @ covariance @ expand.T
-        full[:3, :3] += _LENGTH_VARIANCE * np.outer(translation, translation)
-        return RelativePose(
-            T_prev_curr=errors.T_prev_curr,
-            covariance=symmetrised(full),
-            sigma_R=np.sqrt(np.diag(covariance)[:3]),
-            sigma_t=float(np.sqrt(0.5 * np.trace(covariance[3:, 3:]))),
-            metric=False,
-            source=self.name,
-        )
+
+def unit_relative_pose(T_prev_curr: Pose, basis: Array, covariance: Array, source: str) -> RelativePose:
+    """A pose of unit translation with what is known of its rotation and direction.
+
+    Args:
+        T_prev_curr: translation of unit length.
+        basis: (3, 2) orthonormal tangent directions at the translation.
+        covariance: (5, 5) of the rotation about the previous camera's axes, then of the direction along the
+            two columns of ``basis``, radians^2.
+        source: name of the estimator.
+    """
+    expand = np.zeros((6, 5))
+    expand[:3, 3:] = basis
+    expand[3:, :3] = np.eye(3)
+    translation = T_prev_curr.translation
+    full = expand @ covariance @ expand.T
+    full[:3, :3] += _LENGTH_VARIANCE * np.outer(translation, translation)
+    return RelativePose(
+        T_prev_curr=T_prev_curr,
+        covariance=symmetrised(full),
+        sigma_R=np.sqrt(np.diag(covariance)[:3]),
+        sigma_t=float(np.sqrt(0.5 * np.trace(covariance[3:, 3:]))),
+        metric=False,
+        source=source,
+    )
 
 
 def _settled(fit: _Fit) -> tuple[_Fit, Array]:

@@ -17,14 +17,19 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.pose_prior import PosePrior
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint
+from iup_pose_ros.model.correspondence import MatchedRays
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 SMALLEST_SIDE = 64
+# A match nearer than this to the image plane through the camera's centre is at no meaningful pixel.
+_LEAST_FORWARD = 0.1
+_LEAST_WEIGHT = 1e-3
 KEPT_FRAMES = 2  # the keyframe, and the frame that may become the next one
 
 
@@ -97,6 +102,16 @@ class IUPPoseEstimator:
             EstimationError: an image is too small, or the network's output is not finite.
         """
         return self._relative_poses(self.predict(previous, current))[0]
+
+    def prior(self, previous: Frame, current: Frame) -> PosePrior:
+        """Pose and soft matches of two frames for other estimators; see ``PriorNetwork``.
+
+        Raises:
+            EstimationError: as ``estimate``.
+        """
+        prediction = self.predict(previous, current)
+        matches, weights = soft_matches(prediction.correspondence.view_0, previous, current)
+        return PosePrior(self._relative_poses(prediction)[0], matches, weights)
 
     @torch.inference_mode()
     def estimate_batch(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[RelativePose]:
@@ -179,6 +194,19 @@ def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float) ->
         metric=False,
         source=IUPPoseEstimator.name,
     )
+
+
+def soft_matches(view: MatchedRays, previous: Frame, current: Frame) -> tuple[Matches, Array]:
+    """Where the cells of the previous view (batch of one) went, in pixels of the frames, and their weights.
+
+    Cells that the attention finds behind the current camera are left out.
+    """
+    own, matched = (rays[0].flatten(1).T.cpu().double().numpy() for rays in (view.own, view.matched))
+    confidence = view.confidence[0].flatten().cpu().double().numpy()
+    seen = matched[:, 2] > _LEAST_FORWARD * np.linalg.norm(matched, axis=1)
+    points_prev = previous.intrinsics.project(own[seen])
+    points_curr = current.intrinsics.project(matched[seen])
+    return Matches(points_prev, points_curr), np.maximum(confidence[seen], _LEAST_WEIGHT)
 
 
 def network_size(width: int, height: int, area: int) -> tuple[int, int]:

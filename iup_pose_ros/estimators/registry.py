@@ -19,8 +19,16 @@ def _iup_pose(options: NetworkOptions) -> RelativePoseEstimator:
     return IUPPoseEstimator.from_options(options)
 
 
+def _hybrid(options: NetworkOptions) -> RelativePoseEstimator:
+    from iup_pose_ros.estimators.hybrid import HybridEstimator
+    from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
+
+    return HybridEstimator(IUPPoseEstimator.from_options(options))
+
+
 _FACTORIES: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
     "iup_pose": _iup_pose,
+    "hybrid": _hybrid,
     "epipolar_klt": lambda _: EpipolarEstimator(LucasKanadeFrontEnd()),
     "epipolar_sift": lambda _: EpipolarEstimator(SiftFrontEnd()),
 }

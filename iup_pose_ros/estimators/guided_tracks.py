@@ -1,0 +1,125 @@
+"""Lucas-Kanade tracks that start where coarse matches say, as a network's soft correspondence does.
+
+The current image is warped to look like the previous one by a smooth field fitted to the coarse matches, so
+that tracking starts near its goal and patches agree in scale and orientation, too. The tracks found refine
+the field: first at half the resolution, where a patch reaches far, for a few corners all over the image, and
+then in full for all corners.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.estimators.base import Frame, Matches
+from iup_pose_ros.estimators.features import Image, LucasKanadeConfig, detect_corners, track_points
+from iup_pose_ros.estimators.motion_field import MotionField, fit_motion_field
+from iup_pose_ros.geometry.so3 import Array
+
+
+@dataclass(frozen=True)
+class GuidedTracksConfig:
+    """Settings of guided tracking. Lengths are shares of the longer image side where not in pixels.
+
+    Attributes:
+        max_corners: most corners that are tracked.
+        min_distance: least distance between two corners, pixels.
+        quality_level: least corner strength, relative to the strongest corner. Low: there are good starts.
+        coarse_rounds: rounds at half the resolution.
+        seed_cell, seeds_per_cell: corners tracked in these rounds, the strongest of every cell.
+        first_reach, reach: of the field's kernel on coarse matches alone, and with tracks.
+        coarse_weight: of the coarse matches beside tracks.
+        seeds: tracking at half the resolution.
+        tracks: tracking at full resolution.
+    """
+
+    max_corners: int = 1500
+    min_distance: float = 7.0
+    quality_level: float = 0.002
+    coarse_rounds: int = 2
+    seed_cell: float = 0.05
+    seeds_per_cell: int = 3
+    first_reach: float = 0.075
+    reach: float = 0.04
+    coarse_weight: float = 0.1
+    seeds: LucasKanadeConfig = field(
+        default_factory=lambda: LucasKanadeConfig(levels=1, max_backward_error=1.0)
+    )
+    tracks: LucasKanadeConfig = field(default_factory=lambda: LucasKanadeConfig(levels=1))
+
+
+class GuidedTracker:
+    """Corners of the previous frame, tracked into the current one from coarse matches on."""
+
+    def __init__(self, config: GuidedTracksConfig = GuidedTracksConfig()) -> None:
+        self._config = config
+
+    def match(self, previous: Frame, current: Frame, coarse: Matches, weights: Array) -> Matches:
+        """Tracks between two frames, possibly none.
+
+        Args:
+            previous, current: they may differ in size.
+            coarse: matches right to a few percent of the image; some may be wrong.
+            weights: (N,) how far each of them is trusted, positive.
+        """
+        config = self._config
+        corners = detect_corners(
+            previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
+        )
+        if len(corners) == 0 or len(coarse) == 0:
+            return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
+        width, height = previous.intrinsics.width, previous.intrinsics.height
+        motion = fit_motion_field(coarse, weights, width, height, config.first_reach)
+        seeds = _strongest_of_cells(corners, config.seed_cell * max(width, height), config.seeds_per_cell)
+        for _ in range(config.coarse_rounds):
+            tracks = _seed_tracks(previous.grey, current.grey, seeds, motion, config.seeds)
+            both = _stacked(coarse, tracks)
+            trust = np.concatenate([config.coarse_weight * weights, np.ones(len(tracks))])
+            motion = fit_motion_field(both, trust, width, height, config.reach)
+        warped = motion.warped(current.grey, width, height)
+        tracked, valid = track_points(previous.grey, warped, corners, config=config.tracks)
+        return _inside(Matches(corners[valid], motion.moved(tracked[valid])), current.grey)
+
+
+def _seed_tracks(
+    image_prev: Image, image_curr: Image, corners: Array, motion: MotionField, config: LucasKanadeConfig
+) -> Matches:
+    """Corners tracked at half the resolution."""
+    height, width = image_prev.shape
+    warped = cv2.pyrDown(motion.warped(image_curr, width, height))
+    # Pixel 2 u of an image lies in the middle of pixel u of cv2.pyrDown's.
+    tracked, valid = track_points(
+        _as_grey(cv2.pyrDown(image_prev)), _as_grey(warped), 0.5 * corners, config=config
+    )
+    return _inside(Matches(corners[valid], motion.moved(2.0 * tracked[valid])), image_curr)
+
+
+def _as_grey(image: NDArray[np.generic]) -> Image:
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _inside(matches: Matches, image_curr: Image) -> Matches:
+    """The matches that end inside the current image."""
+    height, width = image_curr.shape
+    points = matches.points_curr
+    inside = np.all((points >= 0.0) & (points <= (width - 1, height - 1)), axis=1)
+    return Matches(matches.points_prev[inside], points[inside])
+
+
+def _stacked(first: Matches, second: Matches) -> Matches:
+    return Matches(
+        np.vstack([first.points_prev, second.points_prev]), np.vstack([first.points_curr, second.points_curr])
+    )
+
+
+def _strongest_of_cells(corners: Array, cell: float, count: int) -> Array:
+    """At most ``count`` corners of every square cell; corners (N, 2) with the strongest first."""
+    columns, rows = np.floor(corners / cell).astype(np.intp).T
+    cells = rows * (columns.max() + 1) + columns
+    order = np.argsort(cells, kind="stable")
+    in_order = cells[order]
+    rank = np.arange(len(order)) - np.searchsorted(in_order, in_order)
+    return corners[np.sort(order[rank < count])]

@@ -1,0 +1,96 @@
+"""Network and geometry together: the network says roughly where points went, their tracks say it precisely.
+
+Where neither the tracks of the caller nor those that start at the network's soft correspondence agree on one
+motion, plain Lucas-Kanade has its turn. The pose with most support is joined with the network's by their
+covariances; the network's stands alone where no tracks agree, or too few against its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
+from iup_pose_ros.estimators.epipolar import EpipolarConfig, EpipolarEstimator, EpipolarResult
+from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
+from iup_pose_ros.estimators.guided_tracks import GuidedTracker
+from iup_pose_ros.estimators.pose_fusion import PoseDifference
+from iup_pose_ros.estimators.pose_prior import PosePrior, PriorNetwork
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """When tracks decide a pose.
+
+    Attributes:
+        decisive_inliers: tracks that must agree,
+        decisive_share: and the share of all tracks that they must be.
+    """
+
+    decisive_inliers: int = 30
+    decisive_share: float = 0.5
+
+
+class HybridEstimator:
+    """Tracks guided by a network, and both poses fused, behind the ``RelativePoseEstimator`` protocol.
+
+    Args:
+        network: gives the prior of every pair.
+        config: when tracks decide.
+    """
+
+    name = "hybrid"
+
+    def __init__(self, network: PriorNetwork, config: HybridConfig = HybridConfig()) -> None:
+        self.network = network
+        self._config = config
+        self._plain = LucasKanadeFrontEnd()
+        self._guided = GuidedTracker()
+        # Guided tracks are so often right that the first good sample comes early.
+        self._epipolar = EpipolarEstimator(self._plain, EpipolarConfig(min_iterations=100))
+
+    def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
+        """Relative pose of unit translation; given matches are used before own ones are searched for.
+
+        Raises:
+            EstimationError: an image is too small for the network, or its output is not finite.
+        """
+        prior = self.network.prior(previous, current)
+        result = self._best_result(previous, current, matches, prior)
+        if result is None:
+            return replace(prior.pose, source=self.name)
+        difference = PoseDifference.between(result.pose, prior.pose)
+        if difference.consistent:
+            return difference.fused(self.name)
+        return replace(result.pose if self._decisive(result) else prior.pose, source=self.name)
+
+    def _decisive(self, result: EpipolarResult) -> bool:
+        share = result.inliers / result.matches
+        return result.inliers >= self._config.decisive_inliers and share >= self._config.decisive_share
+
+    def _best_result(
+        self, previous: Frame, current: Frame, matches: Matches | None, prior: PosePrior
+    ) -> EpipolarResult | None:
+        """The first decisive result, else the one of most inliers; None where no tracks agree."""
+        best: EpipolarResult | None = None
+        for tracks in self._tracks(previous, current, matches, prior):
+            try:
+                result = self._epipolar.fit(previous, current, tracks)
+            except EstimationError:
+                continue
+            if self._decisive(result):
+                return result
+            if best is None or result.inliers > best.inliers:
+                best = result
+        return best
+
+    def _tracks(
+        self, previous: Frame, current: Frame, matches: Matches | None, prior: PosePrior
+    ) -> Iterator[Matches]:
+        """Tracks in the order in which they are tried; each is made only when it is its turn."""
+        if matches is not None:
+            yield matches
+        yield self._guided.match(previous, current, prior.matches, prior.weights)
+        if matches is None:
+            yield self._plain.match(previous, current)
