@@ -176,8 +176,9 @@ def _pair(pair: PairImages) -> str:
 def _caption(edge: EdgeRow) -> str:
     rotation = _error("rotation", edge.rotation_error_deg, edge.rotation_sigma_deg)
     direction = _error("direction", edge.direction_error_deg, edge.direction_sigma_deg)
-    stamps = f"{edge.previous_stamp:.3f} s to {edge.current_stamp:.3f} s, {edge.frames} images apart"
-    return f"{stamps}: {rotation}; {direction}"
+    apart = "1 image" if edge.frames == 1 else f"{edge.frames} images"
+    stamps = f"{edge.previous_stamp:.3f} s to {edge.current_stamp:.3f} s"
+    return f"{stamps}, {apart} apart: {rotation}; {direction}"
 
 
 def _error(part: str, error: float, sigma: float) -> str:
