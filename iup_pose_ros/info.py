@@ -52,6 +52,8 @@ def describe_preset(config: IUPPoseConfig) -> dict[str, Any]:
         name: {"parameters": count_parameters(module), "multiply_adds": counts.get(f"{root}.{name}", 0)}
         for name, module in model.named_children()
     }
+    counted = sum(module["multiply_adds"] for module in modules.values())
+    modules["pose_solver"] = {"parameters": 0, "multiply_adds": counts["Global"] - counted}
     return {
         "parameters": count_parameters(model),
         "multiply_adds": counts["Global"],

@@ -54,7 +54,7 @@ class IUPPoseConfig:
     """Standard deviation (rad) of the direction of translation before the translation decoder."""
     matched_rays: bool = True
     """Whether the decoders see the soft correspondence as geometry, or features alone."""
-    initial_pose: str = "identity"
+    initial_pose: str = "solve"
     """What stage 1 starts from: ``identity`` (the paper), or ``solve``, the pose the matches agree on."""
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of the RGB channels in [0, 1], subtracted from the input."""
