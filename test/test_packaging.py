@@ -161,6 +161,11 @@ def test_executables_go_where_ros2_run_looks(installed):
     assert executables == set(ENTRY_POINTS)
 
 
+def test_the_node_starts_in_the_python_of_an_active_environment(installed):
+    script = (installed / "lib/iup_pose_ros/vo_node").read_text()
+    assert script.startswith("#!/usr/bin/env python3\n")
+
+
 def test_share_holds_manifest_marker_launch_files_and_configuration(installed):
     share = installed / "share"
     assert (share / "ament_index/resource_index/packages/iup_pose_ros").is_file()
