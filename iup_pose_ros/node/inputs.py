@@ -136,7 +136,8 @@ class ImageInputs:
         self.last_header = image.header
         stamp = nanoseconds(image.header.stamp)
         if self._newest_stamp is not None and stamp < self._newest_stamp - NANOSECONDS:
-            self._subscriptions.forget_waiting()
+            # Slop may make the camera_info of the new time a little later than its image.
+            self._subscriptions.forget_later(stamp + NANOSECONDS)
             self._counter.add(dropped_invalid=self._unpaired.clear())
         self._newest_stamp = stamp
         self._counter.add(received=1, dropped_invalid=self._unpaired.add(stamp))

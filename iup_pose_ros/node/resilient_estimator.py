@@ -89,13 +89,12 @@ class ResilientEstimator:
     @property
     def figures(self) -> EstimatorFigures:
         """What is in use now."""
-        network = getattr(self._inner, "network", self._inner)
-        info = getattr(network, "weights", None)
+        info = self._weights_info()
         if info is None:
-            return EstimatorFigures(self._name, str(getattr(network, "device", "cpu")))
+            return EstimatorFigures(self._name, str(getattr(self._network(), "device", "cpu")))
         return EstimatorFigures(
             self._name,
-            str(getattr(network, "device", self._options.device)),
+            self._device(),
             self._options.precision,
             self._image_area(),
             (self._options.weights or SHIPPED_WEIGHTS).name,
@@ -158,15 +157,21 @@ class ResilientEstimator:
         area = self._image_area() // 2
         return replace(self._options, image_area=area) if area >= _SMALLEST_AREA else None
 
+    def _network(self) -> Any:
+        """The network's estimator: the one in use, or the one inside it."""
+        return getattr(self._inner, "network", self._inner)
+
+    def _weights_info(self) -> Any:
+        """What the weights file says of itself (CheckpointInfo); None without a network."""
+        return getattr(self._network(), "weights", None)
+
     def _device(self) -> str:
-        network = getattr(self._inner, "network", self._inner)
-        return str(getattr(network, "device", self._options.device))
+        return str(getattr(self._network(), "device", self._options.device))
 
     def _image_area(self) -> int:
         if self._options.image_area is not None:
             return self._options.image_area
-        network = getattr(self._inner, "network", self._inner)
-        config = getattr(getattr(network, "model", None), "config", None)
+        config = getattr(getattr(self._network(), "model", None), "config", None)
         return int(getattr(config, "image_area", _USUAL_AREA))
 
     def _build(self, options: NetworkOptions) -> bool:
@@ -174,7 +179,8 @@ class ResilientEstimator:
         self.close()
         try:
             self._inner = self._create(self._name, options)
-            _warm_up(self._inner)
+            if self._weights_info() is not None:
+                _warm_up(self._inner)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -190,7 +196,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _warm_up(estimator: RelativePoseEstimator) -> None:
-    """The first pair costs more than others; here it delays no image."""
+    """A network's first pair costs more than others; here it delays no image."""
     image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     intrinsics = Intrinsics(300.0, 300.0, 159.5, 119.5, 320, 240)
     first = Frame(image, intrinsics, 0.0, "warm_up")

@@ -74,11 +74,16 @@ class CameraSubscriptions:
             return "its publisher offers best effort, input_reliability asks for reliable"
         return f"{len(publishers)} publisher(s), none heard"
 
-    def forget_waiting(self) -> None:
-        """Drops messages that wait for a partner: after a jump back in time they would starve newer ones."""
+    def forget_later(self, stamp: int) -> None:
+        """Drops messages of later stamps that wait for a partner.
+
+        After a jump back in time they would starve newer ones. What is of the new time stays: a camera_info
+        may have come before its image.
+        """
         with self._synchronizer.lock:
             for queue in self._synchronizer.queues:
-                queue.clear()
+                for later in [key for key in queue if key > stamp]:
+                    del queue[later]
 
     def close(self) -> None:
         """Ends the subscriptions."""
