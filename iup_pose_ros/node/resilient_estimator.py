@@ -192,7 +192,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an accelerator's memory is exhausted."""
     # A module that was never imported cannot have raised it.
     torch: Any = sys.modules.get("torch")
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    return torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def _warm_up(estimator: RelativePoseEstimator) -> None:

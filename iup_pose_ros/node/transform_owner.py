@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
 from tf2_msgs.msg import TFMessage
 
 from iup_pose_ros.node.stamps import nanoseconds
@@ -36,7 +38,7 @@ class TransformOwnerWatch:
         self._heard = self._logged = float("-inf")
         latched = QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._subscriptions = [
-            node.create_subscription(TFMessage, topic, callback, qos)
+            node.create_subscription(TFMessage, topic, _with_info(callback), qos)
             for topic, callback, qos in (
                 ("/tf", self._on_transforms, QoSProfile(depth=_DEPTH)),
                 ("/tf_static", self._on_static, latched),
@@ -94,6 +96,11 @@ class TransformOwnerWatch:
         if now - self._logged >= _LOG_PERIOD:
             self._logged = now
             self._node.get_logger().warning(text)
+
+
+def _with_info(callback: Callable[[Any, Any], None]) -> Callable[..., None]:
+    """The callback, or one that does without the message's info where rclpy gives none."""
+    return callback if hasattr(Subscription, "CallbackType") else lambda message: callback(message, None)
 
 
 def _key(transform: Any) -> tuple[int, float, float, float]:

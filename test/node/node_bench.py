@@ -78,11 +78,11 @@ class NodeProcess:
         """Everything the process wrote so far."""
         return self._log.read_text()
 
-    def wait_for_log(self, text: str, timeout: float = 20.0) -> None:
+    def wait_for_log(self, text: str, timeout: float = 60.0) -> None:
         """Returns when the process has written a text."""
         wait_until(lambda: text in self.log, timeout, lambda: f"no {text!r} in the log:\n{self.log}")
 
-    def stop(self, number: int = signal.SIGINT, timeout: float = 20.0) -> int:
+    def stop(self, number: int = signal.SIGINT, timeout: float = 60.0) -> int:
         """Sends a signal and returns the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
@@ -162,7 +162,7 @@ class Bench:
             for messages in self._received.values():
                 messages.clear()
 
-    def wait_for(self, topic: str, accept: Callable[[Any], bool], timeout: float = 20.0) -> Any:
+    def wait_for(self, topic: str, accept: Callable[[Any], bool], timeout: float = 60.0) -> Any:
         """The first message of a topic, already received or still to come, that is accepted."""
 
         def find() -> Any:
@@ -174,7 +174,7 @@ class Bench:
             assert found is not None, f"{topic}: none of {self._received[topic][-3:]} is accepted"
             return found
 
-    def wait_for_reason(self, words: str, timeout: float = 20.0) -> TrackingState:
+    def wait_for_reason(self, words: str, timeout: float = 60.0) -> TrackingState:
         """The first tracking state whose reason holds these words."""
         return self.wait_for(STATE_TOPIC, lambda state: words in state.reason, timeout)
 
@@ -182,7 +182,7 @@ class Bench:
         """Returns when the node listens to the camera and is heard."""
         self.wait_for_nodes(1, image_topic)
 
-    def wait_for_nodes(self, number: int, image_topic: str = "/image", timeout: float = 20.0) -> None:
+    def wait_for_nodes(self, number: int, image_topic: str = "/image", timeout: float = 60.0) -> None:
         """Returns when so many nodes listen to the camera and are heard."""
 
         def connected() -> bool:
@@ -205,7 +205,7 @@ class Bench:
         t.x, t.y, t.z = (float(value) for value in translation)
         self._static_tf.publish(TFMessage(transforms=[transform]))
 
-    def call(self, service_type: Any, name: str, request: Any, timeout: float = 20.0) -> Any:
+    def call(self, service_type: Any, name: str, request: Any, timeout: float = 60.0) -> Any:
         """The answer of a service of the node."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(service_type, f"/vo_node/{name}")
@@ -217,7 +217,7 @@ class Bench:
         assert answered.wait(timeout), f"no answer of service {name}"
         return future.result()
 
-    def change_state(self, *transitions: str, timeout: float = 30.0) -> bool:
+    def change_state(self, *transitions: str, timeout: float = 60.0) -> bool:
         """Whether every transition (configure, activate, deactivate, cleanup) succeeds."""
         return all(
             self.call(ChangeState, "change_state", _transition(label), timeout).success

@@ -1,0 +1,157 @@
+"""A simulated robot: time from /clock, the mount on /tf and late, lengths from its wheels.
+
+The tests run in this order on one node; the camera moves 8 cm to the right per image, and the base with it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
+from node_bench import CAMERA_FRAME, PERIOD, START, Drive, set_stamp, wait_until
+from rosgraph_msgs.msg import Clock
+from tf2_msgs.msg import TFMessage
+
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.node.stamps import nanoseconds
+
+# Optical axes on a robot that looks forward.
+MOUNT = Pose.from_quaternion(np.array([-0.5, 0.5, -0.5, 0.5]), np.array([0.5, 0.1, 0.3]))
+STEP = 0.08
+ODOMETRY = "/vo_node/odometry"
+
+
+@pytest.fixture(scope="module")
+def node(start_module_node):
+    return start_module_node(
+        parameters={
+            "use_sim_time": True,
+            "scale_source": "odometry",
+            "mount_timeout": 0.05,
+            "publish_tf": False,
+        }
+    )
+
+
+class Robot(Drive):
+    """Clock, wheels and camera of the robot."""
+
+    def __init__(self, bench):
+        super().__init__(bench)
+        self.clock = bench.node.create_publisher(Clock, "/clock", 1)
+        self.wheels = bench.node.create_publisher(Odometry, "/wheel_odometry", 50)
+        self.tf = bench.node.create_publisher(TFMessage, "/tf", 10)
+
+    def set_clock(self, stamp):
+        message = Clock()
+        message.clock.sec, message.clock.nanosec = divmod(stamp, 10**9)
+        self.clock.publish(message)
+
+    def roll(self, stamp, position):
+        """Wheel odometry of a moment."""
+        message = Odometry(child_frame_id="base_link")
+        message.header.frame_id = "wheels"
+        set_stamp(message, stamp)
+        message.pose.pose.position.y = -position
+        message.pose.pose.orientation.w = 1.0
+        self.wheels.publish(message)
+
+    def mount(self, stamp):
+        """The camera's mount at a moment, on /tf."""
+        transform = TransformStamped(child_frame_id=CAMERA_FRAME)
+        transform.header.frame_id = "base_link"
+        set_stamp(transform, stamp)
+        q, t = transform.transform.rotation, transform.transform.translation
+        q.x, q.y, q.z, q.w = (float(value) for value in MOUNT.quaternion)
+        t.x, t.y, t.z = (float(value) for value in MOUNT.translation)
+        self.tf.publish(TFMessage(transforms=[transform]))
+
+    def drive(self, images, with_wheels=True):
+        """Tracking states of so many images, the wheels a little before and after each."""
+        states = []
+        for _ in range(images):
+            for share in (0.4, 1.2) if with_wheels else ():
+                at = self.stamp + round(share * PERIOD)
+                self.roll(at, self.position + share * STEP)
+            states += self.show(1)
+        return states
+
+
+@pytest.fixture(scope="module")
+def robot(bench, node):
+    bench.record("/diagnostics", DiagnosticArray)
+    bench.wait_for_node()
+    robot = Robot(bench)
+    wait_until(
+        lambda: min(item.get_subscription_count() for item in (robot.clock, robot.wheels, robot.tf)) >= 1,
+        30.0,
+        lambda: "the node does not listen to clock, wheels and TF",
+    )
+    return robot
+
+
+def test_diagnostics_come_while_the_clock_stands_and_have_its_time(bench, robot):
+    assert nanoseconds(bench.wait_for("/diagnostics", lambda message: True).header.stamp) == 0
+    robot.set_clock(START)
+    bench.wait_for("/diagnostics", lambda message: nanoseconds(message.header.stamp) == START)
+
+
+def test_mount_that_is_missing_and_comes_late_on_tf_is_used(bench, robot):
+    for state in robot.drive(2):
+        assert state.reason.startswith("waiting for transform base_link <- camera_optical")
+    assert bench.received(ODOMETRY) == []
+    robot.mount(robot.stamp - PERIOD)
+    robot.mount(robot.stamp + 10**9)
+    for _ in range(5):
+        state = robot.drive(1)[-1]
+        if not state.reason.startswith("waiting for transform"):
+            return
+    raise AssertionError(state.reason)
+
+
+def test_steps_are_metres(bench, robot):
+    assert robot.drive(16)[-1].state == 1
+    edges = bench.received("/vo_node/keyframe_edge")
+    assert {(edge.scale_source, edge.metric) for edge in edges} == {("odometry", True)}
+    for edge in edges:
+        images = (nanoseconds(edge.header.stamp) - nanoseconds(edge.previous_stamp)) / PERIOD
+        length = np.linalg.norm([getattr(edge.pose.pose.position, axis) for axis in "xyz"])
+        assert length == pytest.approx(STEP * images, rel=0.02)
+        sigma = np.sqrt(np.reshape(edge.pose.covariance, (6, 6))[1, 1])
+        assert 0.001 < sigma < 0.2 * length
+    assert bench.received(ODOMETRY)[-1].pose.pose.position.y < -0.5
+
+
+def test_frame_age_is_in_the_time_of_the_clock(bench, robot):
+    robot.set_clock(robot.stamp + 250_000_000)
+    reached = robot.stamp + 250_000_000
+    bench.wait_for("/diagnostics", lambda message: nanoseconds(message.header.stamp) == reached)
+    shown = robot.drive(1)[-1]
+    processed = str(shown.frames_processed)
+
+    def age(message):
+        values = {item.key: item.value for item in message.status[0].values}
+        return float(values["frame age [s]"]) if values["frames processed"] == processed else None
+
+    message = bench.wait_for("/diagnostics", lambda message: age(message) is not None)
+    assert age(message) == pytest.approx(0.2, abs=1e-3)
+
+
+def test_without_wheels_the_node_is_lost_and_publishes_nothing(bench, robot):
+    published = len(bench.received(ODOMETRY))
+    states = robot.drive(14, with_wheels=False)
+    lost = [state for state in states if state.state == state.LOST]
+    assert states[-1].state == states[-1].LOST
+    assert {("wheel odometry ends" in state.reason) for state in lost} == {True}
+    stamps = {nanoseconds(message.header.stamp) for message in bench.received(ODOMETRY)[published:]}
+    assert not stamps & {nanoseconds(state.header.stamp) for state in lost}
+    recovered = robot.drive(12)
+    assert recovered[-1].state == 1
+    assert len(bench.received(ODOMETRY)) > published
+
+
+def test_node_ends_with_exit_code_0(robot, node):
+    assert node.stop() == 0
+    assert "Traceback" not in node.log
