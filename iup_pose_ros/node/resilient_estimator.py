@@ -116,7 +116,7 @@ class ResilientEstimator:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        # Not in the handler: its traceback still holds the network's tensors.
+        # As in _build, not in the handler.
         raise EstimationError(self._give_way())
 
     @property
@@ -175,17 +175,20 @@ class ResilientEstimator:
         return int(getattr(config, "image_area", _USUAL_AREA))
 
     def _build(self, options: NetworkOptions) -> bool:
-        """Makes the estimator and uses it once; False where the memory does not suffice."""
-        self.close()
+        """Makes the estimator, and uses its network once; False where the memory does not suffice."""
+        if self._inner is not None:
+            self.close()
         try:
             self._inner = self._create(self._name, options)
             if self._weights_info() is not None:
                 _warm_up(self._inner)
+            return True
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return False
-        return True
+        # Not in the handler: its traceback still holds the network's tensors.
+        self.close()
+        return False
 
 
 def is_out_of_memory(error: BaseException) -> bool:
