@@ -40,6 +40,8 @@ class LucasKanadeConfig:
         window: side of the tracked patch.
         levels: pyramid levels above the full image; each doubles the motion that can be followed.
         max_backward_error: a point tracked forth and back must return to within this distance.
+        iterations: most steps on one level of the pyramid.
+        last_step: a step this short is the last one.
     """
 
     max_corners: int = 1500
@@ -48,6 +50,8 @@ class LucasKanadeConfig:
     window: int = 21
     levels: int = 4
     max_backward_error: float = 0.5
+    iterations: int = 30
+    last_step: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def _lucas_kanade(
         guess.copy(),
         winSize=(config.window, config.window),
         maxLevel=config.levels,
-        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01),
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, config.iterations, config.last_step),
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     return np.asarray(tracked, dtype=np.float32), np.asarray(status).ravel() == 1

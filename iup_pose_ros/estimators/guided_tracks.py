@@ -8,7 +8,7 @@ then in full for all corners.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ from iup_pose_ros.estimators.features import Image, LucasKanadeConfig, detect_co
 from iup_pose_ros.estimators.motion_field import MotionField, fit_motion_field
 from iup_pose_ros.geometry.so3 import Array
 
+_SEEDS = LucasKanadeConfig(levels=1, max_backward_error=1.0, iterations=10, last_step=0.05)
+_TRACKS = LucasKanadeConfig(levels=1, iterations=15, last_step=0.02)
+
 
 @dataclass(frozen=True)
 class GuidedTracksConfig:
@@ -28,7 +31,8 @@ class GuidedTracksConfig:
         max_corners: most corners that are tracked.
         min_distance: least distance between two corners, pixels.
         quality_level: least corner strength, relative to the strongest corner. Low: there are good starts.
-        coarse_rounds: rounds at half the resolution.
+        coarse_rounds: most rounds at half the resolution.
+        settled: the last of them is the one that moves the field by less than this, in the median.
         seed_cell, seeds_per_cell: corners tracked in these rounds, the strongest of every cell.
         first_reach, reach: of the field's kernel on coarse matches alone, and with tracks.
         coarse_weight: of the coarse matches beside tracks.
@@ -40,15 +44,14 @@ class GuidedTracksConfig:
     min_distance: float = 7.0
     quality_level: float = 0.002
     coarse_rounds: int = 2
+    settled: float = 0.006
     seed_cell: float = 0.05
     seeds_per_cell: int = 3
     first_reach: float = 0.075
     reach: float = 0.04
     coarse_weight: float = 0.1
-    seeds: LucasKanadeConfig = field(
-        default_factory=lambda: LucasKanadeConfig(levels=1, max_backward_error=1.0)
-    )
-    tracks: LucasKanadeConfig = field(default_factory=lambda: LucasKanadeConfig(levels=1))
+    seeds: LucasKanadeConfig = _SEEDS
+    tracks: LucasKanadeConfig = _TRACKS
 
 
 class GuidedTracker:
@@ -71,17 +74,30 @@ class GuidedTracker:
         )
         if len(corners) == 0 or len(coarse) == 0:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
-        width, height = previous.intrinsics.width, previous.intrinsics.height
-        motion = fit_motion_field(coarse, weights, width, height, config.first_reach)
-        seeds = _strongest_of_cells(corners, config.seed_cell * max(width, height), config.seeds_per_cell)
-        for _ in range(config.coarse_rounds):
-            tracks = _seed_tracks(previous.grey, current.grey, seeds, motion, config.seeds)
-            both = _stacked(coarse, tracks)
-            trust = np.concatenate([config.coarse_weight * weights, np.ones(len(tracks))])
-            motion = fit_motion_field(both, trust, width, height, config.reach)
-        warped = motion.warped(current.grey, width, height)
+        motion = self._motion(previous.grey, current.grey, corners, coarse, weights)
+        warped = motion.warped(current.grey, previous.intrinsics.width, previous.intrinsics.height)
         tracked, valid = track_points(previous.grey, warped, corners, config=config.tracks)
         return _inside(Matches(corners[valid], motion.moved(tracked[valid])), current.grey)
+
+    def _motion(
+        self, image_prev: Image, image_curr: Image, corners: Array, coarse: Matches, weights: Array
+    ) -> MotionField:
+        """The field of the coarse matches and of the tracks at half the resolution."""
+        config = self._config
+        height, width = image_prev.shape
+        longer_side = max(width, height)
+        seeds = _strongest_of_cells(corners, config.seed_cell * longer_side, config.seeds_per_cell)
+        motion = fit_motion_field(coarse, weights, width, height, config.first_reach)
+        for _ in range(config.coarse_rounds):
+            tracks = _seed_tracks(image_prev, image_curr, seeds, motion, config.seeds)
+            if len(tracks) == 0:
+                break
+            moves = np.linalg.norm(tracks.points_curr - motion.moved(tracks.points_prev), axis=1)
+            trust = np.concatenate([config.coarse_weight * weights, np.ones(len(tracks))])
+            motion = fit_motion_field(_stacked(coarse, tracks), trust, width, height, config.reach)
+            if np.median(moves) < config.settled * longer_side:
+                break
+        return motion
 
 
 def _seed_tracks(

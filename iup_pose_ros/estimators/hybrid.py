@@ -2,7 +2,8 @@
 
 Where neither the tracks of the caller nor those that start at the network's soft correspondence agree on one
 motion, plain Lucas-Kanade has its turn. The pose with most support is joined with the network's by their
-covariances; the network's stands alone where no tracks agree, or too few against its word.
+covariances; the network's stands alone where no tracks agree, or too few against its word, and tracks alone
+where the network has no answer.
 """
 
 from __future__ import annotations
@@ -47,16 +48,19 @@ class HybridEstimator:
         self._config = config
         self._plain = LucasKanadeFrontEnd()
         self._guided = GuidedTracker()
-        # Guided tracks are so often right that the first good sample comes early.
-        self._epipolar = EpipolarEstimator(self._plain, EpipolarConfig(min_iterations=100))
+        # Guided tracks are mostly right: good samples come early.
+        self._epipolar = EpipolarEstimator(self._plain, EpipolarConfig(min_iterations=200))
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose of unit translation; given matches are used before own ones are searched for.
 
         Raises:
-            EstimationError: an image is too small for the network, or its output is not finite.
+            EstimationError: the network has no answer, and tracks do not agree either.
         """
-        prior = self.network.prior(previous, current)
+        try:
+            prior = self.network.prior(previous, current)
+        except EstimationError:
+            return replace(self._epipolar.estimate(previous, current, matches), source=self.name)
         result = self._best_result(previous, current, matches, prior)
         if result is None:
             return replace(prior.pose, source=self.name)

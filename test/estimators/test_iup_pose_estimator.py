@@ -16,12 +16,15 @@ from iup_pose_ros.estimators.iup_pose import (
     image_tensor,
     network_size,
     relative_pose,
+    soft_matches,
 )
 from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, save_checkpoint
 from iup_pose_ros.model.config import PRESETS
+from iup_pose_ros.model.correspondence import MatchedRays
 from iup_pose_ros.model.iup_pose import IUPPose
 
 AREA = PRESETS["small"].image_area
@@ -185,6 +188,42 @@ def test_weights_come_from_a_file(estimator: IUPPoseEstimator, tmp_path: Path) -
     assert len(loaded.weights.sha256) == 64
     with pytest.raises(CheckpointError, match="there is no weights file"):
         IUPPoseEstimator.from_options(NetworkOptions(tmp_path / "none.safetensors", "cpu"))
+
+
+def test_soft_matches_lie_in_pixels_of_the_frames(estimator: IUPPoseEstimator) -> None:
+    first, second = frame(0), frame(1, 200, 100)
+    prior = estimator.prior(first, second)
+    cells_x = np.unique(np.round(prior.matches.points_prev[:, 0], 3))
+    width = network_size(160, 120, AREA)[0]
+    assert np.allclose(cells_x, (np.arange(width // 8) + 0.5) * 8 * 160 / width - 0.5, atol=1e-2)
+    assert prior.matches.points_curr.min() > -1.0
+    assert (prior.matches.points_curr < (200.0, 100.0)).all()
+    assert prior.weights.shape == (len(prior.matches),)
+    assert prior.weights.min() > 0.0
+    assert_same(prior.pose, estimator.estimate(first, second))
+
+
+def test_matches_behind_the_camera_are_left_out() -> None:
+    rays = torch.nn.functional.normalize(torch.tensor([[0.1, 0.0, 1.0], [0.0, 0.2, 1.0]]), dim=1)
+    matched = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0, -0.2], [0.0, 0.3, 1.0]]), dim=1)
+    field = rays.T.reshape(1, 3, 1, 2), matched.T.reshape(1, 3, 1, 2)
+    view = MatchedRays(*field, torch.tensor([0.5, 0.25]).view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2))
+    matches, weights = soft_matches(view, frame(0), frame(1))
+    camera = frame(0).intrinsics
+    assert np.allclose(matches.points_prev, [[camera.cx, camera.cy + 0.2 * camera.fy]], atol=1e-4)
+    assert np.allclose(matches.points_curr, [[camera.cx, camera.cy + 0.3 * camera.fy]], atol=1e-4)
+    assert weights.tolist() == [0.25]
+
+
+def test_the_hybrid_estimator_runs_on_a_weights_file(estimator: IUPPoseEstimator, tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    info = CheckpointInfo(estimator.model.config, (320, 256), Temperatures(), "none")
+    save_checkpoint(estimator.model, info, path)
+    hybrid = create_estimator("hybrid", NetworkOptions(path, "cpu"))
+    assert hybrid.name == "hybrid"
+    found = hybrid.estimate(frame(0), frame(0))
+    assert found.source == "hybrid"
+    assert np.linalg.eigvalsh(found.covariance).min() > 0.0
 
 
 def test_options_choose_precision_and_size_of_the_input(estimator: IUPPoseEstimator, tmp_path: Path) -> None:

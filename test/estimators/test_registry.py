@@ -29,6 +29,8 @@ def test_classical_estimators_start_without_torch():
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_missing_weights_are_named(tmp_path):
+@pytest.mark.parametrize("name", ["iup_pose", "hybrid"])
+def test_missing_weights_are_named(name: str, tmp_path):
+    assert name in estimator_names()
     with pytest.raises(CheckpointError, match=r"there is no weights file .*none\.safetensors"):
-        create_estimator("iup_pose", NetworkOptions(tmp_path / "none.safetensors"))
+        create_estimator(name, NetworkOptions(tmp_path / "none.safetensors"))

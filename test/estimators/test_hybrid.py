@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from two_view_scenes import Scene, direction_angle, make_scene, random_pose, rotation_error, unit
+
+from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
+from iup_pose_ros.estimators.epipolar import EpipolarEstimator, unit_relative_pose
+from iup_pose_ros.estimators.epipolar_errors import tangent_basis
+from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
+from iup_pose_ros.estimators.hybrid import HybridEstimator
+from iup_pose_ros.estimators.pose_prior import PosePrior
+from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.rendering.pairs import random_pair, random_scene, warp_0_to_1
+
+PLAIN = EpipolarEstimator(LucasKanadeFrontEnd())
+NO_MATCHES = Matches(np.zeros((0, 2)), np.zeros((0, 2)))
+
+
+@dataclass
+class FakeNetwork:
+    """Answers every pair with one prior."""
+
+    answer: PosePrior
+    asked: list[tuple[Frame, Frame]] = field(default_factory=list)
+
+    def prior(self, previous: Frame, current: Frame) -> PosePrior:
+        self.asked.append((previous, current))
+        return self.answer
+
+
+def prior_of(pose: Pose, sigma_deg: float, coarse: Matches = NO_MATCHES) -> PosePrior:
+    covariance = np.radians(sigma_deg) ** 2 * np.eye(5)
+    relative = unit_relative_pose(pose, tangent_basis(pose.translation), covariance, "network")
+    return PosePrior(relative, coarse, np.ones(len(coarse)))
+
+
+def turned(pose: Pose, degrees: float) -> Pose:
+    """The pose with its rotation wrong by so much."""
+    return Pose(
+        so3.exp(np.radians(degrees) * unit(np.array([1.0, -2.0, 1.0]))) @ pose.rotation, pose.translation
+    )
+
+
+def rendered(regime: str, seed: int) -> tuple[Scene, Matches]:
+    """A rendered pair, 480 x 360, and true matches of cells 16 pixels wide."""
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(0)
+    textures = [rng.integers(0, 255, (64, 80, 3), dtype=np.uint8) for _ in range(4)]
+    pair = random_pair(random_scene(textures, generator), generator, 480, 360, regime)
+    fx, fy, cx, cy = (float(pair.K[0, i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    camera = Intrinsics(fx, fy, cx, cy, 480, 360)
+    images = [
+        np.ascontiguousarray((255.0 * image[0].permute(1, 2, 0)).round().byte().numpy())
+        for image in (pair.image_0, pair.image_1)
+    ]
+    frames = [Frame(image, camera, float(i), "camera") for i, image in enumerate(images)]
+    pose = Pose(pair.R_1_0[0].double().numpy(), pair.t_1_0[0].double().numpy()).inverse()
+    goals = warp_0_to_1(pair.depth_0, pair.K, pair.R_1_0, pair.t_1_0)[0][0, 8::16, 8::16].double().numpy()
+    x, y = np.meshgrid(np.arange(8.0, 480.0, 16.0), np.arange(8.0, 360.0, 16.0))
+    cells = np.stack([x, y], axis=-1).reshape(-1, 2)
+    truth = Pose(pose.rotation, unit(pose.translation))
+    return Scene(frames[0], frames[1], NO_MATCHES, truth), Matches(cells, goals.reshape(-1, 2))
+
+
+def spoilt(matches: Matches, error: float, smooth: bool, seed: int = 0) -> Matches:
+    """Matches wrong by about ``error`` pixels, one in eight grossly; errors are noise, or alike nearby."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=matches.points_curr.shape)
+    if smooth:
+        noise = np.sqrt(2.0) * np.sin(matches.points_prev / 90.0 + rng.uniform(0.0, 6.0, 2))
+    goals = matches.points_curr + error / np.sqrt(2.0) * noise
+    wrong = rng.random(len(goals)) < 1 / 8
+    goals[wrong] = rng.uniform([0.0, 0.0], [480.0, 360.0], (int(wrong.sum()), 2))
+    return Matches(matches.points_prev, goals)
+
+
+def angles(estimate: RelativePose, scene: Scene) -> tuple[float, float]:
+    """Errors of rotation and direction in degrees."""
+    rotation = float(np.linalg.norm(rotation_error(estimate, scene)))
+    return float(np.degrees(rotation)), float(np.degrees(direction_angle(estimate, scene)))
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple[Scene, Matches]:
+    return rendered("wide", 7)
+
+
+@pytest.fixture(scope="module")
+def video() -> tuple[Scene, Matches]:
+    return rendered("video", 4)
+
+
+@pytest.mark.parametrize(("error", "smooth"), [(6.0, False), (6.0, True), (15.0, False), (15.0, True)])
+def test_rough_matches_lead_tracks_over_a_wide_baseline(wide, error: float, smooth: bool):
+    scene, coarse = wide
+    prior = prior_of(turned(scene.T_prev_curr, 5.0), 10.0, spoilt(coarse, error, smooth))
+    found = HybridEstimator(FakeNetwork(prior)).estimate(scene.previous, scene.current)
+    rotation, direction = angles(found, scene)
+    assert rotation < 0.5
+    assert direction < 2.0
+    assert found.source == "hybrid"
+    assert np.linalg.eigvalsh(found.covariance).min() > 0.0
+    with pytest.raises(EstimationError):
+        PLAIN.estimate(scene.previous, scene.current)
+
+
+def test_a_network_that_is_wrong_about_everything_costs_nothing(video):
+    scene, _ = video
+    rng = np.random.default_rng(0)
+    nonsense = Matches(*rng.uniform(0.0, 360.0, (2, 300, 2)))
+    for sigma_deg in (1.0, 90.0):
+        prior = prior_of(turned(random_pose(rng), 60.0), sigma_deg, nonsense)
+        found = HybridEstimator(FakeNetwork(prior)).estimate(scene.previous, scene.current)
+        rotation, direction = angles(found, scene)
+        assert rotation < 0.3
+        assert direction < 4.0
+
+
+def test_the_same_input_gives_the_same_output(wide):
+    scene, coarse = wide
+    prior = prior_of(turned(scene.T_prev_curr, 5.0), 10.0, spoilt(coarse, 10.0, smooth=False))
+    first, second = (
+        HybridEstimator(FakeNetwork(prior)).estimate(scene.previous, scene.current) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.T_prev_curr.matrix, second.T_prev_curr.matrix)
+    np.testing.assert_array_equal(first.covariance, second.covariance)
+
+
+def test_the_network_stands_alone_where_nothing_can_be_tracked():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)), count=1)
+    network = FakeNetwork(prior_of(scene.T_prev_curr, 3.0))
+    found = HybridEstimator(network).estimate(scene.previous, scene.current)
+    np.testing.assert_array_equal(found.T_prev_curr.matrix, scene.T_prev_curr.matrix)
+    np.testing.assert_array_equal(found.covariance, network.answer.pose.covariance)
+    assert found.source == "hybrid"
+
+
+class SilentNetwork:
+    """A network without an answer."""
+
+    def prior(self, previous: Frame, current: Frame) -> PosePrior:
+        raise EstimationError("the network's output is not finite")
+
+
+def test_tracks_stand_alone_where_the_network_has_no_answer():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    estimator = HybridEstimator(SilentNetwork())
+    found = estimator.estimate(scene.previous, scene.current, scene.matches)
+    assert direction_angle(found, scene) < np.radians(2.0)
+    assert found.source == "hybrid"
+    with pytest.raises(EstimationError, match="not enough matches"):
+        estimator.estimate(scene.previous, scene.current)
+
+
+def fitted(scene: Scene, prior: PosePrior) -> RelativePose:
+    """The answer where the caller's matches are all there is: the images are blank."""
+    return HybridEstimator(FakeNetwork(prior)).estimate(scene.previous, scene.current, scene.matches)
+
+
+def test_given_matches_decide_against_a_network_that_contradicts_them():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    alone = PLAIN.estimate(scene.previous, scene.current, scene.matches)
+    found = fitted(scene, prior_of(turned(scene.T_prev_curr, 30.0), 1.0))
+    assert np.allclose(found.T_prev_curr.matrix, alone.T_prev_curr.matrix, atol=1e-3)
+    assert np.allclose(found.covariance, alone.covariance, rtol=0.2, atol=1e-6)
+
+
+def test_given_matches_and_a_network_that_agrees_with_them_are_fused():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)), baseline=0.02)
+    alone = PLAIN.estimate(scene.previous, scene.current, scene.matches)
+    found = fitted(scene, prior_of(scene.T_prev_curr, 2.0))
+    assert alone.sigma_t > np.radians(10.0)
+    assert found.sigma_t < np.radians(2.1)
+    assert direction_angle(found, scene) < np.radians(2.0)
+    assert direction_angle(found, scene) < direction_angle(alone, scene)
+
+
+def test_a_vague_network_leaves_the_tracks_as_they_are():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    found = fitted(scene, prior_of(turned(scene.T_prev_curr, 30.0), 170.0))
+    assert np.degrees(np.linalg.norm(rotation_error(found, scene))) < 0.3
+    assert np.degrees(direction_angle(found, scene)) < 2.0
+
+
+def test_few_matches_of_many_do_not_outvote_a_sure_network():
+    rng = np.random.default_rng(3)
+    scene = make_scene(rng, random_pose(rng), count=25, outliers=60)
+    other = turned(scene.T_prev_curr, 40.0)
+    found = fitted(scene, prior_of(other, 2.0))
+    np.testing.assert_array_equal(found.T_prev_curr.matrix, other.matrix)
+
+
+def test_own_tracks_are_searched_for_where_the_given_ones_agree_on_nothing(wide):
+    scene, coarse = wide
+    wrong: Array = np.random.default_rng(0).uniform(0.0, 360.0, (2, 60, 2))
+    prior = prior_of(turned(scene.T_prev_curr, 5.0), 10.0, coarse)
+    network = FakeNetwork(prior)
+    given = Matches(wrong[0], wrong[1])
+    found = HybridEstimator(network).estimate(scene.previous, scene.current, given)
+    rotation, direction = angles(found, scene)
+    assert rotation < 0.5
+    assert direction < 2.0
+    assert len(network.asked) == 1
