@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from iup_pose_ros.node.debug_image import draw_debug_image
 from iup_pose_ros.node.pipeline import View
 from iup_pose_ros.node.reporting import Report
+from iup_pose_ros.odometry import KeyframeEdge
 
 
 class DebugOutput:
@@ -24,18 +26,13 @@ class DebugOutput:
         """Whether anybody subscribes."""
         return bool(self._publisher.get_subscription_count() > 0)
 
-    def publish(self, view: View, header: Any, report: Report) -> None:
-        """Publishes the view with the state of its image."""
+    def publish(self, view: View, header: Any, report: Report, edge: KeyframeEdge | None) -> None:
+        """Publishes the view with the state of its image, and the last step's deviations."""
         matches = view.matches
-        lines = [
-            line
-            for line in (
-                report.reason,
-                f"keyframe {report.keyframes}",
-                f"{0 if matches is None else len(matches)} tracks",
-            )
-            if line
-        ]
+        lines = [report.reason] if report.reason else []
+        lines.append(f"{report.keyframes} keyframes, {0 if matches is None else len(matches)} tracks")
+        if edge is not None:
+            lines.append(_described(edge))
         picture = draw_debug_image(view.image, matches, report.state.name, lines, None)
         height, width = picture.shape[:2]
         self._publisher.publish(
@@ -52,3 +49,12 @@ class DebugOutput:
     def close(self) -> None:
         """Removes the publisher."""
         self._node.destroy_publisher(self._publisher)
+
+
+def _described(edge: KeyframeEdge) -> str:
+    """The last step in a line."""
+    turn = " ".join(f"{sigma:.2f}" for sigma in np.degrees(edge.sigma_R))
+    return (
+        f"{edge.estimator} {1e3 * edge.inference_time:.0f} ms, sigma R {turn} deg, "
+        f"direction {np.degrees(edge.sigma_t):.1f} deg"
+    )

@@ -43,7 +43,7 @@ class Parameter:
         if self.choices:
             return f"one of: {', '.join(self.choices)}"
         if self.minimum is not None and self.maximum is not None:
-            return f"{self.minimum:g} to {self.maximum:g}"
+            return f"{self.minimum:.10g} to {self.maximum:.10g}"
         return self.form
 
     def check(self, value: object) -> None:

@@ -23,7 +23,7 @@ from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.stamps import NANOSECONDS, nanoseconds
 from iup_pose_ros.node.wheel_odometry import WheelOdometry
 from iup_pose_ros.node.worker import Worker
-from iup_pose_ros.odometry import OdometryUpdate, TrackingState, WheelHistory
+from iup_pose_ros.odometry import KeyframeEdge, OdometryUpdate, TrackingState, WheelHistory
 
 Result = TypeVar("Result")
 
@@ -69,6 +69,7 @@ class TrackingSession:
         self._equipment = equipment
         self._complained = False
         self._header: Any = None
+        self._last_edge: KeyframeEdge | None = None
         # Guards what the worker publishes against orders from the executor's thread.
         self._lock = threading.Lock()
         self._is_reset_due = False
@@ -200,6 +201,7 @@ class TrackingSession:
         if update is None or fault:
             return self._unmeasured(Complaint(fault, Severity.ERROR))
         if update.edge is not None:
+            self._last_edge = update.edge
             equipment.monitor.estimated(update.edge.inference_time)
         severity = Severity.ERROR if update.refused else Severity.NONE
         return Report(update.state, update.reason, severity, equipment.pipeline.keyframes)
@@ -211,7 +213,7 @@ class TrackingSession:
         equipment.monitor.image_done((now - nanoseconds(header.stamp)) / NANOSECONDS)
         view = equipment.pipeline.view
         if view is not None and equipment.debug.is_watched:
-            equipment.debug.publish(view, header, report)
+            equipment.debug.publish(view, header, report, self._last_edge)
 
     def _unmeasured(self, complaint: Complaint) -> Report:
         """Without a usable image motion is not measured: LOST, unless it never was."""

@@ -17,7 +17,7 @@ from iup_pose_ros.odometry import WheelHistory
 _DEPTH = 50
 _LOG_PERIOD = 30.0
 # Seconds that an image waits for wheel odometry as late as itself.
-_PATIENCE = 0.1
+_PATIENCE = 0.3
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 

@@ -67,7 +67,9 @@ class WheelHistory:
             EstimationError: a stamp lies outside the poses, or between two that are too far apart.
         """
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._stamps) and self._stamps[-1] >= end, patience)
+            # What is older than the widest gap is not awaited: the next pose could not be used.
+            if self._stamps and self._stamps[-1] >= end - _WIDEST_GAP:
+                self._changed.wait_for(lambda: self._stamps[-1] >= end, patience)
             return self._at(start).inverse() @ self._at(end)
 
     def _at(self, stamp: int) -> Pose:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_samples_out_of_order_are_sorted_and_a_clock_set_back_starts_anew():
     assert np.linalg.norm(motion.translation) == pytest.approx(0.1)
     with pytest.raises(EstimationError, match="begins"):
         wheels.between(round(0.1 * SECOND), round(0.35 * SECOND))
+
+
+def test_an_image_waits_for_the_wheels_that_come_a_little_later():
+    wheels = history(0.0, 0.1)
+    late = threading.Timer(0.05, lambda: wheels.add(SECOND // 5, pose(0.4, turn=(0.0, 0.0, 0.02))))
+    late.start()
+    motion = wheels.between(0, round(0.15 * SECOND), patience=20.0)
+    assert np.linalg.norm(motion.translation) == pytest.approx(0.3, rel=1e-3)
+    late.join()
 
 
 def test_memory_is_bounded():
