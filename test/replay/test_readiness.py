@@ -48,7 +48,9 @@ def test_everything_that_is_missing_is_named_until_it_is_there(node: Node) -> No
         time.sleep(0.05)
     late = wait(timeout=1.0)
     assert late.returncode == 1
-    assert late.stderr.startswith("after 1 s there is not a recorder of /eye/vo/odometry, not a recorder of")
+    # On a busy machine the publishers, too, may not be found within that second.
+    assert late.stderr.startswith("after 1 s there is not a")
+    assert "a recorder of /eye/vo/odometry" in late.stderr
     for output in OUTPUTS:
         node.create_subscription(Odometry, f"/eye/vo/{output}", lambda _: None, 1)
-    assert wait(timeout=30.0).returncode == 0
+    assert wait(timeout=60.0).returncode == 0
