@@ -20,7 +20,7 @@ Parameter = bool | int | float | str
 
 # The ROS wheels re-execute Python with the path of their libraries and set this so as not to do it twice.
 _WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
-_STOP_TIMEOUT = 15.0
+_STOP_TIMEOUT = 30.0
 
 
 class NodeProcessError(IupPoseError):
@@ -109,7 +109,7 @@ class NodeProcess:
         """Interrupt the node (SIGINT, as Ctrl-C does) and wait for its end.
 
         Raises:
-            NodeProcessError: the node had ended before, does not end within 15 s, or its exit code is not 0.
+            NodeProcessError: the node had ended before, does not end within 30 s, or its exit code is not 0.
         """
         self.check_running()
         assert self._process is not None  # check_running has seen it
