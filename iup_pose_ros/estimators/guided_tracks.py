@@ -20,7 +20,8 @@ from iup_pose_ros.estimators.motion_field import MotionField, fit_motion_field
 from iup_pose_ros.geometry.so3 import Array
 
 _SEEDS = LucasKanadeConfig(levels=1, max_backward_error=1.0, iterations=10, last_step=0.05)
-_TRACKS = LucasKanadeConfig(levels=1, iterations=15, last_step=0.02)
+# The warp has made patches alike, so small ones do, which hold fewer edges of depth.
+_TRACKS = LucasKanadeConfig(window=15, levels=1, iterations=15, last_step=0.02)
 
 
 @dataclass(frozen=True)
