@@ -92,7 +92,9 @@ class PoseDecoder(nn.Module):
         )
         self.pooling = AttentionPooling(head_width, POOLING_HEADS)
         output = nn.Linear(head_width, 3 + sigmas)
-        nn.init.normal_(output.weight, std=first_answer)
+        nn.init.normal_(output.weight[:3], std=first_answer)
+        # Deviations start as the input pose's: out of their bounds by chance they would never learn.
+        nn.init.zeros_(output.weight[3:])
         nn.init.zeros_(output.bias)
         self.head = nn.Sequential(nn.Linear(head_width, head_width), nn.GELU(), output)
 

@@ -82,8 +82,9 @@ class IUPPose(nn.Module):
         self.realignment = Realignment(config.width, config.matched_rays)
         decoder = (config.width, config.bottleneck, config.head_width, config.experts)
         self.rotation_decoder = PoseDecoder(*decoder, sigmas=3, first_answer=0.01)
-        # Directions are normalised: a first answer near zero would turn with every rounding error.
-        self.translation_decoder = PoseDecoder(*decoder, sigmas=1, first_answer=0.5)
+        # Where no direction is given, a first answer near zero would turn with every rounding error.
+        first_direction = 0.01 if config.initial_pose == "solve" else 0.5
+        self.translation_decoder = PoseDecoder(*decoder, sigmas=1, first_answer=first_direction)
         self.rotation_fusion = RotationFusion()
         for name, values in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
