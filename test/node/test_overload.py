@@ -83,4 +83,3 @@ def test_every_image_is_processed_or_counted_as_dropped(stream):
     counted = last.frames_processed + last.frames_dropped_busy + last.frames_dropped_invalid
     # Not counted yet: what waits for its camera_info, the one in the mailbox and the one in hand.
     assert counted <= last.frames_received <= counted + QUEUE_SIZE + 2
-    assert last.frames_received > 0.5 * stream[3]
