@@ -146,6 +146,6 @@ def test_node_that_saw_all_this_ends_with_exit_code_0(bench, node):
 @pytest.mark.parametrize(("argument", "code", "words"), [("--help", 0, "ros-args"), ("--fast", 2, "--fast")])
 def test_arguments_that_are_not_for_ros_do_not_start_the_node(argument, code, words):
     command = [sys.executable, "-m", "iup_pose_ros.node.vo_node", "--ros-args", "-r", "a:=b", "--", argument]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20.0)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60.0)
     assert ended.returncode == code
     assert words in ended.stdout + ended.stderr

@@ -36,13 +36,13 @@ def catches_sigterm(process):
 def test_signal_while_it_starts(start_both):
     processes = start_both()
     for process in processes:
-        wait_until(lambda process=process: catches_sigterm(process), 20.0, lambda: "no handlers installed")
+        wait_until(lambda process=process: catches_sigterm(process), 60.0, lambda: "no handlers installed")
     check_stopped(processes)
 
 
 def test_signal_while_it_is_not_configured(start_both, bench):
     processes = start_both(autostart=False)
-    wait_until(lambda: len(bench.states()) == 2, 20.0, lambda: f"{bench.states()}")
+    wait_until(lambda: len(bench.states()) == 2, 60.0, lambda: f"{bench.states()}")
     assert {state.reason for state in bench.states()} == {"the node is not configured"}
     check_stopped(processes)
 
@@ -78,6 +78,6 @@ def test_signal_while_images_arrive(start_both, bench):
 
 def test_value_out_of_range_is_one_sentence_and_exit_code_1(start_node):
     process = start_node(parameters={"keyframe_parallax": 7.0})
-    assert process.process.wait(20.0) == 1
+    assert process.process.wait(60.0) == 1
     assert "keyframe_parallax" in process.log
     assert "Traceback" not in process.log
