@@ -79,6 +79,7 @@ def describe_weights(path: Path) -> dict[str, Any]:
         "sha256": info.sha256,
         "input_size": list(info.input_size),
         "temperatures": vars(info.temperatures),
+        "track_temperatures": vars(info.track_temperatures),
         "training_data": info.training_data,
     }
 

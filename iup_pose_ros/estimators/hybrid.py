@@ -11,13 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.estimators.epipolar import EpipolarConfig, EpipolarEstimator, EpipolarResult
 from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
 from iup_pose_ros.estimators.guided_tracks import GuidedTracker
+from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
+from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
 from iup_pose_ros.estimators.pose_prior import PosePrior, PriorNetwork
+from iup_pose_ros.model.checkpoint import Temperatures
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,36 @@ class HybridEstimator:
 
     Args:
         network: gives the prior of every pair.
+        temperatures: calibration of the covariance of poses from tracks.
         config: when tracks decide.
     """
 
     name = "hybrid"
 
-    def __init__(self, network: PriorNetwork, config: HybridConfig = HybridConfig()) -> None:
+    def __init__(
+        self,
+        network: PriorNetwork,
+        temperatures: Temperatures | None = None,
+        config: HybridConfig = HybridConfig(),
+    ) -> None:
         self.network = network
+        self.temperatures = temperatures or Temperatures()
         self._config = config
         self._plain = LucasKanadeFrontEnd()
         self._guided = GuidedTracker()
         # Guided tracks are mostly right: good samples come early.
         self._epipolar = EpipolarEstimator(self._plain, EpipolarConfig(min_iterations=200))
+
+    @classmethod
+    def from_options(cls, options: NetworkOptions) -> HybridEstimator:
+        """The estimator with the network and calibration of a weights file.
+
+        Raises:
+            CheckpointError: the file is missing or not acceptable.
+            ConfigurationError: the device does not exist, or does not know the precision.
+        """
+        network = IUPPoseEstimator.from_options(options)
+        return cls(network, network.weights.track_temperatures if network.weights else None)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose of unit translation; given matches are used before own ones are searched for.
@@ -64,10 +87,11 @@ class HybridEstimator:
         result = self._best_result(previous, current, matches, prior)
         if result is None:
             return replace(prior.pose, source=self.name)
-        difference = PoseDifference.between(result.pose, prior.pose)
+        from_tracks = calibrated(result.pose, self.temperatures)
+        difference = PoseDifference.between(from_tracks, prior.pose)
         if difference.consistent:
             return difference.fused(self.name)
-        return replace(result.pose if self._decisive(result) else prior.pose, source=self.name)
+        return replace(from_tracks if self._decisive(result) else prior.pose, source=self.name)
 
     def _decisive(self, result: EpipolarResult) -> bool:
         share = result.inliers / result.matches
@@ -98,3 +122,14 @@ class HybridEstimator:
         yield self._guided.match(previous, current, prior.matches, prior.weights)
         if matches is None:
             yield self._plain.match(previous, current)
+
+
+def calibrated(pose: RelativePose, temperatures: Temperatures) -> RelativePose:
+    """The pose with its standard deviations multiplied by the temperatures."""
+    factors = np.repeat([temperatures.direction, temperatures.rotation], 3)
+    return replace(
+        pose,
+        covariance=pose.covariance * np.outer(factors, factors),
+        sigma_R=pose.sigma_R * temperatures.rotation,
+        sigma_t=pose.sigma_t * temperatures.direction,
+    )

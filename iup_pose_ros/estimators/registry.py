@@ -21,9 +21,8 @@ def _iup_pose(options: NetworkOptions) -> RelativePoseEstimator:
 
 def _hybrid(options: NetworkOptions) -> RelativePoseEstimator:
     from iup_pose_ros.estimators.hybrid import HybridEstimator
-    from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
 
-    return HybridEstimator(IUPPoseEstimator.from_options(options))
+    return HybridEstimator.from_options(options)
 
 
 _FACTORIES: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {

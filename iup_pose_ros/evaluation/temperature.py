@@ -1,4 +1,6 @@
-"""Calibration of the network: one factor on the standard deviations of rotation and one on direction.
+"""Calibration: one factor on the standard deviations of rotation and one on direction.
+
+The network has a pair of factors, and so have the poses of tracks with which the hybrid joins it.
 
 A factor is chosen so that the shares of errors inside regions of nominal probability come nearest to these
 probabilities. Every set of pairs counts once, so that the factor suits scenes, not the largest set.
@@ -16,11 +18,13 @@ from scipy.stats import chi2
 
 from iup_pose_ros.datasets.images import DataSetPair
 from iup_pose_ros.errors import DataError
+from iup_pose_ros.estimators.base import RelativePoseEstimator
+from iup_pose_ros.estimators.hybrid import HybridEstimator
 from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
 from iup_pose_ros.evaluation.calibration import Consistency
 from iup_pose_ros.evaluation.pairs import evaluate_on
 from iup_pose_ros.evaluation.pairs_report import PairsReport, consistencies
-from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint, save_checkpoint
+from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint, save_checkpoint
 
 LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, and 0.98 needs no giant sample
 FACTORS = np.geomspace(0.05, 20.0, 600)
@@ -89,17 +93,25 @@ def calibrated_weights(
         DataError: an image is missing, or there are too few pairs.
     """
     model, info = load_checkpoint(weights)
-    name = IUPPoseEstimator.name
 
-    def evaluated(temperatures: Temperatures) -> PairsReport:
-        estimator = IUPPoseEstimator(model, temperatures, device)
-        return evaluate_on(sets, {name: estimator}, max_pairs, seed, console)
+    def evaluated(info: CheckpointInfo) -> PairsReport:
+        network = IUPPoseEstimator(model, info.temperatures, device)
+        hybrid = HybridEstimator(network, info.track_temperatures)
+        estimators: dict[str, RelativePoseEstimator] = {network.name: network, hybrid.name: hybrid}
+        return evaluate_on(sets, estimators, max_pairs, seed, console)
 
-    before = evaluated(info.temperatures)
-    change = fitted_temperatures(before, name)
-    temperatures = Temperatures(
-        rotation=info.temperatures.rotation * change.rotation,
-        direction=info.temperatures.direction * change.direction,
+    before = evaluated(info)
+    fitted = replace(
+        info,
+        temperatures=_multiplied(info.temperatures, fitted_temperatures(before, IUPPoseEstimator.name)),
+        # All but a few of the hybrid's poses are those of tracks, which tell much more than the network.
+        track_temperatures=_multiplied(
+            info.track_temperatures, fitted_temperatures(before, HybridEstimator.name)
+        ),
     )
-    save_checkpoint(model, replace(info, temperatures=temperatures), output)
-    return before, evaluated(temperatures)
+    save_checkpoint(model, fitted, output)
+    return before, evaluated(fitted)
+
+
+def _multiplied(first: Temperatures, second: Temperatures) -> Temperatures:
+    return Temperatures(first.rotation * second.rotation, first.direction * second.direction)

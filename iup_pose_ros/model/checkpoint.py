@@ -42,6 +42,7 @@ class CheckpointInfo:
         temperatures: calibration of sigma_R and sigma_t.
         training_data: statement of what the weights were trained on.
         sha256: hexadecimal digest of the file, empty before it is written.
+        track_temperatures: calibration of what tracks contribute where they are fused with the network.
     """
 
     config: IUPPoseConfig
@@ -49,6 +50,7 @@ class CheckpointInfo:
     temperatures: Temperatures
     training_data: str
     sha256: str = ""
+    track_temperatures: Temperatures = Temperatures()
 
 
 def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> CheckpointInfo:
@@ -64,6 +66,7 @@ def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> Checkpo
         "config": json.dumps(model.config.to_dict()),
         "input_size": json.dumps(info.input_size),
         "temperatures": json.dumps(vars(info.temperatures)),
+        "track_temperatures": json.dumps(vars(info.track_temperatures)),
         "training_data": info.training_data,
     }
     temporary = path.with_name(path.name + ".part")
@@ -124,6 +127,7 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
             temperatures=_parse_temperatures(json.loads(metadata["temperatures"])),
             training_data=metadata["training_data"],
             sha256=file_digest(path),
+            track_temperatures=_parse_temperatures(json.loads(metadata.get("track_temperatures", "{}"))),
         )
     except (KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise CheckpointError(f"{path} has damaged metadata: {error}") from error

@@ -18,6 +18,7 @@ from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.model.checkpoint import Temperatures
 from iup_pose_ros.rendering.pairs import random_pair, random_scene, warp_0_to_1
 
 PLAIN = EpipolarEstimator(LucasKanadeFrontEnd())
@@ -209,3 +210,14 @@ def test_own_tracks_are_searched_for_where_the_given_ones_agree_on_nothing(wide)
     assert rotation < 0.5
     assert direction < 2.0
     assert len(network.asked) == 1
+
+
+def test_temperatures_widen_what_tracks_say(video):
+    scene, coarse = video
+    prior = prior_of(turned(scene.T_prev_curr, 5.0), 10.0, coarse)
+    plain, wider = (
+        HybridEstimator(FakeNetwork(prior), temperatures).estimate(scene.previous, scene.current)
+        for temperatures in (None, Temperatures(rotation=3.0, direction=2.0))
+    )
+    np.testing.assert_allclose(wider.sigma_R, 3.0 * plain.sigma_R, rtol=0.05)
+    assert wider.sigma_t == pytest.approx(2.0 * plain.sigma_t, rel=0.05)

@@ -79,4 +79,6 @@ def test_weights_file_carries_the_factors(tmp_path: Path) -> None:
         assert misfit(after, block) < misfit(before, block)
     assert temperatures.rotation != 0.5
     assert temperatures.direction != 3.0
+    assert load_checkpoint(output)[1].track_temperatures != Temperatures()
     assert load_checkpoint(weights)[1].temperatures == Temperatures(0.5, 3.0)
+    assert load_checkpoint(weights)[1].track_temperatures == Temperatures()
