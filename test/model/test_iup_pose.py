@@ -166,7 +166,8 @@ def test_image_size_off_the_grid_is_refused(small: IUPPose) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"matched_rays": False}, {"initial_pose": "identity"}, {"encoder": "resnet18"}, {"experts": 3}]
+    "changes",
+    [{"matched_rays": False}, {"initial_pose": "identity"}, {"encoder": "resnet18"}, {"experts": 3}],
 )
 def test_switches_of_the_configuration_run(changes: dict[str, object]) -> None:
     config: IUPPoseConfig = replace(PRESETS["small"], **changes)  # type: ignore[arg-type]
