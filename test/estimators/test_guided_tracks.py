@@ -41,7 +41,7 @@ def coarse(homography: NDArray[np.float64], rng: np.random.Generator, error: flo
     x, y = np.meshgrid(np.arange(8.0, WIDTH, 16.0), np.arange(8.0, HEIGHT, 16.0))
     points = np.stack([x, y], axis=-1).reshape(-1, 2)
     goals = cv2.perspectiveTransform(points[:, None], homography)[:, 0]
-    goals += rng.normal(size=goals.shape) * error / np.sqrt(2.0)
+    goals = np.asarray(goals, np.float64) + rng.normal(size=goals.shape) * error / np.sqrt(2.0)
     wrong = rng.random(len(goals)) < 1 / 6
     goals[wrong] = rng.uniform([0.0, 0.0], [WIDTH, HEIGHT], (int(wrong.sum()), 2))
     return Matches(points, goals)
