@@ -242,11 +242,11 @@ def test_a_setting_without_default_must_be_given(tmp_path):
         read_config(path)
 
 
-@pytest.mark.parametrize("preset", ["small", "base"])
-def test_the_annotated_examples_are_valid(preset: str):
-    text = (ROOT / "config" / f"train_{preset}.yaml").read_text()
+@pytest.mark.parametrize("name", ["small", "small_fine", "base"])
+def test_the_annotated_examples_are_valid(name: str):
+    text = (ROOT / "config" / f"train_{name}.yaml").read_text()
     config = from_mapping(TrainConfig, yaml.safe_load(text))
-    assert config.network.preset == preset
+    assert config.network.preset == name.split("_")[0]
     # With what is commented out too, each setting in the place of the one it stands beside.
     every = text.replace("data_sets: []", "data_sets:").replace("\n#  - ", "\n  - ")
     assert len(from_mapping(TrainConfig, yaml.safe_load(every)).data_sets) == text.count("#  - {layout")
