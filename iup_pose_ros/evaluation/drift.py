@@ -71,15 +71,16 @@ def evaluate_drift(poses: Sequence[StampedPose], reference: Trajectory, metric: 
     rotation = so3.log(np.array([true.rotation @ found.pose.rotation.T for found, true in pairs]))
     covariances = np.array([found.covariance for found in estimates])
     sigmas = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    # Both were laid upon each other in the first pose; until a step is measured its nominal covariance stays.
+    judged = (covariances != covariances[0]).any(axis=(1, 2))
     return Drift(
         stamps=np.array([pose.stamp for pose in poses]),
         position=scale * position,
         rotation=rotation,
         position_sigma=scale * sigmas[:, :3],
         rotation_sigma=sigmas[:, 3:],
-        # The first pose is where both were laid upon each other: it has no error.
-        position_consistency=_consistency(position[1:], covariances[1:, :3, :3], "position"),
-        rotation_consistency=_consistency(rotation[1:], covariances[1:, 3:, 3:], "rotation"),
+        position_consistency=_consistency(position[judged], covariances[judged, :3, :3], "position"),
+        rotation_consistency=_consistency(rotation[judged], covariances[judged, 3:, 3:], "rotation"),
     )
 
 

@@ -63,6 +63,19 @@ def test_unknown_unit_is_found_and_the_errors_are_in_that_of_the_truth() -> None
     assert len(relative.position_consistency.nees) == STEPS
 
 
+def test_poses_before_the_first_step_are_not_judged_by_their_nominal_covariance() -> None:
+    poses, truth = simulated(5)
+    waiting = [StampedPose(-2.0 + i, poses[0].T_odom_camera) for i in range(2)]
+    trembling = Pose(so3.exp(np.array([1e-3, 0.0, 0.0])), np.zeros(3))
+    before = [truth.pose(0), truth.pose(0) @ trembling]
+    stamps = np.arange(-2.0, STEPS + 1.0)
+    whole = Trajectory.from_poses(stamps, before + [truth.pose(i) for i in range(STEPS + 1)])
+    drift = evaluate_drift(waiting + poses, whole, metric=True)
+    assert len(drift.stamps) == STEPS + 3
+    expected = evaluate_drift(poses, truth, metric=True).rotation_consistency.nees
+    np.testing.assert_allclose(drift.rotation_consistency.nees, expected)
+
+
 def test_errors_are_in_the_axes_of_the_odometry() -> None:
     poses, truth = simulated(0)
     ahead = Pose(np.eye(3), np.array([0.0, 0.0, 0.5]))
