@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import folder_model
 from iup_pose_ros.bags.trajectory_io import write_tum
+from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.images import decode_image
@@ -43,17 +42,9 @@ def write_sequence(
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"{folder} exists already and is not overwritten")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise DataError(f"folder {folder} cannot be written: {error.strerror}") from error
-    try:
-        made = workshop / folder.name
+    with workshop_beside(folder, "folder") as made:
         _write(bag, made, ground_truth, progress)
         made.rename(folder)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def _write(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
+from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 
@@ -145,16 +144,10 @@ def write_camera_bag(
         raise DataError(f"bag storage {storage!r} is not known; there are {', '.join(STORAGES)}")
     if path.exists():
         raise DataError(f"{path} exists already and is not overwritten")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, so that the finished bag only needs a rename.
-        workshop = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise DataError(f"bag {path} cannot be written: {error.strerror}") from error
-    try:
+    with workshop_beside(path, "bag") as made:
         with Writer(
             # Format 8 is what distributions from Jazzy on can read.
-            workshop / path.name,
+            made,
             version=8,
             storage_plugin=STORAGES[storage],
         ) as writer:
@@ -162,6 +155,4 @@ def write_camera_bag(
             if mount is not None:
                 bag.write_mount(start, mount)
             yield bag
-        (workshop / path.name).rename(path)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        made.rename(path)

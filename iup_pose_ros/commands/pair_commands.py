@@ -10,6 +10,10 @@ import typer
 from iup_pose_ros.commands.conventions import says_errors, table_console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from iup_pose_ros.datasets.images import DataSetPair
+    from iup_pose_ros.estimators.network_options import NetworkOptions
     from iup_pose_ros.evaluation.pairs_report import PairsReport
 
 EstimatorNames = Annotated[str, typer.Option("--estimator", help="Names, separated by commas.")]
@@ -48,11 +52,11 @@ def pairs(
 ) -> None:
     """Accuracy and honesty of estimators on image pairs with known relative pose."""
     from iup_pose_ros.estimators.network_options import NetworkOptions
-    from iup_pose_ros.evaluation.pairs import create_estimators, evaluate_on, load_sets
+    from iup_pose_ros.evaluation.pairs import load_sets
 
     found = load_sets(folders)
-    estimators = create_estimators(estimator.split(","), NetworkOptions(weights, device))
-    _show(evaluate_on(found, estimators, max_pairs, seed, table_console()), json_file, plots)
+    report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
+    _show(report, json_file, plots)
 
 
 @says_errors
@@ -72,11 +76,11 @@ def megadepth(
     """The same on MegaDepth pairs in the layout of LoFTR's release; a set is a scene_info file."""
     from iup_pose_ros.datasets.megadepth import load_megadepth
     from iup_pose_ros.estimators.network_options import NetworkOptions
-    from iup_pose_ros.evaluation.pairs import by_name, create_estimators, evaluate_on
+    from iup_pose_ros.evaluation.pairs import by_name
 
     found = by_name(load_megadepth(root, scene_info, with_depth=False))
-    estimators = create_estimators(estimator.split(","), NetworkOptions(weights, device))
-    _show(evaluate_on(found, estimators, max_pairs, seed, table_console()), json_file, plots)
+    report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
+    _show(report, json_file, plots)
 
 
 @says_errors
@@ -95,11 +99,10 @@ def scannet(
     """The same on ScanNet pairs in the layout of LoFTR's release, all as one set."""
     from iup_pose_ros.datasets.scannet import load_scannet
     from iup_pose_ros.estimators.network_options import NetworkOptions
-    from iup_pose_ros.evaluation.pairs import create_estimators, evaluate_on
 
     found = {"scannet": load_scannet(root, index, intrinsics, with_depth=False)}
-    estimators = create_estimators(estimator.split(","), NetworkOptions(weights, device))
-    _show(evaluate_on(found, estimators, max_pairs, seed, table_console()), json_file, plots)
+    report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
+    _show(report, json_file, plots)
 
 
 @says_errors
@@ -122,6 +125,19 @@ def calibrate(
     for title, report in (("before", before), ("after", after)):
         console.rule(title)
         report.print(console)
+
+
+def _evaluated(
+    sets: Mapping[str, Sequence[DataSetPair]],
+    estimator: str,
+    max_pairs: int | None,
+    seed: int,
+    network: NetworkOptions,
+) -> PairsReport:
+    from iup_pose_ros.evaluation.pairs import create_estimators, evaluate_on
+
+    estimators = create_estimators(estimator.split(","), network)
+    return evaluate_on(sets, estimators, max_pairs, seed, table_console())
 
 
 def _show(report: PairsReport, json_file: Path | None, plots: Path | None) -> None:

@@ -6,7 +6,6 @@ import collections
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import write_tum
+from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.bags.writer import Mount, write_camera_bag
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.trajectory import Trajectory
@@ -89,18 +89,11 @@ def record_demo(
             return recording
         if _recipe_of(path) is None:
             raise DataError(f"{path} exists and is not a demo recording; it is not overwritten")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise DataError(f"recording {path} cannot be written: {error.strerror}") from error
-    try:
+    with workshop_beside(path, "recording") as made:
         with one_thread_per_operation():
-            _record(workshop / path.name, recipe, progress)
+            _record(made, recipe, progress)
         shutil.rmtree(path, ignore_errors=True)
-        (workshop / path.name).rename(path)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        made.rename(path)
     return recording
 
 

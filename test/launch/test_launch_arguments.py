@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
+from launch_standins import ROOT, run_launch_file
 
 from iup_pose_ros.node.params_file import params_file
 from iup_pose_ros.node.settings import PARAMETERS
 
-ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = ROOT / "launch" / "vo.launch.py"
 PARAMETERS_OF_ROS = {"use_sim_time": False}
 
 
-class Configuration:
-    """Stands for launch's LaunchConfiguration; the context is a dictionary of the arguments."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def perform(self, context):
-        return context[self.name]
-
-
-def record(*args, **kwargs):
-    """Stands for an action of launch."""
-    return SimpleNamespace(args=args, **kwargs)
-
-
 @pytest.fixture
 def launch_file(monkeypatch):
-    """Names that the launch file defines, run without launch, which exists in ROS distributions only."""
-    modules = {
-        "launch": SimpleNamespace(LaunchDescription=list, LaunchContext=dict),
-        "launch.actions": SimpleNamespace(DeclareLaunchArgument=record, OpaqueFunction=record),
-        "launch.substitutions": SimpleNamespace(LaunchConfiguration=Configuration),
-        "launch_ros": SimpleNamespace(),
-        "launch_ros.actions": SimpleNamespace(Node=record),
-    }
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    return SimpleNamespace(**runpy.run_path(str(LAUNCH_FILE)))
+    return run_launch_file("vo.launch.py", monkeypatch)
 
 
 @pytest.fixture

@@ -2,71 +2,24 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from launch_standins import run_launch_file
 
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = CameraNames("/eye/image", "/eye/camera_info", "eye")
-
-
-class Configuration:
-    """Stands for launch's LaunchConfiguration; the context is a dictionary of the arguments."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def perform(self, context):
-        return context[self.name]
-
-
-def record(*args, **kwargs):
-    """Stands for an action or event of launch."""
-    return SimpleNamespace(args=args, **kwargs)
-
-
-ACTIONS = (
-    "DeclareLaunchArgument",
-    "EmitEvent",
-    "ExecuteProcess",
-    "IncludeLaunchDescription",
-    "OpaqueFunction",
-)
-MODULES = {
-    "launch": SimpleNamespace(LaunchDescription=list, LaunchContext=dict),
-    "launch.action": SimpleNamespace(Action=SimpleNamespace),
-    "launch.actions": SimpleNamespace(
-        **dict.fromkeys((*ACTIONS, "TimerAction"), record), RegisterEventHandler=lambda handler: handler
-    ),
-    "launch.event_handlers": SimpleNamespace(OnProcessExit=record),
-    "launch.events": SimpleNamespace(Shutdown=record, matches_action=lambda action: action),
-    "launch.events.process": SimpleNamespace(ProcessExited=SimpleNamespace, SignalProcess=record),
-    "launch.launch_description_sources": SimpleNamespace(PythonLaunchDescriptionSource=Path),
-    "launch.substitutions": SimpleNamespace(LaunchConfiguration=Configuration),
-    "launch_ros": SimpleNamespace(),
-    "launch_ros.actions": SimpleNamespace(Node=record),
-}
 
 
 @pytest.fixture
 def launch_files(monkeypatch):
-    """Function that gives the names in a launch file, run without launch (in ROS distributions only)."""
-    for module, standin in MODULES.items():
-        monkeypatch.setitem(sys.modules, module, standin)
-
-    def run(name):
-        return SimpleNamespace(**runpy.run_path(str(ROOT / "launch" / name)))
-
-    return run
+    """Function that gives the names in a launch file."""
+    return lambda name: run_launch_file(name, monkeypatch)
 
 
 def make_bag(path, mount=None):

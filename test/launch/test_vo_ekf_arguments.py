@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from launch_standins import ROOT, run_launch_file
 
 from iup_pose_ros.node.settings import PARAMETERS
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Configuration:
-    """Stands for launch's LaunchConfiguration; the context is a dictionary of the arguments."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def perform(self, context):
-        return context[self.name]
-
-
-def record(*args, **kwargs):
-    """Stands for an action of launch."""
-    return SimpleNamespace(args=args, **kwargs)
-
-
-MODULES = {
-    "launch": SimpleNamespace(LaunchDescription=list, LaunchContext=dict),
-    "launch.actions": SimpleNamespace(
-        DeclareLaunchArgument=record, IncludeLaunchDescription=record, OpaqueFunction=record
-    ),
-    "launch.launch_description_sources": SimpleNamespace(PythonLaunchDescriptionSource=Path),
-    "launch.substitutions": SimpleNamespace(LaunchConfiguration=Configuration),
-    "launch_ros": SimpleNamespace(),
-    "launch_ros.actions": SimpleNamespace(Node=record),
-}
-
-
-def run_launch_file(name, monkeypatch):
-    """Names that a launch file defines, run without launch, which exists in ROS distributions only."""
-    for module, standin in MODULES.items():
-        monkeypatch.setitem(sys.modules, module, standin)
-    return SimpleNamespace(**runpy.run_path(str(ROOT / "launch" / name)))
 
 
 @pytest.fixture
