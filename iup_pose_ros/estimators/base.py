@@ -79,6 +79,8 @@ class RelativePose:
         sigma_t: standard deviation of the direction of translation in its tangent plane, per axis, radians.
         metric: whether the translation is in metres.
         source: name of the estimator.
+        attention: (h, w) in [0, 1] over the current image: where a network found what the previous one shows;
+            None where none was asked.
     """
 
     T_prev_curr: Pose
@@ -87,6 +89,7 @@ class RelativePose:
     sigma_t: float
     metric: bool
     source: str
+    attention: NDArray[np.float32] | None = None
 
 
 class RelativePoseEstimator(Protocol):

@@ -1,14 +1,15 @@
 """Network and geometry together: the network says roughly where points went, their tracks say it precisely.
 
-Where neither the tracks of the caller nor those that start at the network's soft correspondence agree on one
-motion, plain Lucas-Kanade has its turn. The pose with most support is joined with the network's by their
-covariances; the network's stands alone where no tracks agree, or too few against its word, and tracks alone
-where the network has no answer.
+Tracks of the caller, or plain Lucas-Kanade, come first: where many agree on a motion that they determine
+well, the network could add nothing and is not asked. Elsewhere tracks start at the network's soft
+correspondence, and the pose with most support is joined with the network's by their covariances, unless these
+tracks are sure alone. The network's pose stands alone where no tracks agree, or too few against its word, and
+that of tracks alone where the network has no answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,10 +33,16 @@ class HybridConfig:
     Attributes:
         decisive_inliers: tracks that must agree,
         decisive_share: and the share of all tracks that they must be.
+        sure_inliers, sure_share: the same for tracks that need no network,
+        sure_rotation, sure_direction: and greatest standard deviations of their pose, radians.
     """
 
     decisive_inliers: int = 30
     decisive_share: float = 0.5
+    sure_inliers: int = 100
+    sure_share: float = 0.7
+    sure_rotation: float = math.radians(0.3)
+    sure_direction: float = math.radians(3.0)
 
 
 class HybridEstimator:
@@ -80,48 +87,62 @@ class HybridEstimator:
         Raises:
             EstimationError: the network has no answer, and tracks do not agree either.
         """
+        tracks = self._plain.match(previous, current) if matches is None else matches
+        plain = self._fitted(previous, current, tracks)
+        if plain is not None and self._sure(plain):
+            return replace(plain.pose, source=self.name)
         try:
             prior = self.network.prior(previous, current)
+            guided = self._guided.match(previous, current, prior.matches, prior.weights)
+            best = self._best(self._fitted(previous, current, guided), plain)
+            pose = self._joined(best, prior)
+            return replace(pose, source=self.name, attention=prior.attention)
         except EstimationError:
-            return replace(self._epipolar.estimate(previous, current, matches), source=self.name)
-        result = self._best_result(previous, current, matches, prior)
+            if plain is None:
+                raise
+            return replace(plain.pose, source=self.name)
+
+    def _fitted(self, previous: Frame, current: Frame, tracks: Matches) -> EpipolarResult | None:
+        """What tracks say, with calibrated deviations; None where they do not agree."""
+        try:
+            result = self._epipolar.fit(previous, current, tracks)
+        except EstimationError:
+            return None
+        return replace(result, pose=calibrated(result.pose, self.temperatures))
+
+    def _joined(self, result: EpipolarResult | None, prior: PosePrior) -> RelativePose:
+        """Both poses fused where they agree; else the one to believe."""
         if result is None:
-            return replace(prior.pose, source=self.name)
-        from_tracks = calibrated(result.pose, self.temperatures)
-        difference = PoseDifference.between(from_tracks, prior.pose)
+            return prior.pose
+        if self._sure(result):
+            return result.pose
+        difference = PoseDifference.between(result.pose, prior.pose)
         if difference.consistent:
             return difference.fused(self.name)
-        return replace(from_tracks if self._decisive(result) else prior.pose, source=self.name)
+        return result.pose if self._decisive(result) else prior.pose
+
+    def _best(self, guided: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:
+        """The first decisive result, else the one of most inliers; None where no tracks agree."""
+        found = [result for result in (guided, plain) if result is not None]
+        decisive = [result for result in found if self._decisive(result)]
+        return decisive[0] if decisive else max(found, key=lambda result: result.inliers, default=None)
 
     def _decisive(self, result: EpipolarResult) -> bool:
-        share = result.inliers / result.matches
-        return result.inliers >= self._config.decisive_inliers and share >= self._config.decisive_share
+        config = self._config
+        return result.inliers >= config.decisive_inliers and _share(result) >= config.decisive_share
 
-    def _best_result(
-        self, previous: Frame, current: Frame, matches: Matches | None, prior: PosePrior
-    ) -> EpipolarResult | None:
-        """The first decisive result, else the one of most inliers; None where no tracks agree."""
-        best: EpipolarResult | None = None
-        for tracks in self._tracks(previous, current, matches, prior):
-            try:
-                result = self._epipolar.fit(previous, current, tracks)
-            except EstimationError:
-                continue
-            if self._decisive(result):
-                return result
-            if best is None or result.inliers > best.inliers:
-                best = result
-        return best
+    def _sure(self, result: EpipolarResult) -> bool:
+        config, pose = self._config, result.pose
+        agree = result.inliers >= config.sure_inliers and _share(result) >= config.sure_share
+        return (
+            agree
+            and float(pose.sigma_R.max()) <= config.sure_rotation
+            and pose.sigma_t <= config.sure_direction
+        )
 
-    def _tracks(
-        self, previous: Frame, current: Frame, matches: Matches | None, prior: PosePrior
-    ) -> Iterator[Matches]:
-        """Tracks in the order in which they are tried; each is made only when it is its turn."""
-        if matches is not None:
-            yield matches
-        yield self._guided.match(previous, current, prior.matches, prior.weights)
-        if matches is None:
-            yield self._plain.match(previous, current)
+
+def _share(result: EpipolarResult) -> float:
+    return result.inliers / result.matches
 
 
 def calibrated(pose: RelativePose, temperatures: Temperatures) -> RelativePose:

@@ -22,13 +22,16 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint
-from iup_pose_ros.model.correspondence import MatchedRays
+from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
+from iup_pose_ros.model.folding import folded
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction
+from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 SMALLEST_SIDE = 64
 # A match nearer than this to the image plane through the camera's centre is at no meaningful pixel.
 _LEAST_FORWARD = 0.1
+_CERTAIN_SPREAD = 0.01  # radians, deviation at which a match counts half
 _LEAST_WEIGHT = 1e-3
 KEPT_FRAMES = 2  # the keyframe, and the frame that may become the next one
 
@@ -39,7 +42,7 @@ class IUPPoseEstimator:
     The features of the last frames are kept, so that a keyframe compared with many frames is encoded once.
 
     Args:
-        model: the network; moved to the device and put into evaluation mode.
+        model: the network; the estimator runs a copy of it.
         temperatures: calibration of its sigmas.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``float32``, ``bfloat16`` or, on CUDA, ``float16``; matching and poses stay in float32.
@@ -63,7 +66,7 @@ class IUPPoseEstimator:
         self.device = choose_device(device)
         self._precision = choose_precision(precision, self.device)
         self.weights: CheckpointInfo | None = None
-        self.model = model.to(self.device).eval()
+        self.model = folded(model).to(self.device)
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.temperatures = temperatures or Temperatures()
         self._kept: list[tuple[Frame, Features]] = []
@@ -93,7 +96,7 @@ class IUPPoseEstimator:
         Raises:
             EstimationError: an image is too small.
         """
-        return self._match(self._features(previous), self._features(current))
+        return self._decode(self._align(self._features(previous), self._features(current)))
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose of two frames of unit translation; see ``RelativePoseEstimator``.
@@ -103,15 +106,17 @@ class IUPPoseEstimator:
         """
         return self._relative_poses(self.predict(previous, current))[0]
 
+    @torch.inference_mode()
     def prior(self, previous: Frame, current: Frame) -> PosePrior:
-        """Pose and soft matches of two frames for other estimators; see ``PriorNetwork``.
+        """Soft matches of two frames, and their pose, for other estimators; see ``PriorNetwork``.
 
         Raises:
-            EstimationError: as ``estimate``.
+            EstimationError: an image is too small.
         """
-        prediction = self.predict(previous, current)
-        matches, weights = soft_matches(prediction.correspondence.view_0, previous, current)
-        return PosePrior(self._relative_poses(prediction)[0], matches, weights)
+        pair = self._align(self._features(previous), self._features(current))
+        matches, weights = soft_matches(pair.matches.view_0, previous, current)
+        attention = attention_maps(pair.correspondence)[0]
+        return PosePrior(matches, weights, attention, lambda: self._relative_poses(self._decode(pair))[0])
 
     @torch.inference_mode()
     def estimate_batch(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[RelativePose]:
@@ -127,7 +132,8 @@ class IUPPoseEstimator:
         for indices in groups.values():
             previous = self._encode([pairs[index][0] for index in indices])
             current = self._encode([pairs[index][1] for index in indices])
-            poses.update(zip(indices, self._relative_poses(self._match(previous, current)), strict=True))
+            prediction = self._decode(self._align(previous, current))
+            poses.update(zip(indices, self._relative_poses(prediction), strict=True))
         return [poses[index] for index in range(len(pairs))]
 
     def _features(self, frame: Frame) -> Features:
@@ -147,9 +153,14 @@ class IUPPoseEstimator:
             features: Features = self.model.encode(images, intrinsics)
         return features
 
-    def _match(self, previous: Features, current: Features) -> PosePrediction:
+    def _align(self, previous: Features, current: Features) -> AlignedPair:
         with self._autocast():
-            return self.model.match(previous, current)
+            return self.model.align(previous, current)
+
+    @torch.inference_mode()
+    def _decode(self, pair: AlignedPair) -> PosePrediction:
+        with self._autocast():
+            return self.model.decode(pair)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32)
@@ -164,8 +175,9 @@ class IUPPoseEstimator:
         )
         sigma_R = sigma_R * self.temperatures.rotation
         sigma_t = sigma_t * self.temperatures.direction
-        values = zip(rotation, direction, sigma_R, sigma_t, strict=True)
-        return [relative_pose(R, t, s_R, float(s_t)) for R, t, s_R, s_t in values]
+        attention = attention_maps(prediction.correspondence)
+        values = zip(rotation, direction, sigma_R, sigma_t, attention, strict=True)
+        return [replace(relative_pose(R, t, s_R, float(s_t)), attention=a) for R, t, s_R, s_t, a in values]
 
 
 def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float) -> RelativePose:
@@ -196,17 +208,24 @@ def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float) ->
     )
 
 
+def attention_maps(correspondence: SoftCorrespondence) -> NDArray[np.float32]:
+    """Per pair, where attention found in view 1 what view 0 shows: (B, h, w) in [0, 1]."""
+    confidence = correspondence.view_1.confidence[:, 0]
+    return confidence.sqrt().cpu().float().numpy()  # probabilities of both directions multiplied
+
+
 def soft_matches(view: MatchedRays, previous: Frame, current: Frame) -> tuple[Matches, Array]:
     """Where the cells of the previous view (batch of one) went, in pixels of the frames, and their weights.
 
-    Cells that the attention finds behind the current camera are left out.
+    Cells that the network finds behind the current camera are left out.
     """
     own, matched = (rays[0].flatten(1).T.cpu().double().numpy() for rays in (view.own, view.matched))
-    confidence = view.confidence[0].flatten().cpu().double().numpy()
+    spread = view.spread[0].flatten().cpu().double().numpy()
     seen = matched[:, 2] > _LEAST_FORWARD * np.linalg.norm(matched, axis=1)
     points_prev = previous.intrinsics.project(own[seen])
     points_curr = current.intrinsics.project(matched[seen])
-    return Matches(points_prev, points_curr), np.maximum(confidence[seen], _LEAST_WEIGHT)
+    weights = 1.0 / (1.0 + (spread[seen] / _CERTAIN_SPREAD) ** 2)
+    return Matches(points_prev, points_curr), np.maximum(weights, _LEAST_WEIGHT)
 
 
 def network_size(width: int, height: int, area: int) -> tuple[int, int]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.geometry.so3 import Array
@@ -11,17 +16,28 @@ from iup_pose_ros.geometry.so3 import Array
 
 @dataclass(frozen=True, eq=False)
 class PosePrior:
-    """Pose and soft correspondence of two frames.
+    """Soft correspondence of two frames, and their pose, which is computed when it is asked for.
 
     Attributes:
-        pose: with calibrated covariance.
         matches: coarse, some of them wrong, in pixels of the frames.
         weights: (N,) how far each match is trusted, positive.
+        attention: as ``RelativePose``.
+        decode: computes the pose.
     """
 
-    pose: RelativePose
     matches: Matches
     weights: Array
+    attention: NDArray[np.float32] | None
+    decode: Callable[[], RelativePose]
+
+    @cached_property
+    def pose(self) -> RelativePose:
+        """Pose with calibrated covariance.
+
+        Raises:
+            EstimationError: the network's output is not finite.
+        """
+        return self.decode()
 
 
 class PriorNetwork(Protocol):

@@ -8,17 +8,20 @@ features of an ImageNet encoder match across views before any training.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iup_pose_ros.model.encoder import Pyramid
+from iup_pose_ros.model.encoder import Channels, Pyramid
 from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
 
 TOKEN_STRIDE = 16
 MATCH_STRIDE = 8
+DETAIL_STRIDES = (4, 2)
+DETAIL_LEARNED = 16  # learned channels of the descriptors at these strides
 SIMILARITY_TEMPERATURE = 40.0  # of a softmax over cosines; untrained features match best at it
 
 
@@ -28,12 +31,15 @@ class Features(NamedTuple):
     Attributes:
         tokens: (B, C, H/16, W/16) after SPPF, with position.
         fine: (B, M, H/8, W/8), the view's part of its matching descriptors.
+        detail_4, detail_2: (B, D, H/s, W/s), descriptors between which matches are refined (DetailBranch).
         similarity_16, similarity_8: unit encoder descriptors (B, D, H/s, W/s) for the raw similarity.
         intrinsics: camera matrix (B, 3, 3) of the network's input image.
     """
 
     tokens: Tensor
     fine: Tensor
+    detail_4: Tensor
+    detail_2: Tensor
     similarity_16: Tensor
     similarity_8: Tensor
     intrinsics: Tensor
@@ -147,21 +153,40 @@ class BiCrossAttention(nn.Module):
         return x + self.feed(self.norm_feed(x))
 
 
+class DetailBranch(nn.Module):
+    """Descriptors for exact places: the encoder's own features, fine and coarse together, and learned ones.
+
+    Features (B, C_i, H_i, W_i), the finest first -> (B, sum of C_i + learned, H_0, W_0), the encoder's part a
+    unit descriptor.
+    """
+
+    def __init__(self, channels: Sequence[int], learned: int) -> None:
+        super().__init__()
+        self.learned = nn.Conv2d(sum(channels), learned, 1)
+
+    def forward(self, *features: Tensor) -> Tensor:
+        resized = [similarity_descriptors(resize_to(level, features[0])) for level in features]
+        similarity = torch.cat(resized, dim=1) / math.sqrt(len(resized))
+        return torch.cat([similarity, self.learned(similarity)], dim=1)
+
+
 class FeatureNeck(nn.Module):
     """The part of IDA that sees one view: SPPF on the deepest features, merged top-down, position added."""
 
-    def __init__(self, encoder_channels: tuple[int, int, int], channels: int, match_dim: int) -> None:
+    def __init__(self, encoder_channels: Channels, channels: int, match_dim: int) -> None:
         super().__init__()
-        fine, middle, coarse = encoder_channels
+        finest, finer, fine, middle, coarse = encoder_channels
         self.sppf = SPPF(coarse, channels)
         self.lateral_16 = nn.Conv2d(middle, channels, 1)
         self.merge_16 = FeedForward(channels)
         self.position = RayEncoding(channels)
         self.lateral_8 = nn.Conv2d(fine, match_dim, 1)
+        self.detail_4 = DetailBranch((finer, fine), DETAIL_LEARNED)
+        self.detail_2 = DetailBranch((finest, finer, fine), DETAIL_LEARNED)
 
     def forward(self, pyramid: Pyramid, intrinsics: Tensor) -> Features:
         """Features of a view from its encoder's pyramid and its camera matrix (B, 3, 3)."""
-        stride_8, stride_16, stride_32 = pyramid
+        stride_2, stride_4, stride_8, stride_16, stride_32 = pyramid
         tokens = self.lateral_16(stride_16) + resize_to(self.sppf(stride_32), stride_16)
         tokens = tokens + self.merge_16(tokens)
         position = self.position(intrinsics_at_stride(intrinsics, TOKEN_STRIDE), *tokens.shape[-2:])
@@ -169,6 +194,8 @@ class FeatureNeck(nn.Module):
         return Features(
             tokens=tokens + position,
             fine=self.lateral_8(stride_8),
+            detail_4=self.detail_4(stride_4, stride_8),
+            detail_2=self.detail_2(stride_2, stride_4, stride_8),
             similarity_16=similarity_descriptors(stride_16),
             similarity_8=torch.cat(both, dim=1) / math.sqrt(2.0),
             intrinsics=intrinsics,

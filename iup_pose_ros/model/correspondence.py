@@ -31,7 +31,8 @@ class MatchedRays(NamedTuple):
         own: unit rays (B, 3, H, W) of the cells, in their own camera's frame.
         matched: unit rays (B, 3, H, W) of what the cells show, in the other camera's frame.
         confidence: (B, 1, H, W) in [0, 1], probability of coming back by the other view's attention.
-        spread: (B, 1, H, W) in [0, 1], square root of the attention's angular variance, radians where small.
+        spread: (B, 1, H, W), standard deviation of the matched ray, radians: square root of the attention's
+            angular variance, in [0, 1]; behind ``MatchRefinement`` the predicted one, per axis.
     """
 
     own: Tensor

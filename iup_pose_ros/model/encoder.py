@@ -1,4 +1,4 @@
-"""Shared image encoders (Fig. 2, part 1): 5-channel input to features at strides 8, 16 and 32.
+"""Shared image encoders (Fig. 2, part 1): 5-channel input to features at strides 2 to 32.
 
 Parameter names and shapes follow the public ImageNet checkpoints of the same architectures, so that such
 weights can be loaded after the stem has been widened to five channels (``widen_stem``).
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 INPUT_CHANNELS = 5
-STRIDES = (8, 16, 32)
+STRIDES = (2, 4, 8, 16, 32)
 
-Pyramid = tuple[Tensor, Tensor, Tensor]
+Pyramid = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Channels = tuple[int, int, int, int, int]
 
 
 class BasicBlock(nn.Module):
@@ -40,9 +41,9 @@ class BasicBlock(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """ResNet of basic blocks: (B, 5, H, W) -> features of (128, 256, 512) channels at strides 8, 16, 32."""
+    """ResNet of basic blocks: (B, 5, H, W) -> features of (64, 64, 128, 256, 512) channels at STRIDES."""
 
-    channels: tuple[int, int, int] = (128, 256, 512)
+    channels: Channels = (64, 64, 128, 256, 512)
 
     def __init__(self, depths: Sequence[int]) -> None:
         super().__init__()
@@ -62,10 +63,11 @@ class ResNetEncoder(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> Pyramid:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        stride_8 = self.layer2(self.layer1(x))
+        stride_2 = self.relu(self.bn1(self.conv1(x)))
+        stride_4 = self.layer1(self.maxpool(stride_2))
+        stride_8 = self.layer2(stride_4)
         stride_16 = self.layer3(stride_8)
-        return stride_8, stride_16, self.layer4(stride_16)
+        return stride_2, stride_4, stride_8, stride_16, self.layer4(stride_16)
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
@@ -94,9 +96,9 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2Encoder(nn.Module):
-    """MobileNetV2 without its classifier: (B, 5, H, W) -> (32, 96, 320) channels at strides 8, 16, 32."""
+    """MobileNetV2 without its classifier: (B, 5, H, W) -> (16, 24, 32, 96, 320) channels at STRIDES."""
 
-    channels: tuple[int, int, int] = (32, 96, 320)
+    channels: Channels = (16, 24, 32, 96, 320)
     _STAGES = (
         (1, 16, 1, 1),
         (6, 24, 2, 2),
@@ -106,7 +108,7 @@ class MobileNetV2Encoder(nn.Module):
         (6, 160, 3, 2),
         (6, 320, 1, 1),
     )
-    _OUTPUTS = (6, 13, 17)  # last block at each of STRIDES
+    _OUTPUTS = (1, 3, 6, 13, 17)  # last block at each of STRIDES
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +128,8 @@ class MobileNetV2Encoder(nn.Module):
             x = layer(x)
             if index in self._OUTPUTS:
                 outputs.append(x)
-        return outputs[0], outputs[1], outputs[2]
+        stride_2, stride_4, stride_8, stride_16, stride_32 = outputs
+        return stride_2, stride_4, stride_8, stride_16, stride_32
 
 
 Encoder = ResNetEncoder | MobileNetV2Encoder

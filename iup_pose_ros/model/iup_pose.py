@@ -1,12 +1,11 @@
 """IUP-Pose (Fig. 2): decoupled iterative uncertainty propagation for relative pose regression.
 
 encode: image + coordinates -> ResNet -> SPPF -> Features, once per view.
-match:  IDA (MHBC) -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair.
+match:  IDA (MHBC) -> matches -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,9 @@ from iup_pose_ros.model.alignment import FeatureNeck, Features, ImplicitDenseAli
 from iup_pose_ros.model.config import IUPPoseConfig
 from iup_pose_ros.model.correspondence import CorrespondenceHead, SoftCorrespondence
 from iup_pose_ros.model.decoder import PoseDecoder
+from iup_pose_ros.model.deviations import bounded_sigma
 from iup_pose_ros.model.encoder import ENCODERS
+from iup_pose_ros.model.match_refinement import MatchRefinement
 from iup_pose_ros.model.pose_solver import solve_pose
 from iup_pose_ros.model.rays import normalised_coordinates
 from iup_pose_ros.model.realignment import AlignedPair, PoseState, Realignment, describe_condition
@@ -36,7 +37,8 @@ class PosePrediction(NamedTuple):
         sigma_R: (B, 3), radians: R_true = R_1_0 Exp(delta), delta ~ N(0, diag(sigma_R^2)).
         sigma_t: (B,), radians: standard deviation of the direction per axis of the tangent plane at t_1_0.
         R_stage1, sigma_stage1, R_stage2, sigma_stage2: the rotation stages that R_1_0 and sigma_R fuse.
-        correspondence: soft matches of both views (rays and confidence).
+        correspondence: soft matches of both views (rays and confidence), as attention finds them.
+        refined: the same after every round of refinement; the last is the best.
     """
 
     R_1_0: Tensor
@@ -48,6 +50,7 @@ class PosePrediction(NamedTuple):
     R_stage2: Tensor
     sigma_stage2: Tensor
     correspondence: SoftCorrespondence
+    refined: tuple[SoftCorrespondence, ...]
 
 
 class RotationFusion(nn.Module):
@@ -79,6 +82,7 @@ class IUPPose(nn.Module):
         self.neck = FeatureNeck(self.encoder.channels, config.width, config.match_dim)
         self.alignment = ImplicitDenseAlignment(config.width, config.heads, config.alignment_layers)
         self.correspondence = CorrespondenceHead(config.width, config.match_dim)
+        self.refinement = MatchRefinement()
         self.realignment = Realignment(config.width, config.matched_rays)
         decoder = (config.width, config.bottleneck, config.head_width, config.experts)
         self.rotation_decoder = PoseDecoder(*decoder, sigmas=3, first_answer=0.01)
@@ -106,9 +110,17 @@ class IUPPose(nn.Module):
 
     def match(self, features_0: Features, features_1: Features) -> PosePrediction:
         """Pose of a pair from the features of its views."""
+        return self.decode(self.align(features_0, features_1))
+
+    def align(self, features_0: Features, features_1: Features) -> AlignedPair:
+        """IDA and the matches of a pair: what of ``match`` comes before poses."""
         aligned_0, aligned_1 = self.alignment(features_0, features_1)
         correspondence = self.correspondence(features_0, features_1, aligned_0, aligned_1)
-        pair = AlignedPair(features_0, features_1, aligned_0, aligned_1, correspondence)
+        refined = self.refinement(correspondence, features_0, features_1)
+        return AlignedPair(features_0, features_1, aligned_0, aligned_1, correspondence, refined)
+
+    def decode(self, pair: AlignedPair) -> PosePrediction:
+        """Pose of an aligned pair."""
         stage_1 = self._rotate(pair, self._initial_pose(pair))
         stage_2 = self._rotate(pair, stage_1)
         R_final, sigma_R = self.rotation_fusion(
@@ -124,7 +136,8 @@ class IUPPose(nn.Module):
             sigma_stage1=stage_1.sigma_R,
             R_stage2=stage_2.R_1_0,
             sigma_stage2=stage_2.sigma_R,
-            correspondence=correspondence,
+            correspondence=pair.correspondence,
+            refined=pair.refined,
         )
 
     def _initial_pose(self, pair: AlignedPair) -> PoseState:
@@ -134,26 +147,24 @@ class IUPPose(nn.Module):
         sigma_R = torch.full((batch, 3), self.config.prior_sigma_rotation, device=device)
         sigma_t = torch.full((batch, 1), self.config.prior_sigma_direction, device=device)
         prior = PoseState(identity, torch.zeros_like(sigma_R), sigma_R, sigma_t)
-        return solve_pose(pair.correspondence, prior) if self.config.initial_pose == "solve" else prior
+        return solve_pose(pair.matches, prior) if self.config.initial_pose == "solve" else prior
 
     def _rotate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
-        """One rotation stage: R_out = R_in Exp(increment)."""
+        """One rotation stage: R_out = R_in Exp(sigma_in increment), so that a sure pose moves little."""
         increment, change = self.rotation_decoder(
             self.realignment(pair, pose), describe_condition(pair, pose)
         )
-        sigma_R = bounded_sigma(pose.sigma_R.log() + change)
-        return pose._replace(R_1_0=perturbed(pose.R_1_0, increment), sigma_R=sigma_R)
+        R_1_0 = perturbed(pose.R_1_0, pose.sigma_R * increment)
+        return pose._replace(R_1_0=R_1_0, sigma_R=_propagated(pose.sigma_R, change))
 
     def _translate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
         """The translation stage: the direction in view 0's frame, where the features were realigned."""
         views = self.realignment(pair, pose)
         increment, change = self.translation_decoder(views, describe_condition(pair, pose))
-        direction = functional.normalize(pose.direction + increment, dim=1)
-        return pose._replace(direction=direction, sigma_t=bounded_sigma(pose.sigma_t.log() + change))
+        direction = functional.normalize(pose.direction + pose.sigma_t * increment, dim=1)
+        return pose._replace(direction=direction, sigma_t=_propagated(pose.sigma_t, change))
 
 
-def bounded_sigma(log_sigma: Tensor) -> Tensor:
-    """Exp, bent smoothly to stay between SMALLEST_SIGMA and LARGEST_SIGMA."""
-    low, high = math.log(SMALLEST_SIGMA), math.log(LARGEST_SIGMA)
-    raised = low + functional.softplus(log_sigma - low, beta=4.0)
-    return (high - functional.softplus(high - raised, beta=4.0)).exp()
+def _propagated(sigma: Tensor, change: Tensor) -> Tensor:
+    """Deviations after a stage that changes their logarithms."""
+    return bounded_sigma(sigma.log() + change, SMALLEST_SIGMA, LARGEST_SIGMA)

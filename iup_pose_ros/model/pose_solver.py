@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
+from iup_pose_ros.model.correspondence import SoftCorrespondence
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.realignment import PoseState
 from iup_pose_ros.model.rotations import exponential, length
@@ -30,9 +30,10 @@ REFINED = 64  # hypotheses that are refined
 NEWTON_STEPS = 4
 DAMPING = 1e-3  # relative to the information
 LARGEST_STEP = 0.3  # radians
-SPREAD_SCALE = 0.05  # radians of attention's spread at which a match counts half
-NOISE = 0.005  # radians, scale of the robust kernel of refinement
-COST_SCALE = 0.01  # radians, scale of the kernel by which hypotheses are compared
+FINALISTS = 4  # of these, those that are compared on all matches
+NOISE = 0.001  # radians, added to the deviations of matches
+KERNEL = 2.0  # deviations, width of Cauchy's robust kernel
+CERTAIN_SIGMA = 0.02  # radians, deviation at which a match counts half when hypotheses are compared
 LARGEST_COST = 3.0  # of one match
 PARALLAX_FLOOR = 0.01  # radians; noise lets matches with less seem to meet behind a camera
 EPIPOLE_FLOOR = 0.05  # sine of the angle to the epipole below which a match says little about its plane
@@ -40,11 +41,15 @@ CELLS_PER_OBSERVATION = 16.0  # neighbouring cells err alike; so many count as o
 
 
 class RayMatches(NamedTuple):
-    """Unit rays in view 0 and view 1, (B, N, 3) each, with weights (B, N) in [0, 1]."""
+    """Unit rays in view 0 and view 1, (B, N, 3) each, with variances (B, N) of the match, radians^2."""
 
     rays_0: Tensor
     rays_1: Tensor
-    weights: Tensor
+    variances: Tensor
+
+    def repeated(self, times: int) -> RayMatches:
+        """Every item of the batch so many times in a row."""
+        return RayMatches(*(value.repeat_interleave(times, dim=0) for value in self))
 
 
 def solve_pose(correspondence: SoftCorrespondence, prior: PoseState) -> PoseState:
@@ -52,7 +57,7 @@ def solve_pose(correspondence: SoftCorrespondence, prior: PoseState) -> PoseStat
     with full_precision(correspondence.logits):
         matches = gather_matches(correspondence)
         with torch.no_grad():
-            R, t = refine(matches, *search(matches))
+            R, t = search(matches)
         R, t, information = newton_step(matches, R, t)
     direction = (R.transpose(1, 2) @ t[..., None])[..., 0]
     precision = torch.cat([prior.sigma_R, prior.sigma_t.expand(-1, 2)], dim=1).square().reciprocal()
@@ -64,24 +69,20 @@ def solve_pose(correspondence: SoftCorrespondence, prior: PoseState) -> PoseStat
 def search(matches: RayMatches) -> tuple[Tensor, Tensor]:
     """Rotation (B, 3, 3) and direction (B, 3) near the robust optimum."""
     spread = best_spread(matches, SEARCHED)
-    R, t = hypotheses(spread)
-    best = robust_cost(spread, R, t).topk(REFINED, dim=1, largest=False).indices
-    R, t = _chosen(R, best), _chosen(t, best)
-    repeated = RayMatches(*(value.repeat_interleave(REFINED, dim=0) for value in spread))
-    R, t = refine(repeated, R.flatten(0, 1), t.flatten(0, 1))
-    R, t = R.unflatten(0, (-1, REFINED)), t.unflatten(0, (-1, REFINED))
-    best = robust_cost(spread, R, t).argmin(dim=1, keepdim=True)
-    return _chosen(R, best)[:, 0], _chosen(t, best)[:, 0]
+    R, t = _cheapest(spread, *hypotheses(spread), REFINED)
+    R, t = _cheapest(spread, *_refined(spread, R, t), FINALISTS)
+    R, t = _cheapest(matches, *_refined(matches, R, t), 1)
+    return R[:, 0], t[:, 0]
 
 
 def best_spread(matches: RayMatches, count: int) -> RayMatches:
-    """About ``count`` matches: the one of greatest weight of every few neighbouring cells."""
-    total = matches.weights.shape[1]
+    """About ``count`` matches: the surest of every few neighbouring cells."""
+    total = matches.variances.shape[1]
     size = max(1, total // count)
-    groups = matches.weights[:, : total - total % size].unflatten(1, (-1, size))
-    weights, place = groups.max(dim=2)
-    index = place + size * torch.arange(weights.shape[1], device=place.device)
-    return RayMatches(_chosen(matches.rays_0, index), _chosen(matches.rays_1, index), weights)
+    groups = matches.variances[:, : total - total % size].unflatten(1, (-1, size))
+    variances, place = groups.min(dim=2)
+    index = place + size * torch.arange(variances.shape[1], device=place.device)
+    return RayMatches(_chosen(matches.rays_0, index), _chosen(matches.rays_1, index), variances)
 
 
 def hypotheses(matches: RayMatches) -> tuple[Tensor, Tensor]:
@@ -93,7 +94,7 @@ def hypotheses(matches: RayMatches) -> tuple[Tensor, Tensor]:
 
 def procrustes_with_directions(matches: RayMatches) -> tuple[Tensor, Tensor]:
     """The rotation that brings rays closest together, with the 26 directions to a cube's neighbours."""
-    moment = (matches.weights[..., None] * matches.rays_1).transpose(1, 2) @ matches.rays_0
+    moment = (matches.variances.reciprocal()[..., None] * matches.rays_1).transpose(1, 2) @ matches.rays_0
     R: Tensor = roma.special_procrustes(moment)
     steps = torch.tensor([-1.0, 0.0, 1.0], device=R.device)
     grid = torch.cartesian_prod(steps, steps, steps)
@@ -105,8 +106,8 @@ def procrustes_with_directions(matches: RayMatches) -> tuple[Tensor, Tensor]:
 def sampled_eight_point(matches: RayMatches) -> tuple[Tensor, Tensor]:
     """The four poses of the essential matrix of each of SAMPLES samples, (B, 4 SAMPLES, ...)."""
     products = (matches.rays_1[..., :, None] * matches.rays_0[..., None, :]).flatten(2).double()
-    sample = sample_places(matches.weights.shape[1]).to(products.device)
-    rows, weights = products[:, sample], matches.weights[:, sample, None].double()
+    sample = sample_places(matches.variances.shape[1]).to(products.device)
+    rows, weights = products[:, sample], NOISE**2 / matches.variances[:, sample, None].double()
     scatter = (weights * rows).transpose(2, 3) @ rows
     essential = torch.linalg.eigh(scatter).eigenvectors[..., 0].unflatten(2, (3, 3))
     U, _, Vh = torch.linalg.svd(essential.to(matches.rays_0.dtype))
@@ -131,19 +132,21 @@ def sample_places(count: int) -> Tensor:
 def robust_cost(matches: RayMatches, R: Tensor, t: Tensor) -> Tensor:
     """Cost (B, K) of hypotheses R (B, K, 3, 3), t (B, K, 3).
 
-    A match costs its epipolar error, bounded; one that would meet behind a camera costs the most.
+    A match costs its epipolar error in deviations, bounded; one that would meet behind a camera the most.
+    Those that are good for any pose count little.
     """
     turned = torch.einsum("bkij,bnj->bkni", R, matches.rays_0)
     rays_1 = matches.rays_1[:, None].expand_as(turned)
     direction = t[:, :, None].expand_as(turned)
     plane_0, plane_1 = torch.linalg.cross(direction, turned), torch.linalg.cross(direction, rays_1)
     normals = torch.linalg.cross(rays_1, turned)
-    sines = plane_0.square().sum(dim=3) + plane_1.square().sum(dim=3) + EPIPOLE_FLOOR**2
+    sines = 0.5 * (plane_0.square().sum(dim=3) + plane_1.square().sum(dim=3)) + EPIPOLE_FLOOR**2
     error = (plane_0 * rays_1).sum(dim=3).square() / sines
-    cost = (error / COST_SCALE**2).log1p()
+    cost = (error / matches.variances[:, None]).log1p()
     depths = torch.minimum((plane_1 * normals).sum(dim=3), (plane_0 * normals).sum(dim=3))
     cost = torch.where(depths < -PARALLAX_FLOOR, LARGEST_COST, cost.clamp(max=LARGEST_COST))
-    return (matches.weights[:, None] * cost).sum(dim=2)
+    certainty = 1.0 / (1.0 + matches.variances / CERTAIN_SIGMA**2)
+    return (certainty[:, None] * cost).sum(dim=2)
 
 
 def gather_matches(correspondence: SoftCorrespondence) -> RayMatches:
@@ -152,7 +155,7 @@ def gather_matches(correspondence: SoftCorrespondence) -> RayMatches:
     return RayMatches(
         torch.cat([_listed(view_0.own), _listed(view_1.matched)], dim=1),
         torch.cat([_listed(view_0.matched), _listed(view_1.own)], dim=1),
-        torch.cat([_weights(view_0), _weights(view_1)], dim=1),
+        torch.cat([view_0.spread.flatten(1), view_1.spread.flatten(1)], dim=1).square() + NOISE**2,
     )
 
 
@@ -166,7 +169,7 @@ def refine(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 def newton_step(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One damped Gauss-Newton step on the epipolar error: rotation, direction and information (B, 5, 5)."""
     error, jacobian = epipolar_error(matches, R, t)
-    weighted = _robust_precision(error.detach(), matches.weights)[..., None] * jacobian
+    weighted = _robust_precision(error.detach(), matches.variances)[..., None] * jacobian
     information = weighted.transpose(1, 2) @ jacobian
     gradient = (weighted * error[..., None]).sum(dim=1)
     damped = information + torch.diag_embed(DAMPING * information.diagonal(dim1=1, dim2=2) + 1e-6)
@@ -179,13 +182,13 @@ def newton_step(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tens
 def epipolar_error(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Error (B, N), about the angle of rays to their epipolar planes, and its derivatives (B, N, 5).
 
-    The error is x_1 . (t x R x_0) over the norm of both planes' normals. The derivatives are by delta in
+    The error is x_1 . (t x R x_0) over the mean norm of both planes' normals. The derivatives are by delta in
     R Exp(delta) and by two coordinates of t in its tangent plane.
     """
     turned = matches.rays_0 @ R.transpose(1, 2)
     direction = t[:, None].expand_as(turned)
     plane_0, plane_1 = torch.linalg.cross(direction, turned), torch.linalg.cross(direction, matches.rays_1)
-    sines = plane_0.square().sum(dim=2) + plane_1.square().sum(dim=2)
+    sines = 0.5 * (plane_0.square().sum(dim=2) + plane_1.square().sum(dim=2))
     scale = (sines + EPIPOLE_FLOOR**2).rsqrt()[..., None]
     by_rotation = torch.linalg.cross(matches.rays_0, -plane_1 @ R)
     by_direction = torch.linalg.cross(turned, matches.rays_1) @ tangent_basis(t)
@@ -204,15 +207,22 @@ def _listed(rays: Tensor) -> Tensor:
     return rays.flatten(2).transpose(1, 2)
 
 
-def _weights(matches: MatchedRays) -> Tensor:
-    """Weights (B, N) in [0, 1]: matches that both directions confirm and that attention does not smear."""
-    sharpness = 1.0 / (1.0 + (matches.spread / SPREAD_SCALE).square())
-    return (matches.confidence * sharpness).flatten(1)
-
-
-def _robust_precision(error: Tensor, weights: Tensor) -> Tensor:
+def _robust_precision(error: Tensor, variances: Tensor) -> Tensor:
     """Precision (B, N) of each match by Cauchy's kernel."""
-    return weights / (NOISE**2 + error.square()) / CELLS_PER_OBSERVATION
+    return 1.0 / (variances + (error / KERNEL).square()) / CELLS_PER_OBSERVATION
+
+
+def _refined(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Hypotheses (B, K, ...) after refinement."""
+    count = R.shape[1]
+    R, t = refine(matches.repeated(count), R.flatten(0, 1), t.flatten(0, 1))
+    return R.unflatten(0, (-1, count)), t.unflatten(0, (-1, count))
+
+
+def _cheapest(matches: RayMatches, R: Tensor, t: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` hypotheses (B, count, ...) of least cost."""
+    best = robust_cost(matches, R, t).topk(count, dim=1, largest=False).indices
+    return _chosen(R, best), _chosen(t, best)
 
 
 def _chosen(values: Tensor, index: Tensor) -> Tensor:

@@ -15,18 +15,28 @@ from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.homography_warp import homography_warp
 from iup_pose_ros.model.rays import intrinsics_at_stride, rotate
 
+CERTAIN_SIGMA = 0.005  # radians, deviation of a match at which it counts half
 RESIDUAL_SCALE = 10.0  # parallax is a tenth of a radian where fields of view are about one
 CONDITION_SIZE = 2 * 4 + 9 + 3 + 3 + 1
 
 
 class AlignedPair(NamedTuple):
-    """Both views after IDA: their features, aligned tokens (B, C, H_v/16, W_v/16) and soft correspondence."""
+    """Both views after IDA: their features, aligned tokens (B, C, H_v/16, W_v/16) and soft correspondence.
+
+    ``correspondence`` is what attention finds, ``refined`` the same after every round of refinement.
+    """
 
     features_0: Features
     features_1: Features
     aligned_0: Tensor
     aligned_1: Tensor
     correspondence: SoftCorrespondence
+    refined: tuple[SoftCorrespondence, ...]
+
+    @property
+    def matches(self) -> SoftCorrespondence:
+        """The correspondence at its best."""
+        return self.refined[-1]
 
 
 class PoseState(NamedTuple):
@@ -78,7 +88,7 @@ class Realignment(nn.Module):
     def forward(self, pair: AlignedPair, pose: PoseState) -> Tensor:
         """The pair's features on view 0's grid, as a camera turned by the input pose would see view 1's."""
         tokens_1, _ = _warp(pair, pair.aligned_1, TOKEN_STRIDE, pose, like=pair.aligned_0)
-        geometry_0, geometry_1 = self._geometry(pair.correspondence, pose.R_1_0.transpose(1, 2))
+        geometry_0, geometry_1 = self._geometry(pair.matches, pose.R_1_0.transpose(1, 2))
         geometry_1, mask = _warp(pair, geometry_1, MATCH_STRIDE, pose, like=geometry_0)
         embedded_0 = self.embed(torch.cat([geometry_0, torch.ones_like(mask)], dim=1))
         embedded_1 = self.embed(torch.cat([geometry_1, mask], dim=1))
@@ -98,7 +108,8 @@ class Realignment(nn.Module):
 def _match_channels(rays_0: Tensor, rays_1: Tensor, matches: MatchedRays) -> Tensor:
     """Channels (B, 8, H, W): where a point is in view 0, how far view 1 displaces it, how sure that is."""
     residual = RESIDUAL_SCALE * (rays_1 - rays_0)
-    return torch.cat([rays_0, residual, matches.confidence, matches.spread], dim=1)
+    certainty = 1.0 / (1.0 + (matches.spread / CERTAIN_SIGMA).square())
+    return torch.cat([rays_0, residual, matches.confidence, certainty], dim=1)
 
 
 def _warp(

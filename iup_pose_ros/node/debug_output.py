@@ -33,7 +33,7 @@ class DebugOutput:
         lines.append(f"{report.keyframes} keyframes, {0 if matches is None else len(matches)} tracks")
         if edge is not None:
             lines.append(_described(edge))
-        picture = draw_debug_image(view.image, matches, report.state.name, lines, None)
+        picture = draw_debug_image(view.image, matches, report.state.name, lines, view.attention)
         height, width = picture.shape[:2]
         self._publisher.publish(
             Image(

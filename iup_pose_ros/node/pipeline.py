@@ -19,10 +19,17 @@ from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
 
 
 class View(NamedTuple):
-    """An undistorted image, (H, W, 3) RGB or (H, W) grey, and the tracks from the last keyframe into it."""
+    """An undistorted image and what was seen in it.
+
+    Attributes:
+        image: (H, W, 3) RGB or (H, W) grey.
+        matches: tracks from the last keyframe into it.
+        attention: the network's, (h, w) in [0, 1]; None where it was not asked about this image.
+    """
 
     image: NDArray[np.uint8]
     matches: Matches | None
+    attention: NDArray[np.float32] | None
 
 
 class Mounts(Protocol):
@@ -65,6 +72,7 @@ class FramePipeline:
         self._camera_frame = ""
         self._odometry: VisualOdometry | None = None
         self._image: NDArray[np.uint8] | None = None
+        self._attention: NDArray[np.float32] | None = None
 
     def change(self, config: NodeConfig) -> None:
         """Goes on with other settings of what can change at run time."""
@@ -83,7 +91,7 @@ class FramePipeline:
         """The last image and what was tracked in it; None before the first good one."""
         if self._image is None or self._odometry is None:
             return None
-        return View(self._image, self._odometry.matches)
+        return View(self._image, self._odometry.matches, self._attention)
 
     def process(self, image: Any, info: Any) -> OdometryUpdate:
         """What the odometry makes of an image; its stamps are seconds of ``clock``.
@@ -101,8 +109,11 @@ class FramePipeline:
         rectifier = self._camera.rectifier(info, pixels.shape[1], pixels.shape[0])
         odometry = self._odometry_of(image.header)
         stamp = self.clock.seconds(image.header.stamp)
-        self._image = rectifier.rectify(pixels)
-        return odometry.process(Frame(self._image, rectifier.intrinsics, stamp, image.header.frame_id))
+        self._image, self._attention = rectifier.rectify(pixels), None
+        update = odometry.process(Frame(self._image, rectifier.intrinsics, stamp, image.header.frame_id))
+        if update.edge is not None:
+            self._attention = update.edge.attention
+        return update
 
     def _odometry_of(self, header: Any) -> VisualOdometry:
         """The odometry of the camera that took the first good image."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iup_pose_ros.geometry.pose import PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
 
@@ -36,6 +39,7 @@ class KeyframeEdge:
         scale_source: where the step's length comes from.
         estimator: name of the estimator.
         inference_time: seconds that the estimator took.
+        attention: of a network on the current image (RelativePose.attention); None where none was asked.
     """
 
     previous_id: int
@@ -50,6 +54,7 @@ class KeyframeEdge:
     scale_source: str
     estimator: str
     inference_time: float
+    attention: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -226,6 +226,7 @@ class VisualOdometry:
             scale_source=step.source,
             estimator=self._estimator.name,
             inference_time=estimate.seconds,
+            attention=estimate.relative.attention,
         )
         self._state, self._reason = TrackingState.TRACKING, ""
         return self._report(current, edge, self._integrator.pose, twist)

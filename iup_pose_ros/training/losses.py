@@ -7,6 +7,7 @@ so that a hopeless pair pulls with bounded force and sigma keeps its meaning.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +21,16 @@ from iup_pose_ros.training.targets import MatchTarget, MatchTargets, PairTarget
 MAXIMAL_SURPRISE = 15.0  # of one match, so that wrong ground truth pulls with bounded force
 REFERENCE_SIGMA = 0.05  # radians, at which a likelihood's tempered weight is 1
 ANGLE_WEIGHT = 10.0  # a tenth of a radian counts like a factor e of probability
+REFINED_ANGLE = 0.005  # radians, error of a refined match from which on it pulls less
+REFINED_WEIGHT = 3.0  # of the plain error beside the likelihood
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the loss's terms."""
 
+    pose: float = 1.0
+    """Everything about the pose; 0 trains the matches alone, and no pose is computed."""
     stage: float = 0.5
     """Each rotation stage, beside the fused rotation's 1."""
     direction: float = 1.0
@@ -36,6 +41,9 @@ class LossWeights:
     tempering: float = 0.5
     """Power of sigma that weighs a likelihood: 0 lets sure pairs drown the unsure, 1 makes all pull alike."""
     correspondence: float = 0.2
+    """Attention's matches."""
+    refinement: float = 0.2
+    """Refined matches, every round."""
 
 
 def rotation_likelihood(R_estimate: Tensor, sigma: Tensor, R_true: Tensor) -> Tensor:
@@ -120,7 +128,33 @@ def _match_loss(
     log_probability = _log_probability_at(log_attention, target.cells.flatten(1, 2), height, width)
     angle = angle_between(matches.matched.movedim(1, -1), target.rays.movedim(1, -1)).flatten(1)
     per_cell = (-log_probability).clamp(max=MAXIMAL_SURPRISE) + ANGLE_WEIGHT * angle
-    return (visible * per_cell).sum() / visible.sum().clamp(min=1.0)
+    return _mean(per_cell, visible)
+
+
+def refinement_loss(refined: Sequence[SoftCorrespondence], target: MatchTargets) -> Tensor:
+    """Loss () of the refined matches of every round: plain errors teach the step, likelihoods the deviation.
+
+    Were the step to follow the likelihood too, both would settle at no step and large deviations, since many
+    cells cannot be found. Hidden points count for the deviation only: it must say that nothing is found.
+    """
+    losses = [
+        _ray_loss(matches, truth)
+        for found in refined
+        for matches, truth in ((found.view_0, target.view_0), (found.view_1, target.view_1))
+    ]
+    return torch.stack(losses).mean()
+
+
+def _ray_loss(matches: MatchedRays, target: MatchTarget) -> Tensor:
+    visible, known = target.visible.float(), target.known.float()
+    matched, truth = matches.matched.movedim(1, -1), target.rays.movedim(1, -1)
+    plain = (angle_between(matched, truth) / REFINED_ANGLE).log1p()
+    nll = direction_likelihood(matched.detach(), matches.spread[:, 0], truth)
+    return _mean(REFINED_WEIGHT * plain, visible) + _mean(nll, known)
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (weights * values).sum() / weights.sum().clamp(min=1.0)
 
 
 def _log_probability_at(log_attention: Tensor, cells: Tensor, height: int, width: int) -> Tensor:

@@ -24,7 +24,7 @@ from iup_pose_ros.model.rotations import angle_between, length, rotation_error, 
 from iup_pose_ros.rendering.materials import photographs
 from iup_pose_ros.rendering.pairs import RenderedPair, concatenate, random_pair, random_scene
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
-from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss
+from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget
 
 
@@ -144,6 +144,7 @@ def _loss(model: IUPPose, pairs: PairSet, chosen: Tensor, options: OverfitOption
     loss = pose_loss(prediction, target, weights, likelihood=min(1.0, step / warm_up))
     if options.correspondence and target.matches is not None:
         loss = loss + weights.correspondence * correspondence_loss(prediction.correspondence, target.matches)
+        loss = loss + weights.refinement * refinement_loss(prediction.refined, target.matches)
     return loss
 
 

@@ -27,6 +27,8 @@ class NetworkConfig:
         initial_pose: what stage 1 starts from; None: as the preset.
         encoder_weights: ImageNet weights of the encoder (training.imagenet).
         weights: weights file of an earlier run, for example one at a lower resolution.
+        fresh: modules that begin anew all the same, for example ``translation_decoder``.
+        frozen: modules that stay as they are, for example ``encoder``.
         fixed_statistics: whether the encoder's batch normalisation keeps the statistics it has. Right for a
             trained encoder: views of one cluster are too alike for statistics of a batch.
     """
@@ -36,6 +38,8 @@ class NetworkConfig:
     initial_pose: str | None = None
     encoder_weights: Path | None = None
     weights: Path | None = None
+    fresh: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     fixed_statistics: bool = False
 
     def model_config(self, size: tuple[int, int]) -> IUPPoseConfig:

@@ -54,6 +54,7 @@ class RunLog:
         "loss",
         "pose",
         "correspondence",
+        "refinement",
         "rotation_deg",
         "direction_deg",
         "likelihood",

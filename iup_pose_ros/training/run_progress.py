@@ -45,7 +45,7 @@ class RunProgress:
         seconds, self._last = now - self._last, now
         new = {name: row[name] for name in ("loss", "rotation_deg", "direction_deg", "pairs")}
         for name, value in {**new, "seconds": seconds}.items():
-            if value == value:  # a batch without motion has no direction
+            if value == value:  # a batch without motion has no direction, matches alone have no pose
                 before = self._smooth.get(name, value)
                 self._smooth[name] = _SMOOTHING * before + (1.0 - _SMOOTHING) * value
         self._progress.update(self._task, advance=1, description=self._text())
@@ -63,5 +63,8 @@ class RunProgress:
     def _text(self) -> str:
         smooth = self._smooth
         rate = smooth["pairs"] / max(smooth["seconds"], 1e-9)
-        text = f"{rate:.0f} pairs/s, loss {smooth['loss']:.2f}, rotation {smooth['rotation_deg']:.1f} deg"
-        return text + (f", direction {smooth['direction_deg']:.0f} deg" if "direction_deg" in smooth else "")
+        text = f"{rate:.0f} pairs/s, loss {smooth['loss']:.2f}"
+        for name, digits in (("rotation", 1), ("direction", 0)):
+            if f"{name}_deg" in smooth:
+                text += f", {name} {smooth[f'{name}_deg']:.{digits}f} deg"
+        return text

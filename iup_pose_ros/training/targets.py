@@ -21,11 +21,13 @@ class MatchTarget:
     Attributes:
         cells: (B, H, W, 2) column and row in the other view's grid, fractional.
         rays: (B, 3, H, W) unit rays in the other view's frame.
+        known: (B, H, W) bool, whether the ray is known, seen by the other view or not.
         visible: (B, H, W) bool, whether the other view sees what the cell's centre shows.
     """
 
     cells: Tensor
     rays: Tensor
+    known: Tensor
     visible: Tensor
 
 
@@ -81,8 +83,8 @@ def match_target(
     expected = inverse_0[:, 0] / points[:, 2].clamp(min=1e-3)
     unhidden = (seen - expected).abs() <= DEPTH_TOLERANCE * expected
     cells = _project(plane, intrinsics_at_stride(K_1, MATCH_STRIDE))
-    visible = flat & forward & inside & unhidden
-    return MatchTarget(cells, functional.normalize(points, dim=1), visible)
+    known = flat & forward
+    return MatchTarget(cells, functional.normalize(points, dim=1), known, known & inside & unhidden)
 
 
 def cell_inverse_depth(depth: Tensor) -> tuple[Tensor, Tensor]:

@@ -222,17 +222,37 @@ def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
 
     Raises:
         CheckpointError: the weights to start from are not acceptable.
+        ConfigurationError: a module to freeze or to begin anew does not exist.
     """
     network = IUPPose(config.model_config(size))
     if config.encoder_weights is not None:
         load_mobilenet_v2(network.encoder, config.encoder_weights)
     if config.weights is not None:
-        trained, _ = load_checkpoint(config.weights)
-        try:
-            network.load_state_dict(trained.state_dict())
-        except RuntimeError as error:
-            raise CheckpointError(f"{config.weights} does not fit the network: {error}") from error
+        _load_weights(network, config.weights, config.fresh)
+    for name in config.frozen:
+        _module(network, name).requires_grad_(False)
     return network
+
+
+def _load_weights(network: IUPPose, path: Path, fresh: Iterable[str]) -> None:
+    """Weights of an earlier run, but for the modules that begin anew."""
+    trained, _ = load_checkpoint(path)
+    tensors = trained.state_dict()
+    for module in fresh:
+        own = _module(network, module).state_dict()
+        tensors.update({f"{module}.{name}": tensor for name, tensor in own.items()})
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the network: {error}") from error
+
+
+def _module(network: IUPPose, name: str) -> nn.Module:
+    try:
+        return network.get_submodule(name)
+    except AttributeError as error:
+        modules = ", ".join(name for name, _ in network.named_children())
+        raise ConfigurationError(f"the network has no module {name!r}; it has {modules}") from error
 
 
 @torch.no_grad()

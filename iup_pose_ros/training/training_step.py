@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from iup_pose_ros.model.alignment import Features
-from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.batches import ClusterBatch, PairBatch
-from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss
+from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget
 
 
@@ -40,6 +40,7 @@ class StepResult(NamedTuple):
     loss: Tensor
     pose: Tensor
     correspondence: Tensor
+    refinement: Tensor
     rotation_deg: Tensor
     direction_deg: Tensor
 
@@ -65,25 +66,31 @@ class TrainingStep(nn.Module):
         images = given.images.to(memory_format=torch.channels_last).float() / 255.0
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
             features = self.network.encode(images, given.K)
-            prediction = self.network.match(_chosen(features, given.view_0), _chosen(features, given.view_1))
+            pair = self.network.align(_chosen(features, given.view_0), _chosen(features, given.view_1))
+            prediction = self.network.decode(pair) if self.weights.pose else None
         with full_precision(images):
             target = _target(given)
-            pose = pose_loss(prediction, target, self.weights, likelihood)
-            matches = pose.new_zeros(())
+            loss, found, refined = (given.K.new_zeros(()) for _ in range(3))
             if target.matches is not None:
-                matches = correspondence_loss(prediction.correspondence, target.matches)
-            with torch.no_grad():
-                moves = length(target.t_1_0) > 1e-5
-                rotation = length(rotation_error(prediction.R_1_0, target.R_1_0))
-                direction = angle_between(prediction.t_1_0, target.t_1_0)
-                direction = torch.where(moves, direction, torch.nan)  # none where the camera stands still
-        return StepResult(
-            loss=pose + self.weights.correspondence * matches,
-            pose=pose.detach(),
-            correspondence=matches.detach(),
-            rotation_deg=torch.rad2deg(rotation.median()),
-            direction_deg=torch.rad2deg(direction.nanmedian()),
-        )
+                found = correspondence_loss(pair.correspondence, target.matches)
+                refined = refinement_loss(pair.refined, target.matches)
+                loss = self.weights.correspondence * found + self.weights.refinement * refined
+            pose = rotation = direction = given.K.new_tensor(torch.nan)
+            if prediction is not None:
+                pose = pose_loss(prediction, target, self.weights, likelihood)
+                loss = loss + self.weights.pose * pose
+                rotation, direction = _median_errors(prediction, target)
+        return StepResult(loss, pose.detach(), found.detach(), refined.detach(), rotation, direction)
+
+
+@torch.no_grad()
+def _median_errors(prediction: PosePrediction, target: PairTarget) -> tuple[Tensor, Tensor]:
+    """Median rotation and direction error () in degrees; without motion a pair has no direction."""
+    moves = length(target.t_1_0) > 1e-5
+    rotation = length(rotation_error(prediction.R_1_0, target.R_1_0))
+    direction = angle_between(prediction.t_1_0, target.t_1_0)
+    direction = torch.where(moves, direction, torch.nan)
+    return torch.rad2deg(rotation.median()), torch.rad2deg(direction.nanmedian())
 
 
 def _chosen(features: Features, views: Tensor) -> Features:

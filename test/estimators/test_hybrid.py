@@ -22,6 +22,7 @@ from iup_pose_ros.model.checkpoint import Temperatures
 from iup_pose_ros.rendering.pairs import random_pair, random_scene, warp_0_to_1
 
 PLAIN = EpipolarEstimator(LucasKanadeFrontEnd())
+ATTENTION = np.full((6, 8), 0.5, dtype=np.float32)
 NO_MATCHES = Matches(np.zeros((0, 2)), np.zeros((0, 2)))
 
 
@@ -40,7 +41,7 @@ class FakeNetwork:
 def prior_of(pose: Pose, sigma_deg: float, coarse: Matches = NO_MATCHES) -> PosePrior:
     covariance = np.radians(sigma_deg) ** 2 * np.eye(5)
     relative = unit_relative_pose(pose, tangent_basis(pose.translation), covariance, "network")
-    return PosePrior(relative, coarse, np.ones(len(coarse)))
+    return PosePrior(coarse, np.ones(len(coarse)), ATTENTION, lambda: relative)
 
 
 def turned(pose: Pose, degrees: float) -> Pose:
@@ -157,7 +158,7 @@ def test_tracks_stand_alone_where_the_network_has_no_answer():
     found = estimator.estimate(scene.previous, scene.current, scene.matches)
     assert direction_angle(found, scene) < np.radians(2.0)
     assert found.source == "hybrid"
-    with pytest.raises(EstimationError, match="not enough matches"):
+    with pytest.raises(EstimationError, match="not finite"):
         estimator.estimate(scene.previous, scene.current)
 
 
@@ -221,3 +222,31 @@ def test_temperatures_widen_what_tracks_say(video):
     )
     np.testing.assert_allclose(wider.sigma_R, 3.0 * plain.sigma_R, rtol=0.05)
     assert wider.sigma_t == pytest.approx(2.0 * plain.sigma_t, rel=0.05)
+
+
+def test_tracks_that_are_sure_need_no_network(video):
+    scene, _ = video
+    network = FakeNetwork(prior_of(turned(scene.T_prev_curr, 60.0), 1.0))
+    found = HybridEstimator(network).estimate(scene.previous, scene.current)
+    assert max(angles(found, scene)) < 3.0
+    assert found.attention is None
+    assert not network.asked
+
+
+def test_where_the_network_is_asked_its_attention_is_passed_on(wide):
+    scene, coarse = wide
+    found = HybridEstimator(FakeNetwork(prior_of(scene.T_prev_curr, 10.0, coarse))).estimate(
+        scene.previous, scene.current
+    )
+    assert found.attention is ATTENTION
+
+
+def test_the_networks_pose_is_not_computed_where_guided_tracks_are_sure(wide):
+    scene, coarse = wide
+
+    def decode() -> RelativePose:
+        raise AssertionError("the pose was asked for")
+
+    prior = PosePrior(coarse, np.ones(len(coarse)), None, decode)
+    found = HybridEstimator(FakeNetwork(prior)).estimate(scene.previous, scene.current)
+    assert max(angles(found, scene)) < 2.0

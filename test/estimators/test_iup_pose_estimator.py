@@ -31,9 +31,14 @@ AREA = PRESETS["small"].image_area
 
 
 @pytest.fixture(scope="module")
-def estimator() -> IUPPoseEstimator:
+def network() -> IUPPose:
     torch.manual_seed(0)
-    return IUPPoseEstimator(IUPPose(PRESETS["small"]), Temperatures(2.0, 3.0), "cpu")
+    return IUPPose(PRESETS["small"])
+
+
+@pytest.fixture(scope="module")
+def estimator(network: IUPPose) -> IUPPoseEstimator:
+    return IUPPoseEstimator(network, Temperatures(2.0, 3.0), "cpu")
 
 
 def frame(seed: int, width: int = 160, height: int = 120, grey: bool = False) -> Frame:
@@ -178,10 +183,10 @@ def test_device_that_does_not_exist_is_refused_with_those_that_do() -> None:
         choose_device("cuda:9")
 
 
-def test_weights_come_from_a_file(estimator: IUPPoseEstimator, tmp_path: Path) -> None:
+def test_weights_come_from_a_file(network: IUPPose, estimator: IUPPoseEstimator, tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
-    info = CheckpointInfo(estimator.model.config, (320, 256), Temperatures(2.0, 3.0), "none")
-    save_checkpoint(estimator.model, info, path)
+    info = CheckpointInfo(network.config, (320, 256), Temperatures(2.0, 3.0), "none")
+    save_checkpoint(network, info, path)
     loaded = IUPPoseEstimator.from_options(NetworkOptions(path, "cpu"))
     assert_same(loaded.estimate(frame(0), frame(1)), estimator.estimate(frame(0), frame(1)), atol=5e-3)
     assert loaded.weights is not None
@@ -200,25 +205,32 @@ def test_soft_matches_lie_in_pixels_of_the_frames(estimator: IUPPoseEstimator) -
     assert (prior.matches.points_curr < (200.0, 100.0)).all()
     assert prior.weights.shape == (len(prior.matches),)
     assert prior.weights.min() > 0.0
-    assert_same(prior.pose, estimator.estimate(first, second))
+    found = estimator.estimate(first, second)
+    assert_same(prior.pose, found)
+    assert found.attention is not None
+    assert prior.attention is not None
+    assert np.array_equal(prior.attention, found.attention)
+    height, width = found.attention.shape
+    assert width / height == pytest.approx(200 / 100, rel=0.15)
+    assert 0.0 <= found.attention.min() <= found.attention.max() <= 1.0
 
 
 def test_matches_behind_the_camera_are_left_out() -> None:
     rays = torch.nn.functional.normalize(torch.tensor([[0.1, 0.0, 1.0], [0.0, 0.2, 1.0]]), dim=1)
     matched = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0, -0.2], [0.0, 0.3, 1.0]]), dim=1)
     field = rays.T.reshape(1, 3, 1, 2), matched.T.reshape(1, 3, 1, 2)
-    view = MatchedRays(*field, torch.tensor([0.5, 0.25]).view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2))
+    view = MatchedRays(*field, torch.ones(1, 1, 1, 2), torch.tensor([0.001, 0.01]).view(1, 1, 1, 2))
     matches, weights = soft_matches(view, frame(0), frame(1))
     camera = frame(0).intrinsics
     assert np.allclose(matches.points_prev, [[camera.cx, camera.cy + 0.2 * camera.fy]], atol=1e-4)
     assert np.allclose(matches.points_curr, [[camera.cx, camera.cy + 0.3 * camera.fy]], atol=1e-4)
-    assert weights.tolist() == [0.25]
+    assert weights.tolist() == pytest.approx([0.5])
 
 
-def test_the_hybrid_estimator_runs_on_a_weights_file(estimator: IUPPoseEstimator, tmp_path: Path) -> None:
+def test_the_hybrid_estimator_runs_on_a_weights_file(network: IUPPose, tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
-    info = CheckpointInfo(estimator.model.config, (320, 256), Temperatures(), "none")
-    save_checkpoint(estimator.model, info, path)
+    info = CheckpointInfo(network.config, (320, 256), Temperatures(), "none")
+    save_checkpoint(network, info, path)
     hybrid = create_estimator("hybrid", NetworkOptions(path, "cpu"))
     assert hybrid.name == "hybrid"
     found = hybrid.estimate(frame(0), frame(0))
@@ -226,11 +238,9 @@ def test_the_hybrid_estimator_runs_on_a_weights_file(estimator: IUPPoseEstimator
     assert np.linalg.eigvalsh(found.covariance).min() > 0.0
 
 
-def test_options_choose_precision_and_size_of_the_input(estimator: IUPPoseEstimator, tmp_path: Path) -> None:
+def test_options_choose_precision_and_size_of_the_input(network: IUPPose, tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
-    save_checkpoint(
-        estimator.model, CheckpointInfo(estimator.model.config, (320, 256), Temperatures(), "none"), path
-    )
+    save_checkpoint(network, CheckpointInfo(network.config, (320, 256), Temperatures(), "none"), path)
     options = NetworkOptions(path, "cpu", precision="bfloat16", image_area=128 * 96)
     prediction = IUPPoseEstimator.from_options(options).predict(frame(0), frame(1))
     assert prediction.correspondence.view_0.own.shape[-2:] == (12, 16)

@@ -30,16 +30,16 @@ def scene(turn: float, baseline: float, flat: bool = False) -> tuple[Tensor, Ten
 def matched(
     points: Tensor, R: Tensor, t: Tensor, noise: float = 0.0, wrong: float = 0.0
 ) -> SoftCorrespondence:
-    """Matches of view 0's points, noise in radians; a share is wrong, with a tenth of the confidence."""
+    """Matches of view 0's points, noise in radians; a share is wrong, and said to be less sure."""
     generator = torch.Generator().manual_seed(2)
     rays_0, rays_1 = normalize(points, dim=2), normalize(turned(R[:, None], points) + t[:, None], dim=2)
     rays_1 = normalize(rays_1 + noise * torch.randn(rays_1.shape, generator=generator), dim=2)
     astray = torch.rand(rays_1.shape[:2], generator=generator) < wrong
     rays_1[astray] = normalize(torch.randn(int(astray.sum()), 3, generator=generator), dim=1)
-    confidence = torch.where(astray, 0.1, 1.0)
+    spread = torch.where(astray, 3.0, 1.0) * max(noise, 0.001)
 
     def listed(own: Tensor, other: Tensor) -> MatchedRays:
-        values = (own, other, confidence[..., None], torch.zeros_like(confidence)[..., None])
+        values = (own, other, torch.ones_like(spread)[..., None], spread[..., None])
         return MatchedRays(*(value.transpose(1, 2).unflatten(2, (HEIGHT, WIDTH)) for value in values))
 
     return SoftCorrespondence(listed(rays_0, rays_1), listed(rays_1, rays_0), torch.zeros(BATCH, 1, 1))
@@ -68,7 +68,7 @@ def test_on_a_plane_one_of_the_two_possible_poses_is_found() -> None:
     points, _, R, t = scene(0.1, 0.3, flat=True)
     pose = solve_pose(matched(points, R, t), prior())
     rays_1 = normalize(turned(R[:, None], points) + t[:, None], dim=2)
-    matches = RayMatches(normalize(points, dim=2), rays_1, torch.ones(points.shape[:2]))
+    matches = RayMatches(normalize(points, dim=2), rays_1, torch.full(points.shape[:2], 1e-6))
     error, _ = epipolar_error(matches, pose.R_1_0, turned(pose.R_1_0, pose.direction))
     assert error.abs().mean() < 2e-4
 
@@ -83,7 +83,7 @@ def test_pure_rotation_is_found_with_an_uncertain_direction() -> None:
     assert (pose.sigma_t > 4.0 * moving.sigma_t).all()
 
 
-def test_noise_and_wrong_matches_of_low_confidence_are_borne() -> None:
+def test_noise_and_wrong_matches_are_borne() -> None:
     points, _, R, t = scene(0.2, 0.5)
     pose = solve_pose(matched(points, R, t, noise=0.003, wrong=0.2), prior())
     rotation, direction = errors(pose, R, t)
@@ -114,16 +114,29 @@ def test_derivatives_of_the_epipolar_error_are_right() -> None:
 
 
 @pytest.mark.parametrize("baseline", [0.0, 0.5])
-def test_gradients_reach_matches_and_weights_and_are_finite(baseline: float) -> None:
+def test_gradients_reach_matches_and_deviations_and_are_finite(baseline: float) -> None:
     points, _, R, t = scene(0.0, baseline)
     correspondence = matched(points, R, t)
     view = correspondence.view_0
-    rays, confidence = view.matched.clone().requires_grad_(), view.confidence.clone().requires_grad_()
+    rays, spread = view.matched.clone().requires_grad_(), view.spread.clone().requires_grad_()
     noisy = rays + 0.003 * torch.randn(rays.shape, generator=torch.Generator().manual_seed(3))
-    view = view._replace(matched=normalize(noisy, dim=1), confidence=confidence)
+    view = view._replace(matched=normalize(noisy, dim=1), spread=spread)
     pose = solve_pose(correspondence._replace(view_0=view), prior())
     (rotation_error(pose.R_1_0, R).sum() + pose.direction.sum() + pose.sigma_t.sum()).backward()
-    for value in (rays, confidence):
+    for value in (rays, spread):
         assert value.grad is not None
         assert value.grad.isfinite().all()
         assert value.grad.any()
+
+
+def test_matches_count_by_their_deviations() -> None:
+    """Half of the matches are noisy, and say so: the pose is that of the others."""
+    points, _, R, t = scene(0.2, 0.5)
+    sharp, noisy = matched(points, R, t, noise=0.001), matched(points, R, t, noise=0.05)
+    untold = noisy.view_1._replace(spread=sharp.view_1.spread)
+    informed, misled = (
+        errors(solve_pose(sharp._replace(view_1=view), prior()), R, t)[1].mean()
+        for view in (noisy.view_1, untold)
+    )
+    assert informed < 1.0
+    assert informed < misled

@@ -30,6 +30,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
+from iup_pose_ros.node import stamps
+
 NODE = ("-m", "iup_pose_ros.node.vo_node")
 CAMERA_FRAME = "camera_optical"
 OUTPUTS = {
@@ -196,6 +198,12 @@ class Bench:
 
         wait_until(connected, timeout, lambda: "the node does not listen to image and camera_info")
 
+    def wait_for_publisher(self, topic: str) -> None:
+        """Returns when somebody publishes on a topic."""
+        wait_until(
+            lambda: self.node.count_publishers(topic) > 0, 60.0, lambda: f"nobody publishes on {topic}"
+        )
+
     def mount_camera(self, rotation: Sequence[float], translation: Sequence[float]) -> None:
         """Publishes base_link <- camera_optical: quaternion (x, y, z, w) and metres."""
         transform = TransformStamped(child_frame_id=CAMERA_FRAME)
@@ -311,6 +319,11 @@ def camera_info(nanoseconds: int) -> CameraInfo:
     message.d = [0.0] * 5
     set_stamp(message, nanoseconds)
     return message
+
+
+def stamp_of(message: Any) -> int:
+    """Stamp of a message's header, nanoseconds."""
+    return stamps.nanoseconds(message.header.stamp)
 
 
 def set_stamp(message: Any, nanoseconds: int) -> None:

@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from moving_texture import view
-from node_bench import BLACK, OUTPUTS, PERIOD, START, camera_info, image_message
+from node_bench import BLACK, OUTPUTS, PERIOD, START, camera_info, image_message, stamp_of
 
 from iup_pose_ros.estimators.registry import estimator_names
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.node.stamps import nanoseconds
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 ESTIMATORS = ("epipolar_klt", "hybrid", "iup_pose")
@@ -82,10 +81,6 @@ def flight(request, bench, start_module_node):
     outputs = {topic: bench.received(topic) for topic in OUTPUTS}
     assert node.stop() == 0, node.log
     return Flight(name, outputs, good, dark, again, rounds, begins_again)
-
-
-def stamp_of(message):
-    return nanoseconds(message.header.stamp)
 
 
 def of_part(flight, topic, states):

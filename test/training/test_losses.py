@@ -41,7 +41,7 @@ def matches(pair: RenderedPair) -> MatchTargets:
 
 def blank_features(K: Tensor) -> Features:
     empty = torch.zeros(len(K), 1, HEIGHT // MATCH_STRIDE, WIDTH // MATCH_STRIDE)
-    return Features(empty, empty, empty, empty, K)
+    return Features(*[empty] * 6, K)
 
 
 def correspondence(pair: RenderedPair, logits: Tensor) -> SoftCorrespondence:
@@ -59,7 +59,7 @@ def true_logits(matches: MatchTargets, sharpness: float) -> Tensor:
 def prediction(
     R: Tensor, t: Tensor, sigma_R: Tensor, sigma_t: Tensor, matched: SoftCorrespondence
 ) -> PosePrediction:
-    return PosePrediction(R, t, sigma_R, sigma_t, R, sigma_R, R, sigma_R, matched)
+    return PosePrediction(R, t, sigma_R, sigma_t, R, sigma_R, R, sigma_R, matched, (matched,))
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.2])
@@ -124,7 +124,9 @@ def test_every_rotation_stage_is_supervised(pair: RenderedPair, matches: MatchTa
     t = torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3)
     matched = correspondence(pair, true_logits(matches, 1.0))
     output = PosePrediction(
-        stages[0], t, sigmas[0], torch.ones(2), stages[1], sigmas[1], stages[2], sigmas[2], matched
+        *(stages[0], t, sigmas[0], torch.ones(2)),
+        *(stages[1], sigmas[1], stages[2], sigmas[2]),
+        *(matched, (matched,)),
     )
     pose_loss(output, PairTarget(torch.eye(3).expand(2, 3, 3), t), LossWeights()).backward()
     for value in (*stages, *sigmas):
