@@ -114,9 +114,9 @@ def calibrate(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Fit the factors on the network's standard deviations to its errors, and store them with the weights."""
+    """Fit the correction of standard deviations to errors on real pairs, and store it with the weights."""
     from iup_pose_ros.evaluation.pairs import load_sets
-    from iup_pose_ros.evaluation.temperature import calibrated_weights
+    from iup_pose_ros.evaluation.temperature import calibrated_weights, print_left_out
 
     console = table_console()
     before, after = calibrated_weights(
@@ -125,6 +125,9 @@ def calibrate(
     for title, report in (("before", before), ("after", after)):
         console.rule(title)
         report.print(console)
+    if len(folders) > 1:
+        console.rule("every set as calibrated on the others")
+        print_left_out(before, console)
 
 
 def _evaluated(

@@ -146,11 +146,15 @@ def _share(result: EpipolarResult) -> float:
 
 
 def calibrated(pose: RelativePose, temperatures: Temperatures) -> RelativePose:
-    """The pose with its standard deviations multiplied by the temperatures."""
+    """The pose, of unit translation, with its standard deviations corrected."""
     factors = np.repeat([temperatures.direction, temperatures.rotation], 3)
+    covariance = pose.covariance * np.outer(factors, factors)
+    t = pose.T_prev_curr.translation
+    covariance[:3, :3] += temperatures.direction_floor**2 * (np.eye(3) - np.outer(t, t))
+    covariance[3:, 3:] += temperatures.rotation_floor**2 * np.eye(3)
     return replace(
         pose,
-        covariance=pose.covariance * np.outer(factors, factors),
-        sigma_R=pose.sigma_R * temperatures.rotation,
-        sigma_t=pose.sigma_t * temperatures.direction,
+        covariance=covariance,
+        sigma_R=temperatures.corrected_rotation(pose.sigma_R),
+        sigma_t=temperatures.corrected_direction(pose.sigma_t),
     )

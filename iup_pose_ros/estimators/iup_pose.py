@@ -173,11 +173,14 @@ class IUPPoseEstimator:
             value.cpu().double().numpy()
             for value in (prediction.R_1_0, prediction.t_1_0, prediction.sigma_R, prediction.sigma_t)
         )
-        sigma_R = sigma_R * self.temperatures.rotation
-        sigma_t = sigma_t * self.temperatures.direction
+        sigma_R = self.temperatures.corrected_rotation(sigma_R)
         attention = attention_maps(prediction.correspondence)
         values = zip(rotation, direction, sigma_R, sigma_t, attention, strict=True)
-        return [replace(relative_pose(R, t, s_R, float(s_t)), attention=a) for R, t, s_R, s_t, a in values]
+        corrected = self.temperatures.corrected_direction
+        return [
+            replace(relative_pose(R, t, s_R, corrected(float(s_t))), attention=seen)
+            for R, t, s_R, s_t, seen in values
+        ]
 
 
 def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float) -> RelativePose:

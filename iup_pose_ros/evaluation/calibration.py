@@ -63,26 +63,47 @@ class Consistency:
         return {k: float(np.mean(self.nees <= chi2.ppf(nominal_coverage(k), self.dof))) for k in SIGMAS}
 
 
+@dataclass(frozen=True, eq=False)
+class NormalErrors:
+    """N errors along the principal axes of their covariances.
+
+    Attributes:
+        components: (N, d), radians.
+        variances: (N, d), positive, radians^2.
+    """
+
+    components: Array
+    variances: Array
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def consistency(self, factor: float = 1.0, floor: float = 0.0) -> Consistency:
+        """Normalised errors, deviations multiplied by a factor and a floor added to them in quadrature."""
+        variances = factor**2 * self.variances + floor**2
+        return Consistency((self.components**2 / variances).sum(axis=1), self.components.shape[1])
+
+
 def nominal_coverage(sigmas: float) -> float:
     """Probability that a normal variable lies within ``sigmas`` standard deviations: 0.683 for 1."""
     return float(2.0 * norm.cdf(sigmas) - 1.0)
 
 
-def rotation_consistency(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> Consistency:
-    """NEES of the rotations of relative poses ``T_prev_curr``, both in the previous frame.
+def rotation_errors(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> NormalErrors:
+    """Errors of the rotations of relative poses ``T_prev_curr``, both in the previous frame.
 
     Raises:
         DataError: a covariance is not positive definite.
     """
-    values = []
+    found = []
     for estimate, reference in zip(estimates, references, strict=True):
         error = so3.log(reference.rotation @ estimate.pose.rotation.T)
-        values.append(_nees(error, estimate.covariance[3:, 3:], "rotation"))
-    return Consistency(np.array(values), dof=3)
+        found.append(_along_axes(error, estimate.covariance[3:, 3:], "rotation"))
+    return _listed(found, 3)
 
 
-def direction_consistency(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> Consistency:
-    """NEES of the directions of translation of relative poses ``T_prev_curr``; any length, metric or not.
+def direction_errors(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> NormalErrors:
+    """Errors of the directions of translation of relative poses ``T_prev_curr``; any length, metric or not.
 
     The error is the true direction in the tangent plane at the estimated one (logarithm of the sphere), the
     covariance that of the translation projected there and divided by the squared length. Pairs in which the
@@ -91,7 +112,7 @@ def direction_consistency(estimates: Sequence[PoseWithCovariance], references: S
     Raises:
         DataError: a covariance is not positive definite.
     """
-    values = []
+    found = []
     for estimate, reference in zip(estimates, references, strict=True):
         translation = estimate.pose.translation
         length = float(np.linalg.norm(translation))
@@ -100,8 +121,18 @@ def direction_consistency(estimates: Sequence[PoseWithCovariance], references: S
         basis = tangent_basis(translation)
         error = tangent_error(translation, reference.translation)
         covariance = basis.T @ estimate.covariance[:3, :3] @ basis / length**2
-        values.append(_nees(basis.T @ error, covariance, "translation"))
-    return Consistency(np.array(values), dof=2)
+        found.append(_along_axes(basis.T @ error, covariance, "translation"))
+    return _listed(found, 2)
+
+
+def rotation_consistency(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> Consistency:
+    """NEES of ``rotation_errors``."""
+    return rotation_errors(estimates, references).consistency()
+
+
+def direction_consistency(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> Consistency:
+    """NEES of ``direction_errors``."""
+    return direction_errors(estimates, references).consistency()
 
 
 def tangent_basis(vector: Array) -> Array:
@@ -120,11 +151,14 @@ def tangent_error(estimate: Array, reference: Array) -> Array:
     return across / sine * np.arctan2(sine, unit @ target)
 
 
-def _nees(error: Array, covariance: Array, part: str) -> float:
-    try:
-        whitened = np.linalg.solve(np.linalg.cholesky(covariance), error)
-    except np.linalg.LinAlgError as failure:
-        raise DataError(
-            f"covariance of the {part} is not positive definite: {covariance.tolist()}"
-        ) from failure
-    return float(whitened @ whitened)
+def _along_axes(error: Array, covariance: Array, part: str) -> tuple[Array, Array]:
+    """Components (d,) of an error along the axes of its covariance (d, d), and the variances (d,) there."""
+    variances, axes = np.linalg.eigh(covariance)
+    if not variances[0] > 0.0:
+        raise DataError(f"covariance of the {part} is not positive definite: {covariance.tolist()}")
+    return axes.T @ error, variances
+
+
+def _listed(found: Sequence[tuple[Array, Array]], dof: int) -> NormalErrors:
+    components = np.array([components for components, _ in found]).reshape(-1, dof)
+    return NormalErrors(components, np.array([variances for _, variances in found]).reshape(-1, dof))

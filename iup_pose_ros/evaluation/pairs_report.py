@@ -22,7 +22,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from iup_pose_ros.evaluation.calibration import Consistency, direction_consistency, rotation_consistency
+from iup_pose_ros.evaluation.calibration import Consistency, NormalErrors, direction_errors, rotation_errors
 from iup_pose_ros.evaluation.json_document import json_value, write_json
 from iup_pose_ros.evaluation.metrics import AUC_THRESHOLDS, area_under_recall, folded_deg, pose_errors_deg
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
@@ -154,11 +154,16 @@ class PairsReport:
 
 def consistencies(results: Sequence[PairResult]) -> dict[str, Consistency]:
     """Normalised errors of the results that did not fail: ``rotation`` and ``direction``."""
+    return {name: errors.consistency() for name, errors in normal_errors(results).items()}
+
+
+def normal_errors(results: Sequence[PairResult]) -> dict[str, NormalErrors]:
+    """Errors of the results that did not fail, with their covariances: ``rotation`` and ``direction``."""
     done = [(found.estimate, found.reference) for found in results if found.estimate is not None]
     estimates, references = [estimate for estimate, _ in done], [reference for _, reference in done]
     return {
-        "rotation": rotation_consistency(estimates, references),
-        "direction": direction_consistency(estimates, references),
+        "rotation": rotation_errors(estimates, references),
+        "direction": direction_errors(estimates, references),
     }
 
 

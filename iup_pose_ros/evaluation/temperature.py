@@ -1,19 +1,22 @@
-"""Calibration: one factor on the standard deviations of rotation and one on direction.
+"""Calibration: for rotation and for direction a factor on the standard deviations, and a floor beneath them.
 
-The network has a pair of factors, and so have the poses of tracks with which the hybrid joins it.
+The network has such a correction, and so have the poses of tracks with which the hybrid joins it. The floor
+stands for errors that no match shows: of the camera's calibration, of a rolling shutter, of the mount.
 
-A factor is chosen so that the shares of errors inside regions of nominal probability come nearest to these
-probabilities. Every set of pairs counts once, so that the factor suits scenes, not the largest set.
+A correction is chosen so that in every set of pairs the shares of errors inside regions of nominal
+probability come near these probabilities. Every set counts once, so that it suits scenes, not the largest
+set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 from scipy.stats import chi2
 
 from iup_pose_ros.datasets.images import DataSetPair
@@ -21,54 +24,104 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.hybrid import HybridEstimator
 from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
-from iup_pose_ros.evaluation.calibration import Consistency
+from iup_pose_ros.evaluation.calibration import Consistency, NormalErrors
 from iup_pose_ros.evaluation.pairs import evaluate_on
-from iup_pose_ros.evaluation.pairs_report import PairsReport, consistencies
-from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint, save_checkpoint
+from iup_pose_ros.evaluation.pairs_report import PairsReport, normal_errors
+from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint, save_checkpoint
 
 LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, and 0.98 needs no giant sample
-FACTORS = np.geomspace(0.05, 20.0, 600)
+FACTORS = np.geomspace(0.05, 20.0, 120)
+FLOORS = np.concatenate([[0.0], np.radians(np.geomspace(0.02, 5.0, 23))])
 FEWEST_ERRORS = 10
 
+SetErrors = Mapping[str, Mapping[str, NormalErrors]]
+"""Errors by set and block (``rotation``, ``direction``)."""
 
-def fitted_temperature(sets: Sequence[Consistency]) -> float:
-    """Factor on standard deviations that brings coverage nearest to nominal, each set with equal weight.
+
+@dataclass(frozen=True)
+class Correction:
+    """Factor on standard deviations, and floor (radians) added in quadrature."""
+
+    factor: float
+    floor: float
+
+
+def fitted_correction(sets: Sequence[NormalErrors]) -> Correction:
+    """The correction that brings coverage nearest to nominal, each set with equal weight.
 
     Args:
-        sets: errors normalised by the deviations to be corrected; those without errors do not count.
+        sets: errors with the deviations to be corrected; those without errors do not count.
 
     Raises:
-        DataError: there are fewer errors than a factor can be told from.
+        DataError: there are fewer errors than a correction can be told from.
     """
-    sets = [found for found in sets if len(found.nees)]
-    count = sum(len(found.nees) for found in sets)
+    sets = [found for found in sets if len(found)]
+    count = sum(len(found) for found in sets)
     if count < FEWEST_ERRORS:
         raise DataError(f"{count} errors are too few for a calibration; {FEWEST_ERRORS} are needed")
-    misfits = [np.square(_mean_coverage(sets, factor) - LEVELS).sum() for factor in FACTORS]
-    best = np.flatnonzero(misfits == np.min(misfits))
-    return float(np.exp(np.log(FACTORS[best]).mean()))
+    candidates = [Correction(float(factor), float(floor)) for floor in FLOORS for factor in FACTORS]
+    return min(candidates, key=lambda correction: sum(_misfit(found, correction) for found in sets))
 
 
-def _mean_coverage(sets: Sequence[Consistency], factor: float) -> np.ndarray:
-    """Shares of errors inside the regions of LEVELS after deviations are multiplied by a factor."""
-    shares = [
-        np.searchsorted(np.sort(found.nees), factor**2 * chi2.ppf(LEVELS, found.dof)) / len(found.nees)
-        for found in sets
-    ]
-    return np.asarray(np.mean(shares, axis=0))
+def _misfit(errors: NormalErrors, correction: Correction) -> float:
+    """Squared differences between coverage and LEVELS after the correction."""
+    corrected = errors.consistency(correction.factor, correction.floor)
+    inside = np.searchsorted(np.sort(corrected.nees), chi2.ppf(LEVELS, corrected.dof)) / len(errors)
+    return float(np.square(inside - LEVELS).sum())
 
 
-def fitted_temperatures(report: PairsReport, estimator: str) -> Temperatures:
-    """Both factors from the results of an estimator.
+def fitted_temperatures(sets: SetErrors) -> Temperatures:
+    """The corrections of rotation and direction.
 
     Raises:
         DataError: too few pairs have a rotation, or a direction, to compare.
     """
-    blocks = [consistencies(results) for results in report.results[estimator].values()]
-    return Temperatures(
-        rotation=fitted_temperature([block["rotation"] for block in blocks]),
-        direction=fitted_temperature([block["direction"] for block in blocks]),
+    rotation, direction = (
+        fitted_correction([blocks[name] for blocks in sets.values()]) for name in ("rotation", "direction")
     )
+    return Temperatures(rotation.factor, direction.factor, rotation.floor, direction.floor)
+
+
+def left_out(sets: SetErrors) -> dict[str, dict[str, Consistency]]:
+    """Every set's errors normalised after the correction that the other sets call for."""
+    result = {}
+    for name, blocks in sets.items():
+        fitted = fitted_temperatures({other: found for other, found in sets.items() if other != name})
+        result[name] = {
+            "rotation": blocks["rotation"].consistency(fitted.rotation, fitted.rotation_floor),
+            "direction": blocks["direction"].consistency(fitted.direction, fitted.direction_floor),
+        }
+    return result
+
+
+def print_left_out(report: PairsReport, console: Console) -> None:
+    """Print what share of errors lies inside 1/2/3 sigma, every set corrected as the others call for.
+
+    Args:
+        report: of uncorrected estimators, on at least two sets.
+        console: where to print.
+    """
+    table = Table("set", "estimator", "R in 1/2/3 sigma", "t in 1/2/3 sigma")
+    for estimator in report.results:
+        found = left_out(set_errors(report, estimator))
+        found["all pairs"] = {block: _together(found, block) for block in ("rotation", "direction")}
+        for name, blocks in found.items():
+            shares = [
+                "/".join(f"{share:.2f}" for share in blocks[block].coverage.values())
+                for block in ("rotation", "direction")
+            ]
+            table.add_row(name, estimator, *shares, end_section=name == "all pairs")
+    console.print(table)
+
+
+def _together(sets: Mapping[str, Mapping[str, Consistency]], block: str) -> Consistency:
+    parts = [blocks[block] for blocks in sets.values()]
+    return Consistency(np.concatenate([part.nees for part in parts]), parts[0].dof)
+
+
+def set_errors(report: PairsReport, estimator: str) -> SetErrors:
+    """Errors of an estimator by set and block."""
+    return {name: normal_errors(results) for name, results in report.results[estimator].items()}
 
 
 def calibrated_weights(
@@ -83,7 +136,8 @@ def calibrated_weights(
     """Fit a weights file's temperatures and write it with them; figures before and after, on the same pairs.
 
     Args:
-        weights, output: the file to calibrate and the one to write, which may be the same.
+        weights, output: the file to calibrate and the one to write, which may be the same. Corrections that
+            it has already do not count.
         sets: pairs by set, not seen in training.
         max_pairs, seed, console: as ``evaluation.pairs.evaluate_on``.
         device: where the network runs.
@@ -94,24 +148,16 @@ def calibrated_weights(
     """
     model, info = load_checkpoint(weights)
 
-    def evaluated(info: CheckpointInfo) -> PairsReport:
-        network = IUPPoseEstimator(model, info.temperatures, device)
-        hybrid = HybridEstimator(network, info.track_temperatures)
+    def evaluated(network_temperatures: Temperatures, track_temperatures: Temperatures) -> PairsReport:
+        network = IUPPoseEstimator(model, network_temperatures, device)
+        hybrid = HybridEstimator(network, track_temperatures)
         estimators: dict[str, RelativePoseEstimator] = {network.name: network, hybrid.name: hybrid}
         return evaluate_on(sets, estimators, max_pairs, seed, console)
 
-    before = evaluated(info)
-    fitted = replace(
-        info,
-        temperatures=_multiplied(info.temperatures, fitted_temperatures(before, IUPPoseEstimator.name)),
-        # All but a few of the hybrid's poses are those of tracks, which tell much more than the network.
-        track_temperatures=_multiplied(
-            info.track_temperatures, fitted_temperatures(before, HybridEstimator.name)
-        ),
-    )
+    before = evaluated(Temperatures(), Temperatures())
+    temperatures = fitted_temperatures(set_errors(before, IUPPoseEstimator.name))
+    # All but a few of the hybrid's poses are those of tracks, which tell much more than the network.
+    track_temperatures = fitted_temperatures(set_errors(before, HybridEstimator.name))
+    fitted = replace(info, temperatures=temperatures, track_temperatures=track_temperatures)
     save_checkpoint(model, fitted, output)
-    return before, evaluated(fitted)
-
-
-def _multiplied(first: Temperatures, second: Temperatures) -> Temperatures:
-    return Temperatures(first.rotation * second.rotation, first.direction * second.direction)
+    return before, evaluated(temperatures, track_temperatures)

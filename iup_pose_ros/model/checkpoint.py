@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from iup_pose_ros.errors import CheckpointError, ConfigurationError
+from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.model.config import IUPPoseConfig
 from iup_pose_ros.model.iup_pose import IUPPose
 
@@ -26,10 +29,26 @@ HALF_PRECISION_MAXIMUM = float(torch.finfo(torch.float16).max)
 
 @dataclass(frozen=True)
 class Temperatures:
-    """Factors on the predicted standard deviations, fitted on held-out data; 1 where not calibrated."""
+    """Correction of predicted standard deviations, fitted on held-out data; by default there is none.
+
+    Attributes:
+        rotation, direction: factors.
+        rotation_floor, direction_floor: radians, added in quadrature: what no match shows, such as errors of
+            a camera's calibration.
+    """
 
     rotation: float = 1.0
     direction: float = 1.0
+    rotation_floor: float = 0.0
+    direction_floor: float = 0.0
+
+    def corrected_rotation(self, sigma: Array) -> Array:
+        """Standard deviations of rotation (...), radians."""
+        return np.asarray(np.hypot(self.rotation * sigma, self.rotation_floor))
+
+    def corrected_direction(self, sigma: float) -> float:
+        """Standard deviation of direction, radians."""
+        return math.hypot(self.direction * sigma, self.direction_floor)
 
 
 @dataclass(frozen=True)
@@ -135,8 +154,9 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
 
 def _parse_temperatures(values: Mapping[str, Any]) -> Temperatures:
     temperatures = Temperatures(**values)
-    if not (temperatures.rotation > 0.0 and temperatures.direction > 0.0):
-        raise ValueError(f"temperatures {temperatures} must be positive")
+    floors = (temperatures.rotation_floor, temperatures.direction_floor)
+    if not (temperatures.rotation > 0.0 and temperatures.direction > 0.0 and min(floors) >= 0.0):
+        raise ValueError(f"factors of {temperatures} must be positive, floors not negative")
     return temperatures
 
 

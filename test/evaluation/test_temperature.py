@@ -1,4 +1,4 @@
-"""The factors on the network's standard deviations undo a known overconfidence and reach the weights file."""
+"""Corrections of standard deviations undo a known overconfidence and reach the weights file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.calibration import Consistency
-from iup_pose_ros.evaluation.temperature import calibrated_weights, fitted_temperature
+from iup_pose_ros.evaluation.calibration import NormalErrors
+from iup_pose_ros.evaluation.temperature import calibrated_weights, fitted_correction, left_out
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint, save_checkpoint
@@ -23,27 +23,51 @@ from iup_pose_ros.model.iup_pose import IUPPose
 K = np.array([[60.0, 0.0, 39.5], [0.0, 60.0, 31.5], [0.0, 0.0, 1.0]])
 
 
-def errors(overconfidence: float, dof: int, count: int = 4000, seed: int = 0) -> Consistency:
-    normal = np.random.default_rng(seed).standard_normal((count, dof))
-    return Consistency(np.square(overconfidence * normal).sum(axis=1), dof)
+def errors(
+    overconfidence: float, dof: int, count: int = 2000, seed: int = 0, floor: float = 0.0
+) -> NormalErrors:
+    """Errors of which a share is told with too small deviations, and a share (``floor``, rad) not at all."""
+    rng = np.random.default_rng(seed)
+    sigma = np.radians(rng.uniform(0.1, 3.0, (count, dof)))
+    true = np.hypot(overconfidence * sigma, floor)
+    return NormalErrors(true * rng.standard_normal((count, dof)), sigma**2)
 
 
 @pytest.mark.parametrize("dof", [2, 3])
 @pytest.mark.parametrize("overconfidence", [0.4, 1.0, 5.0])
 def test_factor_is_the_overconfidence(overconfidence: float, dof: int) -> None:
-    assert fitted_temperature([errors(overconfidence, dof)]) == pytest.approx(overconfidence, rel=0.05)
+    found = fitted_correction([errors(overconfidence, dof)])
+    assert found.factor == pytest.approx(overconfidence, rel=0.08)
+    assert found.floor < np.radians(0.3) * overconfidence
+
+
+def test_floor_is_what_deviations_do_not_tell_of() -> None:
+    found = fitted_correction([errors(2.0, 3, floor=np.radians(1.0))])
+    assert found.factor == pytest.approx(2.0, rel=0.15)
+    assert found.floor == pytest.approx(np.radians(1.0), rel=0.3)
 
 
 def test_every_set_counts_once_however_large() -> None:
-    honest, boastful = errors(1.0, 3, count=500), errors(4.0, 3, count=500, seed=1)
-    larger = Consistency(np.tile(boastful.nees, 20), 3)
-    assert fitted_temperature([honest, larger]) == fitted_temperature([honest, boastful])
-    assert 1.0 < fitted_temperature([honest, boastful]) < 4.0
+    honest, boastful = errors(1.0, 3, count=300), errors(4.0, 3, count=300, seed=1)
+    larger = NormalErrors(np.tile(boastful.components, (10, 1)), np.tile(boastful.variances, (10, 1)))
+    assert fitted_correction([honest, larger]) == fitted_correction([honest, boastful])
+    assert 1.0 < fitted_correction([honest, boastful]).factor < 4.0
 
 
 def test_too_few_errors_are_refused() -> None:
     with pytest.raises(DataError, match="5 errors are too few"):
-        fitted_temperature([errors(1.0, 3, count=5), Consistency(np.zeros(0), 3)])
+        fitted_correction([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))])
+
+
+def test_a_set_is_judged_by_the_correction_of_the_others() -> None:
+    others = {name: errors(3.0, 3, seed=seed) for seed, name in enumerate("ab")}
+    blocks = {
+        name: {"rotation": found, "direction": errors(1.0, 2)}
+        for name, found in {**others, "odd": errors(1.0, 3, seed=5)}.items()
+    }
+    shares = {name: found["rotation"].coverage[1] for name, found in left_out(blocks).items()}
+    assert shares["odd"] > 0.95
+    assert shares["a"] < 0.68
 
 
 def made_up_pairs(folder: Path, count: int) -> list[DataSetPair]:

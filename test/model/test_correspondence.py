@@ -19,7 +19,7 @@ def blank_features() -> Features:
     height, width = (MATCH_STRIDE * side for side in SIZE)
     K = torch.tensor([[[30.0, 0.0, width / 2], [0.0, 30.0, height / 2], [0.0, 0.0, 1.0]]])
     empty = torch.zeros(1, 1, *SIZE)
-    return Features(*[empty] * 6, K)
+    return Features(empty, empty, empty, empty, empty, empty, K)
 
 
 def match(logits: Tensor) -> SoftCorrespondence:

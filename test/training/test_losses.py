@@ -41,7 +41,7 @@ def matches(pair: RenderedPair) -> MatchTargets:
 
 def blank_features(K: Tensor) -> Features:
     empty = torch.zeros(len(K), 1, HEIGHT // MATCH_STRIDE, WIDTH // MATCH_STRIDE)
-    return Features(*[empty] * 6, K)
+    return Features(empty, empty, empty, empty, empty, empty, K)
 
 
 def correspondence(pair: RenderedPair, logits: Tensor) -> SoftCorrespondence:
