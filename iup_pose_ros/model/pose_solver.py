@@ -34,9 +34,9 @@ SEARCH_WIDTHS = (2.0, 1.5, 1.0, 1.0)  # of the robust kernel, in the steps that 
 FINAL_WIDTHS = (1.5, 1.0, 1.0, 1.0)  # and in those of a finalist
 DAMPING = 1e-3  # relative to the information
 LARGEST_STEP = 0.3  # radians
-NOISE = 0.0015  # radians, of a match that is right and says that it is sure
+NOISE = 0.001  # radians, of a match that is right and says that it is sure
 NOISE_GROWTH = 0.1  # by the predicted deviation, which holds the chance that a match is wrong altogether
-CERTAIN_SIGMA = 0.01  # radians, predicted deviation at which a match counts half when hypotheses are compared
+CERTAIN_SIGMA = 0.01  # radians, predicted deviation at which a match counts half
 LARGEST_ERROR = 3.0  # deviations beyond which a match is wrong
 PARALLAX_FLOOR = 0.01  # radians; noise lets matches with less seem to meet behind a camera
 EPIPOLE_FLOOR = 0.05  # sine of the angle to the epipole below which a match says little about its plane
@@ -209,7 +209,7 @@ def newton_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One damped Gauss-Newton step on the epipolar error: rotation, direction and information (B, 5, 5)."""
     error, jacobian = epipolar_error(matches, R, t)
-    precision = _robust_precision(error.detach(), matches.variances * width**2)
+    precision = matches.weights * _robust_precision(error.detach(), matches.variances * width**2)
     weighted = (precision * in_front(matches, R, t))[..., None] * jacobian
     information = weighted.transpose(1, 2) @ jacobian
     gradient = (weighted * error[..., None]).sum(dim=1)

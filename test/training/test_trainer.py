@@ -20,6 +20,7 @@ from iup_pose_ros.model.checkpoint import load_checkpoint
 from iup_pose_ros.training import run_state, trainer
 from iup_pose_ros.training.clusters import ViewConfig
 from iup_pose_ros.training.configuration import from_mapping
+from iup_pose_ros.training.losses import LossWeights
 from iup_pose_ros.training.run_config import (
     EvaluationConfig,
     NetworkConfig,
@@ -244,7 +245,7 @@ def test_a_setting_without_default_must_be_given(tmp_path):
         read_config(path)
 
 
-@pytest.mark.parametrize("name", ["small", "small_fine", "base"])
+@pytest.mark.parametrize("name", ["small", "small_fine", "small_matches", "small_poses", "base"])
 def test_the_annotated_examples_are_valid(name: str):
     text = (ROOT / "config" / f"train_{name}.yaml").read_text()
     config = from_mapping(TrainConfig, yaml.safe_load(text))
@@ -266,3 +267,32 @@ def test_the_learning_rate_rises_then_falls_to_its_final_share():
 def test_the_likelihood_counts_after_the_plain_errors():
     config = OptimiserConfig(plain=10, blend=20)
     assert [likelihood_share(config, step) for step in (0, 10, 20, 30, 99)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_frozen_modules_stay_and_fresh_ones_begin_anew(renderer, whole_run, tmp_path):
+    """Training matches alone: no pose is computed, and what is frozen keeps every value."""
+    weights = whole_run / trainer.WEIGHTS
+    network = NetworkConfig(
+        initial_pose="identity",
+        weights=weights,
+        fresh=("translation_decoder",),
+        frozen=("encoder", "alignment", "correspondence", "rotation_decoder"),
+        fixed_statistics=True,
+    )
+    train(tiny(tmp_path, network=network, loss=LossWeights(pose=0.0, refinement=1.0), steps=2))
+    assert [row["rotation_deg"] for row in rows(tmp_path)] == ["nan", "nan"]
+    before, after = (load_checkpoint(path)[0].state_dict() for path in (weights, tmp_path / trainer.WEIGHTS))
+
+    def changed(module: str) -> bool:
+        names = [name for name in before if name.startswith(f"{module}.")]
+        return any(not torch.equal(before[name], after[name]) for name in names)
+
+    assert not any(changed(module) for module in network.frozen)
+    assert changed("refinement")
+    assert changed("translation_decoder")
+
+
+def test_a_module_that_does_not_exist_is_named(tmp_path):
+    config = NetworkConfig(frozen=("decoder",))
+    with pytest.raises(ConfigurationError, match="no module 'decoder'; it has encoder, neck"):
+        trainer.initial_network(config, (96, 64))
