@@ -38,7 +38,7 @@ def demo(
         ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("demo_output"),
-    estimator: Annotated[str, typer.Option(help="Relative-pose estimator.")] = "epipolar_klt",
+    estimator: Annotated[str, typer.Option(help="Relative-pose estimator.")] = "hybrid",
     rate: Annotated[
         float, typer.Option(min=0.0, help="Speed; 0 waits for the node, dropping nothing.")
     ] = 1.0,

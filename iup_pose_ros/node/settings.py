@@ -34,7 +34,7 @@ class NodeConfig:
     """
 
     estimator: str = _setting(
-        "epipolar_klt",
+        "hybrid",
         "What measures the motion between two images.",
         choices=estimator_names(),
     )

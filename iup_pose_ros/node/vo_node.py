@@ -12,7 +12,7 @@ _HELP = """\
 Visual odometry as a managed (life cycle) node. Settings are ROS parameters, topics are remapped. Examples:
 
   ros2 run iup_pose_ros vo_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
-      --params-file config/vo.yaml -p estimator:=epipolar_klt
+      --params-file config/vo.yaml -p estimator:=hybrid
   ros2 param describe /vo_node estimator
   ros2 launch iup_pose_ros vo.launch.py --show-args
 """

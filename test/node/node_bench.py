@@ -53,7 +53,7 @@ class NodeProcess:
     Args:
         domain_id: ROS domain.
         log: file that takes its output.
-        parameters: values of ROS parameters.
+        parameters: values of ROS parameters; the estimator is one that starts at once where none is named.
         command: arguments of the Python interpreter.
     """
 
@@ -64,7 +64,8 @@ class NodeProcess:
         parameters: Mapping[str, Any] | None = None,
         command: Sequence[str] = NODE,
     ) -> None:
-        assignments = [f"{name}:={_as_yaml(value)}" for name, value in (parameters or {}).items()]
+        given = {"estimator": "epipolar_klt", **(parameters or {})}
+        assignments = [f"{name}:={_as_yaml(value)}" for name, value in given.items()]
         options = [word for assignment in assignments for word in ("-p", assignment)]
         self._log = log
         with log.open("wb") as output:

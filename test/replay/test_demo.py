@@ -26,7 +26,7 @@ ESTIMATOR = "epipolar_klt"
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["demo", *map(str, arguments)])
+    return CliRunner().invoke(app, ["demo", "--estimator", ESTIMATOR, *map(str, arguments)])
 
 
 def in_first_camera(record: RunRecord) -> Array:
