@@ -60,7 +60,8 @@ PUBLISHED = {
     ),
     "~/debug_image": (
         "sensor_msgs/Image",
-        "tracks since the last keyframe, state, reason and sigma, and at keyframes the network's attention; drawn while somebody looks",
+        "tracks since the last keyframe, state, reason and sigma, and at keyframes the network's attention; "
+        "drawn while somebody looks",
     ),
     "/tf": ("tf2_msgs/TFMessage", "`odom_frame` -> `base_frame`, with `publish_tf`"),
     "/diagnostics": (

@@ -81,12 +81,12 @@ class RefinementRound(nn.Module):
             attention = logits.softmax(dim=1)
             step = torch.einsum("bkhw,kc->bchw", attention, window_offsets(places))
             peak = logits.amax(dim=1, keepdim=True) / self.temperature
-            sigma, confidence = matches.spread.detach(), matches.confidence.detach()
-            told = [(sigma / TYPICAL_SIGMA).log(), (confidence + LEAST_CONFIDENCE).log()]
+            told = [(matches.spread / TYPICAL_SIGMA).log(), (matches.confidence + LEAST_CONFIDENCE).log()]
         x = self.enter(torch.cat([attention, queries[:, -DETAIL_LEARNED:], step, peak, *told], dim=1))
         correction = self.leave(functional.gelu(x + self.agree(x))).float()
         with full_precision(start):
-            sigma = bounded_sigma(sigma.log() + correction[:, 2:], SMALLEST_SIGMA, LARGEST_SIGMA)
+            log_sigma = matches.spread.log() + correction[:, 2:]
+            sigma = bounded_sigma(log_sigma, SMALLEST_SIGMA, LARGEST_SIGMA)
             matched = back_project(places + step + correction[:, :2], K)
         return matches._replace(matched=matched, spread=sigma)
 
