@@ -238,8 +238,11 @@ def test_the_hybrid_estimator_runs_on_a_weights_file(network: IUPPose, tmp_path:
     assert np.linalg.eigvalsh(found.covariance).min() > 0.0
 
 
-def test_options_choose_precision_and_size_of_the_input(network: IUPPose, tmp_path: Path) -> None:
+def test_options_choose_precision_and_size_of_the_input(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
+    torch.manual_seed(0)
+    # From identity: what the matches of an untrained network agree on jumps with every rounding error.
+    network = IUPPose(replace(PRESETS["small"], initial_pose="identity"))
     save_checkpoint(network, CheckpointInfo(network.config, (320, 256), Temperatures(), "none"), path)
     options = NetworkOptions(path, "cpu", precision="bfloat16", image_area=128 * 96)
     prediction = IUPPoseEstimator.from_options(options).predict(frame(0), frame(1))

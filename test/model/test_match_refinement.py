@@ -102,7 +102,7 @@ def test_deviations_learn_where_nothing_can_be_found() -> None:
     truth = MatchTargets(
         *(MatchTarget(torch.zeros(1), moved(step), known, known) for step in (-SHIFT, SHIFT))
     )
-    for step in range(60):
+    for step in range(100):
         refined = refinement(rough_start(step), *shifted_pair(step, plain_from=WIDTH // 2))
         optimiser.zero_grad()
         refinement_loss(refined, truth).backward()
