@@ -117,7 +117,7 @@ def listen(topic: str) -> list[Edge]:
     """
     import rclpy
     from iup_pose_msgs.msg import RelativePose
-    from rclpy.executors import ExternalShutdownException
+    from rclpy.signals import SignalHandlerOptions
 
     edges: list[Edge] = []
 
@@ -125,12 +125,14 @@ def listen(topic: str) -> list[Edge]:
         edges.append(edge_of(message))
         print(f"keyframe {edges[-1].current_id}; Ctrl-C to optimise", flush=True)
 
-    rclpy.init()
+    # rclpy's own handler of signals ends the context under a node that spins, at times with an error.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("pose_graph")
     node.create_subscription(RelativePose, topic, take, 100)
-    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-        rclpy.spin(node)
-    rclpy.try_shutdown()
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            rclpy.spin_once(node, timeout_sec=0.1)
+    rclpy.shutdown()
     if not edges:
         raise DataError(f"no edge came on {topic}")
     return edges
