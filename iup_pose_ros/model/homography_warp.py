@@ -6,11 +6,10 @@ H_inf = K_1 R_1_0 K_0^-1 maps pixels of view 0 to pixels of view 1 wherever the 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iup_pose_ros.model.rays import normalised_coordinates, rotate
+from iup_pose_ros.model.rays import normalised_coordinates, onto_image, rotate
 
 MINIMAL_DEPTH = 1e-2  # of a turned ray; at or behind the camera's plane nothing is seen
 
@@ -31,8 +30,7 @@ def sampling_grid(
     turned = rotate(R_1_0, normalised_coordinates(intrinsics_0, *size_0))
     forward = turned[:, 2:] > MINIMAL_DEPTH
     plane = turned[:, :2] / turned[:, 2:].clamp(min=MINIMAL_DEPTH)
-    focal = torch.stack([intrinsics_1[:, 0, 0], intrinsics_1[:, 1, 1]], dim=1)[..., None, None]
-    return plane * focal + intrinsics_1[:, :2, 2][..., None, None], forward
+    return onto_image(plane, intrinsics_1), forward
 
 
 def homography_warp(

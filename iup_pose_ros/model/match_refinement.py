@@ -20,7 +20,7 @@ from iup_pose_ros.model.alignment import DETAIL_LEARNED, DETAIL_STRIDES, Feature
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.deviations import bounded_sigma
 from iup_pose_ros.model.precision import full_precision
-from iup_pose_ros.model.rays import intrinsics_at_stride
+from iup_pose_ros.model.rays import intrinsics_at_stride, off_image, onto_image
 
 RADIUS = 1  # of the window, cells
 WINDOW = (2 * RADIUS + 1) ** 2
@@ -136,14 +136,10 @@ def correlations(queries: Tensor, detail: Tensor, places: Tensor) -> Tensor:
 def project(rays: Tensor, K: Tensor) -> Tensor:
     """Cells (B, 2, H, W) that unit rays (B, 3, H, W) meet, camera matrices (B, 3, 3) of the cells' grid."""
     plane = rays[:, :2] / rays[:, 2:].clamp(min=LEAST_FORWARD)
-    return plane * _focal(K) + K[:, :2, 2][..., None, None]
+    return onto_image(plane, K)
 
 
 def back_project(cells: Tensor, K: Tensor) -> Tensor:
     """Unit rays (B, 3, H, W) through cells (B, 2, H, W)."""
-    plane = (cells - K[:, :2, 2][..., None, None]) / _focal(K)
+    plane = off_image(cells, K)
     return functional.normalize(torch.cat([plane, torch.ones_like(plane[:, :1])], dim=1), dim=1)
-
-
-def _focal(K: Tensor) -> Tensor:
-    return torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)[..., None, None]

@@ -32,11 +32,25 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 def normalised_coordinates(intrinsics: Tensor, height: int, width: int) -> Tensor:
     """((u - cx) / fx, (v - cy) / fy, 1) of every pixel: (B, 3, 3) -> (B, 3, H, W)."""
-    grid = pixel_grid(height, width, intrinsics)
-    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=1)[..., None, None]
-    centre = intrinsics[:, :2, 2][..., None, None]
-    coordinates = (grid[:2] - centre) / focal
+    coordinates = off_image(pixel_grid(height, width, intrinsics)[:2], intrinsics)
     return torch.cat([coordinates, torch.ones_like(coordinates[:, :1])], dim=1)
+
+
+def off_image(pixels: Tensor, intrinsics: Tensor) -> Tensor:
+    """Normalised coordinates (B, 2, H, W) of pixels (B, 2, H, W) or (2, H, W) of cameras (B, 3, 3)."""
+    focal, centre = _focal_and_centre(intrinsics)
+    return (pixels - centre) / focal
+
+
+def onto_image(plane: Tensor, intrinsics: Tensor) -> Tensor:
+    """Pixels (B, 2, H, W) of normalised coordinates (B, 2, H, W): the inverse of ``off_image``."""
+    focal, centre = _focal_and_centre(intrinsics)
+    return plane * focal + centre
+
+
+def _focal_and_centre(intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=1)
+    return focal[..., None, None], intrinsics[:, :2, 2][..., None, None]
 
 
 def unit_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:

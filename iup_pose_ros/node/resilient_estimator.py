@@ -181,7 +181,7 @@ class ResilientEstimator:
         try:
             self._inner = self._create(self._name, options)
             if self._weights_info() is not None:
-                _warm_up(self._inner)
+                _warm_up(self._network())
             return True
         except Exception as error:
             if not is_out_of_memory(error):

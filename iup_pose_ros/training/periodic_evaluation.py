@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class PeriodicEvaluation:
         """A row of the evaluation's table for every set, then for all pooled."""
         if not self._sets:
             return
-        model: Any = copy.deepcopy(network)
+        model: Any = network
         name = IUPPoseEstimator.name
         estimator = IUPPoseEstimator(model, device=self._device)
         report = evaluate_on(self._sets, {name: estimator}, self._config.max_pairs)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from iup_pose_ros.model.alignment import MATCH_STRIDE
-from iup_pose_ros.model.rays import intrinsics_at_stride, normalised_coordinates, rotate
+from iup_pose_ros.model.rays import intrinsics_at_stride, normalised_coordinates, onto_image, rotate
 
 DEPTH_TOLERANCE = 0.03  # relative; a point whose depth differs more from the surface seen is hidden
 
@@ -107,5 +107,4 @@ def cell_inverse_depth(depth: Tensor) -> tuple[Tensor, Tensor]:
 
 def _project(plane: Tensor, intrinsics: Tensor) -> Tensor:
     """Normalised coordinates (B, 2, H, W) -> pixels (B, H, W, 2)."""
-    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=1)[..., None, None]
-    return (plane * focal + intrinsics[:, :2, 2][..., None, None]).movedim(1, -1)
+    return onto_image(plane, intrinsics).movedim(1, -1)

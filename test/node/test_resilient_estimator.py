@@ -99,3 +99,33 @@ def test_network_is_freed_when_it_is_closed_and_when_it_gives_way():
     assert [network() is None for network in made] == [True, False]
     estimator.close()
     assert [network() is None for network in made] == [True, True]
+
+
+class Asking:
+    """Asks its network only about pairs that it cannot do without; never in this test."""
+
+    name = "asking"
+
+    def __init__(self, network):
+        self.network = network
+
+    def estimate(self, previous, current, matches=None):
+        return self.network.options
+
+
+def test_the_network_itself_is_used_once_however_seldom_its_estimator_asks_it():
+    class Counted(Hungry):
+        weights, pairs = "info", 0
+
+        def estimate(self, previous, current, matches=None):
+            self.pairs += 1
+            return super().estimate(previous, current, matches)
+
+    networks = []
+
+    def create(name, options):
+        networks.append(Counted(options, room=100_000))
+        return Asking(networks[-1])
+
+    ResilientEstimator("asking", NetworkOptions(device="cuda", image_area=80_000), "cpu", create)
+    assert [network.pairs for network in networks] == [1]
