@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -121,7 +122,7 @@ def cluster_loader(dataset: BatchStream, workers: int, prefetch: int = 4) -> Dat
         num_workers=workers,
         prefetch_factor=prefetch,
         multiprocessing_context="spawn",
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_prepare_worker,
     )
 
 
@@ -198,9 +199,14 @@ class Studio:
         return np.random.default_rng([self._config.seed, len(key), *key])
 
 
-def _single_threaded(_: int) -> None:
-    """Processes share the cores, so that threads inside them only get in one another's way."""
+def _prepare_worker(_: int) -> None:
+    """One thread, because processes share the cores; and an end that skips finalising the interpreter.
+
+    Finalising kills the thread that sends batches wherever it is; inside torch's C++ code that aborts the
+    process, and the loader reports a failed worker.
+    """
     import cv2
 
     cv2.setNumThreads(0)
     os.environ.setdefault("LP_NUM_THREADS", "0")
+    atexit.register(os._exit, 0)
