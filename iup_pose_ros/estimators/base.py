@@ -66,6 +66,13 @@ class Matches:
     def __len__(self) -> int:
         return len(self.points_prev)
 
+    def followed_by(self, others: Matches) -> Matches:
+        """These matches, then others."""
+        return Matches(
+            np.vstack([self.points_prev, others.points_prev]),
+            np.vstack([self.points_curr, others.points_curr]),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class RelativePose:

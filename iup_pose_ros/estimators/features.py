@@ -162,16 +162,24 @@ class LucasKanadeFrontEnd:
     def match(self, previous: Frame, current: Frame) -> Matches:
         """See FrontEnd.match."""
         config = self._config
-        points = detect_corners(
+        corners = detect_corners(
             previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
         )
-        height = max(previous.grey.shape[0], current.grey.shape[0])
-        width = max(previous.grey.shape[1], current.grey.shape[1])
-        tracked, valid = track_points(
-            _padded(previous.grey, height, width), _padded(current.grey, height, width), points, config=config
-        )
-        valid &= np.all(tracked <= (current.grey.shape[1] - 1, current.grey.shape[0] - 1), axis=1)
-        return Matches(points[valid], tracked[valid])
+        return track_between(previous, current, corners, config)
+
+
+def track_between(previous: Frame, current: Frame, points: Array, config: LucasKanadeConfig) -> Matches:
+    """Those of points (N, 2) of the previous frame that can be followed into the current one.
+
+    The frames may differ in size.
+    """
+    height = max(previous.grey.shape[0], current.grey.shape[0])
+    width = max(previous.grey.shape[1], current.grey.shape[1])
+    tracked, valid = track_points(
+        _padded(previous.grey, height, width), _padded(current.grey, height, width), points, config=config
+    )
+    valid &= np.all(tracked <= (current.grey.shape[1] - 1, current.grey.shape[0] - 1), axis=1)
+    return Matches(points[valid], tracked[valid])
 
 
 def _padded(image: Image, height: int, width: int) -> Image:

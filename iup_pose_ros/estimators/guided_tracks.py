@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from iup_pose_ros.estimators.base import Frame, Matches
 from iup_pose_ros.estimators.features import Image, LucasKanadeConfig, detect_corners, track_points
@@ -29,7 +30,9 @@ class GuidedTracksConfig:
     """Settings of guided tracking. Lengths are shares of the longer image side where not in pixels.
 
     Attributes:
-        max_corners: most corners that are tracked.
+        max_corners: most corners that are looked at.
+        least_trust: weight of the coarse match nearest to a corner, relative to the greatest weight, below
+            which it is not tracked: the current image hardly shows it.
         min_distance: least distance between two corners, pixels.
         quality_level: least corner strength, relative to the strongest corner. Low: there are good starts.
         coarse_rounds: most rounds at half the resolution.
@@ -42,12 +45,13 @@ class GuidedTracksConfig:
     """
 
     max_corners: int = 1500
+    least_trust: float = 0.02
     min_distance: float = 7.0
     quality_level: float = 0.002
     coarse_rounds: int = 2
     settled: float = 0.006
     seed_cell: float = 0.05
-    seeds_per_cell: int = 3
+    seeds_per_cell: int = 2
     first_reach: float = 0.075
     reach: float = 0.04
     coarse_weight: float = 0.1
@@ -73,6 +77,8 @@ class GuidedTracker:
         corners = detect_corners(
             previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
         )
+        if len(coarse) > 0:
+            corners = corners[_trust(corners, coarse, weights) >= config.least_trust * weights.max()]
         if len(corners) == 0 or len(coarse) == 0:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
         motion = self._motion(previous.grey, current.grey, corners, coarse, weights)
@@ -95,10 +101,16 @@ class GuidedTracker:
                 break
             moves = np.linalg.norm(tracks.points_curr - motion.moved(tracks.points_prev), axis=1)
             trust = np.concatenate([config.coarse_weight * weights, np.ones(len(tracks))])
-            motion = fit_motion_field(_stacked(coarse, tracks), trust, width, height, config.reach)
+            motion = fit_motion_field(coarse.followed_by(tracks), trust, width, height, config.reach)
             if np.median(moves) < config.settled * longer_side:
                 break
         return motion
+
+
+def _trust(points: Array, coarse: Matches, weights: Array) -> Array:
+    """Weight of the coarse match nearest to each of points (N, 2)."""
+    _, nearest = cKDTree(coarse.points_prev).query(points)
+    return np.asarray(weights[nearest], dtype=np.float64)
 
 
 def _seed_tracks(
@@ -124,12 +136,6 @@ def _inside(matches: Matches, image_curr: Image) -> Matches:
     points = matches.points_curr
     inside = np.all((points >= 0.0) & (points <= (width - 1, height - 1)), axis=1)
     return Matches(matches.points_prev[inside], points[inside])
-
-
-def _stacked(first: Matches, second: Matches) -> Matches:
-    return Matches(
-        np.vstack([first.points_prev, second.points_prev]), np.vstack([first.points_curr, second.points_curr])
-    )
 
 
 def _strongest_of_cells(corners: Array, cell: float, count: int) -> Array:

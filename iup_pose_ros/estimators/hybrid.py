@@ -17,12 +17,12 @@ import numpy as np
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.estimators.epipolar import EpipolarConfig, EpipolarEstimator, EpipolarResult
-from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
 from iup_pose_ros.estimators.guided_tracks import GuidedTracker
 from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
 from iup_pose_ros.estimators.network_options import NetworkOptions
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
 from iup_pose_ros.estimators.pose_prior import PosePrior, PriorNetwork
+from iup_pose_ros.estimators.probed_tracks import ProbedLucasKanadeFrontEnd
 from iup_pose_ros.model.checkpoint import Temperatures
 
 
@@ -31,18 +31,16 @@ class HybridConfig:
     """When tracks decide a pose.
 
     Attributes:
-        decisive_inliers: tracks that must agree,
-        decisive_share: and the share of all tracks that they must be.
-        sure_inliers, sure_share: the same for tracks that need no network,
-        sure_rotation, sure_direction: and greatest standard deviations of their pose, radians.
+        inliers: tracks that must agree,
+        share: and the share of all tracks that they must be, to be believed where the network disagrees.
+        sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks for which
+            the network is not asked.
     """
 
-    decisive_inliers: int = 30
-    decisive_share: float = 0.5
-    sure_inliers: int = 100
-    sure_share: float = 0.7
-    sure_rotation: float = math.radians(0.3)
-    sure_direction: float = math.radians(3.0)
+    inliers: int = 50
+    share: float = 0.5
+    sure_rotation: float = math.radians(0.5)
+    sure_direction: float = math.radians(5.0)
 
 
 class HybridEstimator:
@@ -65,7 +63,7 @@ class HybridEstimator:
         self.network = network
         self.temperatures = temperatures or Temperatures()
         self._config = config
-        self._plain = LucasKanadeFrontEnd()
+        self._plain = ProbedLucasKanadeFrontEnd()
         self._guided = GuidedTracker()
         # Guided tracks are mostly right: good samples come early.
         self._epipolar = EpipolarEstimator(self._plain, EpipolarConfig(min_iterations=200))
@@ -129,20 +127,15 @@ class HybridEstimator:
 
     def _decisive(self, result: EpipolarResult) -> bool:
         config = self._config
-        return result.inliers >= config.decisive_inliers and _share(result) >= config.decisive_share
+        return result.inliers >= config.inliers and result.inliers >= config.share * result.matches
 
     def _sure(self, result: EpipolarResult) -> bool:
         config, pose = self._config, result.pose
-        agree = result.inliers >= config.sure_inliers and _share(result) >= config.sure_share
         return (
-            agree
+            self._decisive(result)
             and float(pose.sigma_R.max()) <= config.sure_rotation
             and pose.sigma_t <= config.sure_direction
         )
-
-
-def _share(result: EpipolarResult) -> float:
-    return result.inliers / result.matches
 
 
 def calibrated(pose: RelativePose, temperatures: Temperatures) -> RelativePose:
