@@ -109,7 +109,7 @@ class HybridEstimator:
         return replace(result, pose=calibrated(result.pose, self.temperatures))
 
     def _joined(self, result: EpipolarResult | None, prior: PosePrior) -> RelativePose:
-        """Both poses fused where they agree; else the one to believe."""
+        """Both poses fused where they agree; else the one to believe, in doubt."""
         if result is None:
             return prior.pose
         if self._sure(result):
@@ -117,7 +117,9 @@ class HybridEstimator:
         difference = PoseDifference.between(result.pose, prior.pose)
         if difference.consistent:
             return difference.fused(self.name)
-        return result.pose if self._decisive(result) else prior.pose
+        if not self._decisive(result):
+            difference = PoseDifference.between(prior.pose, result.pose)
+        return difference.first_in_doubt(self.name)
 
     def _best(self, guided: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:
         """The first decisive result, else the one of most inliers; None where no tracks agree."""

@@ -1,8 +1,9 @@
-"""Two independent estimates of one relative pose of unit translation, joined by their information.
+"""Two estimates of one relative pose of unit translation, from the same images, joined into one.
 
 Errors have 5 parameters: the rotation about the previous camera's axes and the direction of translation in
 its tangent plane (``unit_relative_pose``). The second estimate's are carried to the first's direction along
 the great circle between both.
+Source: Julier and Uhlmann, "A non-divergent estimation algorithm in the presence of unknown correlations", 1997.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
 from iup_pose_ros.estimators.base import RelativePose
@@ -63,15 +65,24 @@ class PoseDifference:
         return float(self.step @ np.linalg.solve(both, self.step)) < _CONSISTENT
 
     def fused(self, source: str) -> RelativePose:
-        """The estimate of least variance from both."""
-        gain = np.linalg.solve(self.covariance_first + self.covariance_second, self.covariance_first).T
-        rest = np.eye(_PARAMETERS) - gain
-        step = gain @ self.step
-        covariance = rest @ self.covariance_first @ rest.T + gain @ self.covariance_second @ gain.T
+        """Both joined by covariance intersection: never too sure, however much their errors are alike."""
+        first, second = np.linalg.inv(self.covariance_first), np.linalg.inv(self.covariance_second)
+
+        def negative_information(share: float) -> float:
+            return -float(np.linalg.slogdet(share * first + (1.0 - share) * second)[1])
+
+        share = float(minimize_scalar(negative_information, bounds=(0.0, 1.0), method="bounded").x)
+        covariance = np.linalg.inv(share * first + (1.0 - share) * second)
+        step = covariance @ ((1.0 - share) * second @ self.step)
         direction = self.first.translation
         carried = so3.exp(np.cross(direction, self.basis @ step[3:]))
         T_prev_curr = Pose(so3.project_to_so3(so3.exp(step[:3]) @ self.first.rotation), carried @ direction)
         return unit_relative_pose(T_prev_curr, carried @ self.basis, symmetrised(covariance), source)
+
+    def first_in_doubt(self, source: str) -> RelativePose:
+        """The first pose, where either of both can be the true one: with their mixture's second moment."""
+        mixture = 0.5 * (self.covariance_first + self.covariance_second + np.outer(self.step, self.step))
+        return unit_relative_pose(self.first, self.basis, symmetrised(mixture), source)
 
 
 def _shortest_turn(direction: Array, other: Array) -> Array:

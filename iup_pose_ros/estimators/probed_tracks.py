@@ -15,6 +15,9 @@ from iup_pose_ros.estimators.features import LucasKanadeConfig, detect_corners, 
 from iup_pose_ros.geometry.so3 import Array
 
 
+_TRACKING = LucasKanadeConfig(window=13, iterations=15)
+
+
 @dataclass(frozen=True)
 class ProbedTracksConfig:
     """Settings of probed tracking.
@@ -29,7 +32,7 @@ class ProbedTracksConfig:
     probes: int = 150
     least_share: float = 0.05
     enough: int = 300
-    tracking: LucasKanadeConfig = LucasKanadeConfig(window=13, iterations=15)
+    tracking: LucasKanadeConfig = _TRACKING
 
 
 class ProbedLucasKanadeFrontEnd:

@@ -4,8 +4,8 @@ The network has such a correction, and so have the poses of tracks with which th
 stands for errors that no match shows: of the camera's calibration, of a rolling shutter, of the mount.
 
 A correction is chosen so that in every set of pairs the shares of errors inside regions of nominal
-probability come near these probabilities. Every set counts once, so that it suits scenes, not the largest
-set.
+probability come near these probabilities, rather above than below them. Every set counts once, so that it
+suits scenes, not the largest set.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, 
 FACTORS = np.geomspace(0.05, 20.0, 120)
 FLOORS = np.concatenate([[0.0], np.radians(np.geomspace(0.02, 5.0, 23))])
 FEWEST_ERRORS = 10
+SHORTFALL_WEIGHT = 2.0  # too small a deviation harms a filter more than one that is too large
 
 SetErrors = Mapping[str, Mapping[str, NormalErrors]]
 """Errors by set and block (``rotation``, ``direction``)."""
@@ -64,10 +65,11 @@ def fitted_correction(sets: Sequence[NormalErrors]) -> Correction:
 
 
 def _misfit(errors: NormalErrors, correction: Correction) -> float:
-    """Squared differences between coverage and LEVELS after the correction."""
+    """Squared differences between coverage and LEVELS after the correction, weighted where it falls short."""
     corrected = errors.consistency(correction.factor, correction.floor)
     inside = np.searchsorted(np.sort(corrected.nees), chi2.ppf(LEVELS, corrected.dof)) / len(errors)
-    return float(np.square(inside - LEVELS).sum())
+    weights = np.where(inside < LEVELS, SHORTFALL_WEIGHT, 1.0)
+    return float((weights * np.square(inside - LEVELS)).sum())
 
 
 def fitted_temperatures(sets: SetErrors) -> Temperatures:

@@ -82,3 +82,12 @@ def test_there_are_no_tracks_without_corners_or_without_coarse_matches():
     assert len(GuidedTracker().match(first, second, nothing, np.zeros(0))) == 0
     # Corners whose goals are blank.
     assert len(GuidedTracker().match(first, blank, prior, np.ones(len(prior)))) < 20
+
+
+def test_corners_of_what_the_current_image_hardly_shows_are_not_tracked():
+    first, second, homography = turned_and_grown()
+    prior = coarse(homography, np.random.default_rng(1), 4.0)
+    left = prior.points_prev[:, 0] < WIDTH / 2
+    matches = GuidedTracker().match(first, second, prior, np.where(left, 0.001, 1.0))
+    assert count_right(matches, homography) > 80
+    assert matches.points_prev[:, 0].min() > WIDTH / 2 - 16.0

@@ -180,9 +180,18 @@ def test_given_matches_and_a_network_that_agrees_with_them_are_fused():
     alone = PLAIN.estimate(scene.previous, scene.current, scene.matches)
     found = fitted(scene, prior_of(scene.T_prev_curr, 2.0))
     assert alone.sigma_t > np.radians(10.0)
-    assert found.sigma_t < np.radians(2.1)
+    assert found.sigma_t < np.radians(3.5)
     assert direction_angle(found, scene) < np.radians(2.0)
     assert direction_angle(found, scene) < direction_angle(alone, scene)
+
+
+def test_tracks_that_decide_without_being_sure_doubt_a_network_that_contradicts_them():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)), baseline=0.02)
+    alone = PLAIN.estimate(scene.previous, scene.current, scene.matches)
+    found = fitted(scene, prior_of(turned(scene.T_prev_curr, 30.0), 1.0))
+    np.testing.assert_allclose(found.T_prev_curr.matrix, alone.T_prev_curr.matrix, atol=1e-2)
+    assert np.degrees(np.linalg.norm(found.sigma_R)) > 20.0
+    assert np.degrees(np.linalg.norm(alone.sigma_R)) < 1.0
 
 
 def test_a_vague_network_leaves_the_tracks_as_they_are():
@@ -198,6 +207,7 @@ def test_few_matches_of_many_do_not_outvote_a_sure_network():
     other = turned(scene.T_prev_curr, 40.0)
     found = fitted(scene, prior_of(other, 2.0))
     np.testing.assert_array_equal(found.T_prev_curr.matrix, other.matrix)
+    assert np.degrees(np.linalg.norm(found.sigma_R)) > 20.0  # of the 40 degrees between both
 
 
 def test_own_tracks_are_searched_for_where_the_given_ones_agree_on_nothing(wide):
