@@ -33,8 +33,8 @@ class HybridConfig:
     Attributes:
         inliers: tracks that must agree,
         share: and the share of all tracks that they must be, to be believed where the network disagrees.
-        sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks for which
-            the network is not asked.
+        sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks that
+            needs no network.
     """
 
     inliers: int = 50

@@ -3,7 +3,8 @@
 Errors have 5 parameters: the rotation about the previous camera's axes and the direction of translation in
 its tangent plane (``unit_relative_pose``). The second estimate's are carried to the first's direction along
 the great circle between both.
-Source: Julier and Uhlmann, "A non-divergent estimation algorithm in the presence of unknown correlations", 1997.
+Source: Julier and Uhlmann, "A non-divergent estimation algorithm in the presence of unknown correlations",
+1997.
 """
 
 from __future__ import annotations

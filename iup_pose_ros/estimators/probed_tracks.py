@@ -14,7 +14,6 @@ from iup_pose_ros.estimators.base import Frame, Matches
 from iup_pose_ros.estimators.features import LucasKanadeConfig, detect_corners, track_between
 from iup_pose_ros.geometry.so3 import Array
 
-
 _TRACKING = LucasKanadeConfig(window=13, iterations=15)
 
 
