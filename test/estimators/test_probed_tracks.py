@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from iup_pose_ros.estimators import probed_tracks
 from iup_pose_ros.estimators.base import Frame
-from iup_pose_ros.estimators.features import LucasKanadeConfig
+from iup_pose_ros.estimators.features import LucasKanadeConfig, track_between
 from iup_pose_ros.estimators.probed_tracks import ProbedLucasKanadeFrontEnd, ProbedTracksConfig
 from iup_pose_ros.geometry.camera import Intrinsics
 
@@ -27,13 +26,12 @@ def frame(seed: int, shift: tuple[int, int] = (0, 0)) -> Frame:
 def counted(monkeypatch) -> list[int]:
     """Numbers of points that are tracked, call by call."""
     counts: list[int] = []
-    track = probed_tracks.track_between
 
     def counting(previous, current, points, config):
         counts.append(len(points))
-        return track(previous, current, points, config)
+        return track_between(previous, current, points, config)
 
-    monkeypatch.setattr(probed_tracks, "track_between", counting)
+    monkeypatch.setattr("iup_pose_ros.estimators.probed_tracks.track_between", counting)
     return counts
 
 
