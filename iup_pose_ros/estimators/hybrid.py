@@ -91,14 +91,13 @@ class HybridEstimator:
             return replace(plain.pose, source=self.name)
         try:
             prior = self.network.prior(previous, current)
-            guided = self._guided.match(previous, current, prior.matches, prior.weights)
-            best = self._best(self._fitted(previous, current, guided), plain)
-            pose = self._joined(best, prior)
-            return replace(pose, source=self.name, attention=prior.attention)
         except EstimationError:
             if plain is None:
                 raise
             return replace(plain.pose, source=self.name)
+        guided = self._guided.match(previous, current, prior.matches, prior.weights)
+        pose = self._joined(self._best(self._fitted(previous, current, guided), plain), prior)
+        return replace(pose, source=self.name, attention=prior.attention)
 
     def _fitted(self, previous: Frame, current: Frame, tracks: Matches) -> EpipolarResult | None:
         """What tracks say, with calibrated deviations; None where they do not agree."""
@@ -114,11 +113,15 @@ class HybridEstimator:
             return prior.pose
         if self._sure(result):
             return result.pose
-        difference = PoseDifference.between(result.pose, prior.pose)
+        try:
+            network = prior.pose
+        except EstimationError:
+            return result.pose
+        difference = PoseDifference.between(result.pose, network)
         if difference.consistent:
             return difference.fused(self.name)
         if not self._decisive(result):
-            difference = PoseDifference.between(prior.pose, result.pose)
+            difference = PoseDifference.between(network, result.pose)
         return difference.first_in_doubt(self.name)
 
     def _best(self, guided: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:

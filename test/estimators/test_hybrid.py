@@ -12,7 +12,7 @@ from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.estimators.epipolar import EpipolarEstimator, unit_relative_pose
 from iup_pose_ros.estimators.epipolar_errors import tangent_basis
 from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
-from iup_pose_ros.estimators.hybrid import HybridEstimator
+from iup_pose_ros.estimators.hybrid import HybridConfig, HybridEstimator
 from iup_pose_ros.estimators.pose_prior import PosePrior
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
@@ -160,6 +160,19 @@ def test_tracks_stand_alone_where_the_network_has_no_answer():
     assert found.source == "hybrid"
     with pytest.raises(EstimationError, match="not finite"):
         estimator.estimate(scene.previous, scene.current)
+
+
+def test_tracks_that_a_network_led_stand_alone_where_its_pose_has_no_answer(wide):
+    def no_pose() -> RelativePose:
+        raise EstimationError("the network's output is not finite")
+
+    scene, coarse = wide
+    prior = PosePrior(spoilt(coarse, 6.0, smooth=False), np.ones(len(coarse)), ATTENTION, no_pose)
+    sure_of_nothing = HybridConfig(sure_rotation=0.0)
+    found = HybridEstimator(FakeNetwork(prior), config=sure_of_nothing).estimate(scene.previous, scene.current)
+    rotation, direction = angles(found, scene)
+    assert rotation < 0.5
+    assert direction < 2.0
 
 
 def fitted(scene: Scene, prior: PosePrior) -> RelativePose:
