@@ -73,18 +73,25 @@ class GuidedTracker:
             coarse: matches right to a few percent of the image; some may be wrong.
             weights: (N,) how far each of them is trusted, positive.
         """
-        config = self._config
-        corners = detect_corners(
-            previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
-        )
-        if len(coarse) > 0:
-            corners = corners[_trust(corners, coarse, weights) >= config.least_trust * weights.max()]
-        if len(corners) == 0 or len(coarse) == 0:
+        corners = self._corners(previous.grey, coarse, weights)
+        if len(corners) == 0:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
         motion = self._motion(previous.grey, current.grey, corners, coarse, weights)
         warped = motion.warped(current.grey, previous.intrinsics.width, previous.intrinsics.height)
-        tracked, valid = track_points(previous.grey, warped, corners, config=config.tracks)
+        tracked, valid = track_points(previous.grey, warped, corners, config=self._config.tracks)
         return _inside(Matches(corners[valid], motion.moved(tracked[valid])), current.grey)
+
+    def _corners(self, image: Image, coarse: Matches, weights: Array) -> Array:
+        """Corners (N, 2) that the current image is likely to show, the strongest first."""
+        config = self._config
+        corners = detect_corners(
+            image, config.max_corners, config.min_distance, quality_level=config.quality_level
+        )
+        if len(coarse) == 0 or len(corners) == 0:
+            return np.zeros((0, 2))
+        _, nearest = cKDTree(coarse.points_prev).query(corners)
+        trusted: Array = corners[weights[nearest] >= config.least_trust * weights.max()]
+        return trusted
 
     def _motion(
         self, image_prev: Image, image_curr: Image, corners: Array, coarse: Matches, weights: Array
@@ -105,12 +112,6 @@ class GuidedTracker:
             if np.median(moves) < config.settled * longer_side:
                 break
         return motion
-
-
-def _trust(points: Array, coarse: Matches, weights: Array) -> Array:
-    """Weight of the coarse match nearest to each of points (N, 2)."""
-    _, nearest = cKDTree(coarse.points_prev).query(points)
-    return np.asarray(weights[nearest], dtype=np.float64)
 
 
 def _seed_tracks(

@@ -168,8 +168,8 @@ def test_tracks_that_a_network_led_stand_alone_where_its_pose_has_no_answer(wide
 
     scene, coarse = wide
     prior = PosePrior(spoilt(coarse, 6.0, smooth=False), np.ones(len(coarse)), ATTENTION, no_pose)
-    sure_of_nothing = HybridConfig(sure_rotation=0.0)
-    found = HybridEstimator(FakeNetwork(prior), config=sure_of_nothing).estimate(scene.previous, scene.current)
+    estimator = HybridEstimator(FakeNetwork(prior), config=HybridConfig(sure_rotation=0.0))
+    found = estimator.estimate(scene.previous, scene.current)
     rotation, direction = angles(found, scene)
     assert rotation < 0.5
     assert direction < 2.0
