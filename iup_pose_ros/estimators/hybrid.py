@@ -3,8 +3,9 @@
 Tracks of the caller, or plain Lucas-Kanade, come first: where many agree on a motion that they determine
 well, the network could add nothing and is not asked. Elsewhere tracks start at the network's soft
 correspondence, and the pose with most support is joined with the network's by their covariances, unless these
-tracks are sure alone. The network's pose stands alone where no tracks agree, or too few against its word, and
-that of tracks alone where the network has no answer.
+tracks are sure alone. Where both contradict each other the one to believe is given with a covariance that
+reaches to the other. The network's pose stands alone where no tracks agree, that of tracks where the network
+has no answer.
 """
 
 from __future__ import annotations
