@@ -24,8 +24,9 @@ from iup_pose_ros.evaluation.evaluated_run import EvaluatedRun
 from iup_pose_ros.evaluation.report import print_comparison
 from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.replay.bag_report import write_report
+from iup_pose_ros.replay.in_node import run_in_node
 from iup_pose_ros.replay.offline import run_offline
-from iup_pose_ros.replay.playing import Playing, run_in_node
+from iup_pose_ros.replay.playing import Playing
 from iup_pose_ros.replay.progress import progress_bar
 from iup_pose_ros.replay.recorded import read_recorded_run
 

@@ -24,8 +24,9 @@ from iup_pose_ros.evaluation.run_record import RunRecord
 from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.evaluation.trajectory_plot import plot_run
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.replay.in_node import run_in_node
 from iup_pose_ros.replay.offline import run_offline
-from iup_pose_ros.replay.playing import Playing, run_in_node
+from iup_pose_ros.replay.playing import Playing
 from iup_pose_ros.replay.process import NodeProcessError
 from iup_pose_ros.replay.progress import progress_bar
 

@@ -1,15 +1,11 @@
-"""How a recording is played into the node; free of ROS, which is asked for only when it plays."""
+"""How a recording is played into the node."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.estimators.network_options import NetworkOptions
-from iup_pose_ros.evaluation.run_record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -25,26 +21,3 @@ class Playing:
     rate: float
     log: Path
     network: NetworkOptions | None = None
-
-
-def run_in_node(bag: BagReader, estimator: str, playing: Playing, progress: Callable[[], None]) -> RunRecord:
-    """Play a recording into ``vo_node`` and collect what it publishes.
-
-    Args:
-        bag: the recording.
-        estimator: name of the estimator.
-        playing: how.
-        progress: called after every image.
-
-    Raises:
-        IupPoseError: there is no ROS.
-        NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
-    """
-    try:
-        from iup_pose_ros.replay.live import run_live
-    except ImportError as error:
-        raise IupPoseError(
-            f"the node cannot run without ROS 2 ({error}); source a distribution, use `make demo`, or run "
-            "without ROS: --every-frame, in the demo --offline"
-        ) from error
-    return run_live(bag, estimator, playing, progress)
