@@ -41,6 +41,9 @@ class OverfitOptions:
     learning_rate: float = 1e-3
     warm_up: float = 0.3
     """Share of the steps on plain angles before likelihoods."""
+    fixed_statistics: float = 0.6
+    """Share of the steps after which batch normalisation keeps its statistics, so that training sees what
+    evaluation sees."""
     correspondence: bool = True
     """Whether the auxiliary loss is used."""
     seed: int = 0
@@ -125,6 +128,8 @@ def overfit(
     generator = torch.Generator().manual_seed(options.seed)
     for step in range(options.steps):
         model.train()
+        if step >= options.fixed_statistics * options.steps:
+            model.encoder.eval()
         chosen = torch.randperm(options.pairs, generator=generator)[: options.batch]
         loss = _loss(model, pairs, chosen, options, step)
         optimiser.zero_grad()
