@@ -23,7 +23,7 @@ class ProbedTracksConfig:
 
     Attributes:
         probes: corners tracked first, taken evenly from the strongest to the weakest.
-        least_share: share of the probes that must be followed for others to be tracked, too.
+        least_share: share of the probes of which more must be followed for others to be tracked, too.
         enough: number of tracks aimed at.
         tracking: detection and tracking of corners.
     """
@@ -50,10 +50,9 @@ class ProbedLucasKanadeFrontEnd:
         )
         probes, others = _split(corners, config.probes)
         found = track_between(previous, current, probes, tracking)
-        share = len(found) / max(len(probes), 1)
-        if share < config.least_share:
+        if len(found) <= config.least_share * len(probes):
             return found
-        needed = int(max(config.enough - len(found), 0) / share)
+        needed = max(config.enough - len(found), 0) * len(probes) // len(found)
         return found.followed_by(track_between(previous, current, others[:needed], tracking))
 
 
