@@ -12,8 +12,9 @@ recognition would find. GTSAM comes with `pip install gtsam==4.3.0`.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,14 +126,17 @@ def listen(topic: str) -> list[Edge]:
         edges.append(edge_of(message))
         print(f"keyframe {edges[-1].current_id}; Ctrl-C to optimise", flush=True)
 
-    # rclpy's own handler of signals ends the context under a node that spins, at times with an error.
+    # rclpy's own handler of signals ends the context under a node that spins, at times with an error, and a
+    # KeyboardInterrupt may be raised where it is swallowed.
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.set())
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("pose_graph")
     node.create_subscription(RelativePose, topic, take, 100)
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            rclpy.spin_once(node, timeout_sec=0.1)
+    while not stopped.is_set():
+        rclpy.spin_once(node, timeout_sec=0.1)
     rclpy.shutdown()
+    signal.signal(signal.SIGINT, before)
     if not edges:
         raise DataError(f"no edge came on {topic}")
     return edges
