@@ -33,7 +33,7 @@ class OverfitOptions:
     """What is fitted, and for how long."""
 
     pairs: int = 16
-    steps: int = 600
+    steps: int = 1500
     batch: int = 8
     """Rendered pairs in one step, each in both orders."""
     width: int = 160
@@ -44,8 +44,8 @@ class OverfitOptions:
     fixed_statistics: float = 0.6
     """Share of the steps after which batch normalisation keeps its statistics, so that training sees what
     evaluation sees."""
-    matches: float = 1.0
-    """Weight of the losses on matches, coarse and refined, beside that of the pose; 0: they are not used."""
+    correspondence: bool = True
+    """Whether the auxiliary loss is used."""
     seed: int = 0
 
 
@@ -143,11 +143,11 @@ def overfit(
 
 
 def _loss(model: IUPPose, pairs: PairSet, chosen: Tensor, options: OverfitOptions, step: int) -> Tensor:
-    weights = LossWeights(correspondence=options.matches, refinement=options.matches)
+    weights = LossWeights()
     prediction, target = pairs.predict(model, chosen), pairs.target(chosen)
     warm_up = options.warm_up * options.steps
     loss = pose_loss(prediction, target, weights, likelihood=min(1.0, step / warm_up))
-    if options.matches > 0.0 and target.matches is not None:
+    if options.correspondence and target.matches is not None:
         loss = loss + weights.correspondence * correspondence_loss(prediction.correspondence, target.matches)
         loss = loss + weights.refinement * refinement_loss(prediction.refined, target.matches)
     return loss
