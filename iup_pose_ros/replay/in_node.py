@@ -11,17 +11,10 @@ from iup_pose_ros.replay.playing import Playing
 
 
 def run_in_node(bag: BagReader, estimator: str, playing: Playing, progress: Callable[[], None]) -> RunRecord:
-    """Play a recording into ``vo_node`` and collect what it publishes.
-
-    Args:
-        bag: the recording.
-        estimator: name of the estimator.
-        playing: how.
-        progress: called after every image.
+    """``live.run_live``, refused by a sentence where there is no ROS.
 
     Raises:
-        IupPoseError: there is no ROS.
-        NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
+        IupPoseError: there is no ROS, or as ``run_live``.
     """
     try:
         from iup_pose_ros.replay.live import run_live
