@@ -27,6 +27,9 @@ from iup_pose_ros.training.imagenet import load_mobilenet_v2
 from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget
 
+# Matches lead. Where poses pull harder, they are learnt by heart, and matches and their deviations decay.
+WEIGHTS = LossWeights(correspondence=2.0, refinement=1.0, warm_up=3.0)
+
 
 @dataclass(frozen=True)
 class OverfitOptions:
@@ -143,13 +146,12 @@ def overfit(
 
 
 def _loss(model: IUPPose, pairs: PairSet, chosen: Tensor, options: OverfitOptions, step: int) -> Tensor:
-    weights = LossWeights()
     prediction, target = pairs.predict(model, chosen), pairs.target(chosen)
     warm_up = options.warm_up * options.steps
-    loss = pose_loss(prediction, target, weights, likelihood=min(1.0, step / warm_up))
+    loss = pose_loss(prediction, target, WEIGHTS, likelihood=min(1.0, step / warm_up))
     if options.correspondence and target.matches is not None:
-        loss = loss + weights.correspondence * correspondence_loss(prediction.correspondence, target.matches)
-        loss = loss + weights.refinement * refinement_loss(prediction.refined, target.matches)
+        loss = loss + WEIGHTS.correspondence * correspondence_loss(prediction.correspondence, target.matches)
+        loss = loss + WEIGHTS.refinement * refinement_loss(prediction.refined, target.matches)
     return loss
 
 
