@@ -3,8 +3,10 @@
 Least squares would give noise^2 (J^T J)^-1. What real matches do to that is added here, each for a reason:
 
 * The noise is that of the M-estimate made, from the residuals themselves (Huber, "Robust statistics", ch. 6).
-* Neighbouring tracks err alike: their correlation is measured, as intraclass correlation in cells of the
-  image (Moulton, "Random group effects and the precision of regression estimates", 1986).
+* Only as much noise is independent from match to match as an exact tracker has. What is beyond it comes from
+  the lens, a rolling shutter, patches that turn: it varies smoothly over the image, and more matches do not
+  average it out. So does what neighbours' residuals are seen to have in common (clustered errors: Moulton,
+  "Random group effects and the precision of regression estimates", 1986).
 * Noise alone seems to support a direction: even if the camera only turns, J's direction columns hold the
   noise of the points. That share is taken away (errors in variables), with a margin for its scatter.
 * Outliers that lie near an epipolar line by chance look like near points and would seem to fix the direction.
@@ -18,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import norm, poisson
 
 from iup_pose_ros.estimators.base import Matches
@@ -35,9 +37,14 @@ CAUCHY_SCALE = 2.385
 _LEAST_SLOPE = 0.1
 
 _POSE_PARAMETERS = 5
-# Side of the cells in which tracks may err alike, as a share of the longer image side (1.5 tracked patches).
-_CELL = 0.05
-_MAX_CORRELATION = 0.95
+# Standard deviations of Gaussian kernels, as shares of the longer image side: within a patch or two residuals
+# show what matches have in common; what they share is as smooth as the other.
+_NEIGHBOURHOOD = 0.03
+_SMOOTHNESS = 0.2
+_MAX_CORRELATION = 0.98
+_CHANCE_CORRELATION = 2.0  # standard deviations of the correlation seen where there is none
+# The pose takes up most of a smooth error: its variance over that of what is left in the residuals.
+_TAKEN_UP = 3.0
 # Margin for the scatter of the noise in the direction's information, in standard deviations.
 _MARGIN = 3.0
 _CHANCE_SIGNIFICANCE = 0.05
@@ -70,13 +77,18 @@ def noise_scale(residuals: Array, limit: float) -> float:
 
 
 def pose_covariance(
-    errors: EpipolarErrors, noise: float, outliers: int, uncertainty: IntrinsicsUncertainty
+    errors: EpipolarErrors,
+    noise: float,
+    independent_noise: float,
+    outliers: int,
+    uncertainty: IntrinsicsUncertainty,
 ) -> Array:
     """Covariance (5, 5) of rotation and direction (EpipolarErrors), radians^2; positive definite.
 
     Args:
         errors: of the inliers, under the estimated pose.
-        noise: scale of the residuals for which the pose was estimated.
+        noise: scale of the residuals for which the pose was estimated, pixels.
+        independent_noise: most of it that can be independent from match to match, pixels.
         outliers: number of matches that are no inliers.
         uncertainty: of the intrinsics.
     """
@@ -84,9 +96,11 @@ def pose_covariance(
     variance = _m_estimate_variance(kept.residuals, noise)
     prior = np.diag([_UNKNOWN_ROTATION_SIGMA**-2] * 3 + [UNKNOWN_DIRECTION_SIGMA**-2] * 2)
     gram = kept.jacobian.T @ kept.jacobian + variance * prior
-    correlation, clustered = _neighbour_correlation(kept)
-    scatter = variance * ((1.0 - correlation) * gram + correlation * (clustered + variance * prior))
-    effective_count = len(kept.matches) / (1.0 + correlation * _neighbours_per_match(kept))
+    correlation = _correlation(kept, noise, independent_noise)
+    alike = _closeness(kept, _SMOOTHNESS)
+    smooth = kept.jacobian.T @ alike @ kept.jacobian + variance * prior
+    scatter = variance * ((1.0 - correlation) * gram + _TAKEN_UP * correlation * smooth)
+    effective_count = len(kept.matches) / (1.0 + correlation * (alike.sum(axis=0).mean() - 1.0))
     signal = _without_noise(gram, variance * kept.direction_noise.sum(axis=0), effective_count)
     # M-estimation's sandwich, inverted: signal scatter^-1 signal.
     gain = np.linalg.solve(scatter, signal).T
@@ -135,31 +149,23 @@ def _direction_influence(errors: EpipolarErrors) -> Array:
     return np.sum(free * np.linalg.solve(noise, free.T).T, axis=1)
 
 
-def _cells(errors: EpipolarErrors) -> NDArray[np.intp]:
-    """(N,) number of the cell of the previous image in which each match begins."""
+def _closeness(errors: EpipolarErrors, reach: float) -> Array:
+    """(N, N) Gaussian kernel of the distances between the matches' points in the previous image."""
     camera = errors.cameras.previous
-    cells = np.floor(errors.matches.points_prev / (_CELL * max(camera.width, camera.height)))
-    _, numbers = np.unique(cells, axis=0, return_inverse=True)
-    return np.asarray(numbers, dtype=np.intp).ravel()
+    points = errors.matches.points_prev / (reach * max(camera.width, camera.height))
+    return np.asarray(np.exp(-0.5 * squareform(pdist(points, "sqeuclidean"))))
 
 
-def _neighbour_correlation(errors: EpipolarErrors) -> tuple[float, Array]:
-    """Correlation of residuals in one cell, 0 to 1, and sum over the cells of (J^T 1)(J^T 1)^T, (5, 5)."""
-    cells = _cells(errors)
+def _correlation(errors: EpipolarErrors, noise: float, independent_noise: float) -> float:
+    """Correlation, 0 to 1, of the residuals of matches side by side: what is seen, and what noise tells."""
     residuals = errors.residuals
-    sums = np.zeros((cells.max() + 1, _POSE_PARAMETERS))
-    np.add.at(sums, cells, errors.jacobian)
-    products = np.sum(np.bincount(cells, residuals) ** 2) - np.sum(residuals**2)
-    pairs = np.sum(np.bincount(cells).astype(np.float64) ** 2) - len(cells)
-    mean_square = float(np.mean(residuals**2))
-    if pairs == 0.0 or mean_square == 0.0:
-        return 0.0, sums.T @ sums
-    return float(np.clip(products / pairs / mean_square, 0.0, _MAX_CORRELATION)), sums.T @ sums
-
-
-def _neighbours_per_match(errors: EpipolarErrors) -> float:
-    counts = np.bincount(_cells(errors)).astype(np.float64)
-    return float(np.sum(counts * (counts - 1.0)) / np.sum(counts))
+    weights = _closeness(errors, _NEIGHBOURHOOD) - np.eye(len(residuals))
+    total = max(float(weights.sum()), 1e-9)
+    product = float(residuals @ weights @ residuals) / total
+    chance = _CHANCE_CORRELATION * np.sqrt(2.0 * np.sum(weights**2)) / total
+    seen = np.clip(product / max(float(np.mean(residuals**2)), 1e-12) - chance, 0.0, 1.0)
+    independent = min(1.0, (independent_noise / noise) ** 2) * (1.0 - seen)
+    return float(min(1.0 - independent, _MAX_CORRELATION))
 
 
 def _without_noise(gram: Array, direction_noise: Array, effective_count: float) -> Array:

@@ -15,12 +15,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from iup_pose_ros.estimators.base import Matches
+from iup_pose_ros.estimators.base import Frame, Matches
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, hat
 
 _TINY = 1e-12
+_REFERENCE_SIZE = 640.0
 # Where the rays are this near to parallel, in standard deviations, noise decides on which side they meet.
 _NO_PARALLAX = 4.0
 
@@ -32,6 +33,16 @@ class CameraPair:
     previous: Intrinsics
     current: Intrinsics
     one_camera: bool
+
+    @classmethod
+    def of(cls, previous: Frame, current: Frame) -> CameraPair:
+        """The cameras of two frames; the same ``frame_id`` says that one camera took both."""
+        return cls(previous.intrinsics, current.intrinsics, previous.frame_id == current.frame_id)
+
+    def pixels(self, length: float) -> float:
+        """A length in pixels of an image whose longer side has 640, in pixels of these."""
+        sizes = [max(camera.width, camera.height) for camera in (self.previous, self.current)]
+        return length * 0.5 * sum(sizes) / _REFERENCE_SIZE
 
 
 @dataclass(frozen=True, eq=False)

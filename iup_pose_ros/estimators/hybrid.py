@@ -1,11 +1,11 @@
 """Network and geometry together: the network says roughly where points went, their tracks say it precisely.
 
 Tracks of the caller, or plain Lucas-Kanade, come first: where many agree on a motion that they determine
-well, the network could add nothing and is not asked. Elsewhere tracks start at the network's soft
-correspondence, and the pose with most support is joined with the network's by their covariances, unless these
-tracks are sure alone. Where both contradict each other the one to believe is given with a covariance that
-reaches to the other. The network's pose stands alone where no tracks agree, that of tracks where the network
-has no answer.
+well, the network could add little and is not asked. Elsewhere tracks start at the network's soft
+correspondence, and where these determine the motion neither, the pose with most support is joined with the
+network's by their covariances. Where both contradict each other the one to believe is given with a covariance
+that reaches to the other. The network's pose stands alone where no tracks agree, that of tracks where the
+network has no answer.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
-from iup_pose_ros.estimators.epipolar import EpipolarConfig, EpipolarEstimator, EpipolarResult
+from iup_pose_ros.estimators.calibrated import calibrated
+from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig, EpipolarResult, EpipolarSolver
 from iup_pose_ros.estimators.guided_tracks import GuidedTracker
 from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
 from iup_pose_ros.estimators.network_options import NetworkOptions
@@ -36,12 +35,15 @@ class HybridConfig:
         share: and the share of all tracks that they must be, to be believed where the network disagrees.
         sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks that
             needs no network.
+        guided: times these deviations that the pose of tracks led by the network may have, to need no pose of
+            the network beside it.
     """
 
     inliers: int = 50
     share: float = 0.5
-    sure_rotation: float = math.radians(0.5)
+    sure_rotation: float = math.radians(1.0)
     sure_direction: float = math.radians(5.0)
+    guided: float = 3.0
 
 
 class HybridEstimator:
@@ -67,7 +69,7 @@ class HybridEstimator:
         self._plain = ProbedLucasKanadeFrontEnd()
         self._guided = GuidedTracker()
         # Guided tracks are mostly right: good samples come early.
-        self._epipolar = EpipolarEstimator(self._plain, EpipolarConfig(min_iterations=200))
+        self._epipolar = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
 
     @classmethod
     def from_options(cls, options: NetworkOptions) -> HybridEstimator:
@@ -112,7 +114,7 @@ class HybridEstimator:
         """Both poses fused where they agree; else the one to believe, in doubt."""
         if result is None:
             return prior.pose
-        if self._sure(result):
+        if self._sure(result, self._config.guided):
             return result.pose
         try:
             network = prior.pose
@@ -135,25 +137,10 @@ class HybridEstimator:
         config = self._config
         return result.inliers >= config.inliers and result.inliers >= config.share * result.matches
 
-    def _sure(self, result: EpipolarResult) -> bool:
+    def _sure(self, result: EpipolarResult, leniency: float = 1.0) -> bool:
         config, pose = self._config, result.pose
         return (
             self._decisive(result)
-            and float(pose.sigma_R.max()) <= config.sure_rotation
-            and pose.sigma_t <= config.sure_direction
+            and float(pose.sigma_R.max()) <= leniency * config.sure_rotation
+            and pose.sigma_t <= leniency * config.sure_direction
         )
-
-
-def calibrated(pose: RelativePose, temperatures: Temperatures) -> RelativePose:
-    """The pose, of unit translation, with its standard deviations corrected."""
-    factors = np.repeat([temperatures.direction, temperatures.rotation], 3)
-    covariance = pose.covariance * np.outer(factors, factors)
-    t = pose.T_prev_curr.translation
-    covariance[:3, :3] += temperatures.direction_floor**2 * (np.eye(3) - np.outer(t, t))
-    covariance[3:, 3:] += temperatures.rotation_floor**2 * np.eye(3)
-    return replace(
-        pose,
-        covariance=covariance,
-        sigma_R=temperatures.corrected_rotation(pose.sigma_R),
-        sigma_t=temperatures.corrected_direction(pose.sigma_t),
-    )

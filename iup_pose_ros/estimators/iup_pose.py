@@ -1,4 +1,9 @@
-"""The network as an estimator: preprocessing, features kept between calls, output with covariance."""
+"""The network as an estimator: preprocessing, features kept between calls, output with covariance.
+
+The deviations that the network predicts are those of rendered scenes that it was trained on. A pose is
+published with those that the errors of the network's own matches about its pose call for, as they are for
+tracked points: on real images these are nearer to the truth. The predicted ones stay where few matches agree.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +21,23 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
+from iup_pose_ros.estimators.calibrated import calibrated
+from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.network_output import attention_maps, relative_pose, soft_matches, trusted
 from iup_pose_ros.estimators.pose_prior import PosePrior
-from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
-from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint
-from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.folding import folded
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 SMALLEST_SIDE = 64
-# A match nearer than this to the image plane through the camera's centre is at no meaningful pixel.
-_LEAST_FORWARD = 0.1
-_CERTAIN_SPREAD = 0.01  # radians, deviation at which a match counts half
-_LEAST_WEIGHT = 1e-3
 KEPT_FRAMES = 2  # the keyframe, and the frame that may become the next one
+# The network's matches err by about one of its own pixels, each by itself.
+MATCH_ERRORS = EpipolarConfig(threshold=6.0, independent_noise=6.0)
+JUDGES = 500  # most matches by whose errors a pose is judged
 
 
 class IUPPoseEstimator:
@@ -69,6 +73,7 @@ class IUPPoseEstimator:
         self.model = folded(model).to(self.device)
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.temperatures = temperatures or Temperatures()
+        self._judge = EpipolarSolver(self.name, MATCH_ERRORS)
         self._kept: list[tuple[Frame, Features]] = []
 
     @classmethod
@@ -104,7 +109,7 @@ class IUPPoseEstimator:
         Raises:
             EstimationError: an image is too small, or the network's output is not finite.
         """
-        return self._relative_poses(self.predict(previous, current))[0]
+        return self._relative_poses(self.predict(previous, current), [(previous, current)])[0]
 
     @torch.inference_mode()
     def prior(self, previous: Frame, current: Frame) -> PosePrior:
@@ -116,7 +121,11 @@ class IUPPoseEstimator:
         pair = self._align(self._features(previous), self._features(current))
         matches, weights = soft_matches(pair.matches.view_0, previous, current)
         attention = attention_maps(pair.correspondence)[0]
-        return PosePrior(matches, weights, attention, lambda: self._relative_poses(self._decode(pair))[0])
+
+        def decoded() -> RelativePose:
+            return self._relative_poses(self._decode(pair), [(previous, current)])[0]
+
+        return PosePrior(matches, weights, attention, decoded)
 
     @torch.inference_mode()
     def estimate_batch(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[RelativePose]:
@@ -133,7 +142,8 @@ class IUPPoseEstimator:
             previous = self._encode([pairs[index][0] for index in indices])
             current = self._encode([pairs[index][1] for index in indices])
             prediction = self._decode(self._align(previous, current))
-            poses.update(zip(indices, self._relative_poses(prediction), strict=True))
+            found = self._relative_poses(prediction, [pairs[index] for index in indices])
+            poses.update(zip(indices, found, strict=True))
         return [poses[index] for index in range(len(pairs))]
 
     def _features(self, frame: Frame) -> Features:
@@ -168,67 +178,32 @@ class IUPPoseEstimator:
     def _network_size(self, frame: Frame) -> tuple[int, int]:
         return network_size(frame.intrinsics.width, frame.intrinsics.height, self.model.config.image_area)
 
-    def _relative_poses(self, prediction: PosePrediction) -> list[RelativePose]:
+    def _relative_poses(
+        self, prediction: PosePrediction, pairs: Sequence[tuple[Frame, Frame]]
+    ) -> list[RelativePose]:
         rotation, direction, sigma_R, sigma_t = (
             value.cpu().double().numpy()
             for value in (prediction.R_1_0, prediction.t_1_0, prediction.sigma_R, prediction.sigma_t)
         )
-        sigma_R = self.temperatures.corrected_rotation(sigma_R)
         attention = attention_maps(prediction.correspondence)
-        values = zip(rotation, direction, sigma_R, sigma_t, attention, strict=True)
-        corrected = self.temperatures.corrected_direction
-        return [
-            replace(relative_pose(R, t, s_R, corrected(float(s_t))), attention=seen)
-            for R, t, s_R, s_t, seen in values
-        ]
+        poses = []
+        for index, (previous, current) in enumerate(pairs):
+            predicted = relative_pose(
+                rotation[index], direction[index], sigma_R[index], float(sigma_t[index]), self.name
+            )
+            matches, weights = soft_matches(prediction.refined[-1].view_0, previous, current, index)
+            judged = self._judged(predicted, previous, current, trusted(matches, weights, JUDGES))
+            poses.append(replace(calibrated(judged, self.temperatures), attention=attention[index]))
+        return poses
 
-
-def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float) -> RelativePose:
-    """The network's output for one pair in the convention of the odometry.
-
-    Args:
-        R_1_0, t_1_0: previous to current camera frame, (3, 3) and unit (3,).
-        sigma_R: (3,) of delta in R_true = R_1_0 Exp(delta), so about the previous camera's axes, radians.
-        sigma_t: of the direction t_1_0 per axis of its tangent plane, radians; nominal along it.
-
-    Raises:
-        EstimationError: a value is not finite.
-    """
-    if not all(np.isfinite(value).all() for value in (R_1_0, t_1_0, sigma_R, sigma_t)):
-        raise EstimationError("the network's output is not finite")
-    R_1_0 = project_to_so3(R_1_0)
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = sigma_t**2 * np.eye(3)
-    covariance[3:, 3:] = R_1_0 @ np.diag(sigma_R**2) @ R_1_0.T  # Exp(R delta) R = R Exp(delta)
-    T_prev_curr = PoseWithCovariance(Pose(R_1_0, t_1_0 / np.linalg.norm(t_1_0)), covariance).inverse()
-    return RelativePose(
-        T_prev_curr=T_prev_curr.pose,
-        covariance=T_prev_curr.covariance,
-        sigma_R=sigma_R,
-        sigma_t=sigma_t,
-        metric=False,
-        source=IUPPoseEstimator.name,
-    )
-
-
-def attention_maps(correspondence: SoftCorrespondence) -> NDArray[np.float32]:
-    """Per pair, where attention found in view 1 what view 0 shows: (B, h, w) in [0, 1]."""
-    confidence = correspondence.view_1.confidence[:, 0]
-    return confidence.sqrt().cpu().float().numpy()  # probabilities of both directions multiplied
-
-
-def soft_matches(view: MatchedRays, previous: Frame, current: Frame) -> tuple[Matches, Array]:
-    """Where the cells of the previous view (batch of one) went, in pixels of the frames, and their weights.
-
-    Cells that the network finds behind the current camera are left out.
-    """
-    own, matched = (rays[0].flatten(1).T.cpu().double().numpy() for rays in (view.own, view.matched))
-    spread = view.spread[0].flatten().cpu().double().numpy()
-    seen = matched[:, 2] > _LEAST_FORWARD * np.linalg.norm(matched, axis=1)
-    points_prev = previous.intrinsics.project(own[seen])
-    points_curr = current.intrinsics.project(matched[seen])
-    weights = 1.0 / (1.0 + (spread[seen] / _CERTAIN_SPREAD) ** 2)
-    return Matches(points_prev, points_curr), np.maximum(weights, _LEAST_WEIGHT)
+    def _judged(
+        self, predicted: RelativePose, previous: Frame, current: Frame, matches: Matches
+    ) -> RelativePose:
+        """The pose with the deviations that the errors of its matches call for; its own where few agree."""
+        try:
+            return self._judge.judge(predicted.T_prev_curr, previous, current, matches).pose
+        except EstimationError:
+            return predicted
 
 
 def network_size(width: int, height: int, area: int) -> tuple[int, int]:

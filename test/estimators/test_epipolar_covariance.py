@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import chi2
 from two_view_scenes import CAMERA, Scene, direction_angle, make_scene, random_pose, rotation_error, unit
 
 from iup_pose_ros.estimators.base import Matches, RelativePose
-from iup_pose_ros.estimators.epipolar import EpipolarConfig, EpipolarEstimator
+from iup_pose_ros.estimators.epipolar import EpipolarEstimator
 from iup_pose_ros.estimators.epipolar_covariance import IntrinsicsUncertainty, noise_scale
 from iup_pose_ros.estimators.epipolar_errors import CameraPair, EpipolarErrors, tangent_basis
+from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig
 from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 
-EXACT_CAMERA = EpipolarConfig(intrinsics_uncertainty=IntrinsicsUncertainty(0.0, 0.0, 0.0))
+INDEPENDENT = EpipolarConfig(independent_noise=10.0)
+EXACT_CAMERA = replace(INDEPENDENT, intrinsics_uncertainty=IntrinsicsUncertainty(0.0, 0.0, 0.0))
 
 
 def estimate(scene: Scene, config: EpipolarConfig = EXACT_CAMERA) -> RelativePose:
@@ -108,6 +112,27 @@ def test_neighbours_that_err_alike_count_for_little_more_than_one():
     assert np.median(together) > 0.7 * np.median(apart)
 
 
+def smooth_field(rng: np.random.Generator, points: Array, deviation: float) -> Array:
+    """(N, 2) errors of one deviation that vary smoothly over the image, as a lens left uncalibrated makes."""
+    waves = rng.normal(size=(2, 40, 2)) / (0.2 * 640.0)
+    phases = rng.uniform(0.0, 2.0 * np.pi, (2, 40))
+    cosines = np.cos(np.einsum("nd,cwd->cwn", points, waves) + phases[..., None])
+    return deviation * np.sqrt(2.0 / 40.0) * cosines.sum(axis=1).T
+
+
+def test_smooth_errors_are_allowed_for_where_no_neighbours_show_them():
+    rng = np.random.default_rng(11)
+    scenes = []
+    for _ in range(30):
+        scene = make_scene(rng, random_pose(rng), count=60, noise=0.1)
+        current = scene.matches.points_curr + smooth_field(rng, scene.matches.points_curr, 0.5)
+        bent = Matches(scene.matches.points_prev, current)
+        scenes.append(Scene(scene.previous, scene.current, bent, scene.T_prev_curr))
+    inside = chi2.ppf(0.954, 5)
+    assert np.mean(nees(scenes, INDEPENDENT) < inside) < 0.8
+    assert np.mean(nees(scenes, EpipolarConfig()) < inside) > 0.9
+
+
 @pytest.mark.parametrize("kind", ["focal", "principal_point"])
 def test_an_error_of_the_calibration_moves_the_pose_as_predicted(kind: str):
     rng = np.random.default_rng(6)
@@ -115,7 +140,7 @@ def test_an_error_of_the_calibration_moves_the_pose_as_predicted(kind: str):
     uncertainty = IntrinsicsUncertainty(
         **{"focal": 0.0, "principal_point": 0.0, "distortion": 0.0, kind: size}
     )
-    config = EpipolarConfig(intrinsics_uncertainty=uncertainty)
+    config = replace(INDEPENDENT, intrinsics_uncertainty=uncertainty)
     values = []
     for _ in range(40):
         scene = make_scene(rng, random_pose(rng, 20.0), count=400, noise=0.05)
@@ -134,7 +159,7 @@ def test_errors_of_two_calibrations_weigh_more_than_those_of_one():
     truth = random_pose(rng, 3.0)
     scene = make_scene(rng, truth, noise=0.1, count=300)
     two = make_scene(np.random.default_rng(8), truth, noise=0.1, count=300, same_camera=False)
-    one_camera, two_cameras = (estimate(found, EpipolarConfig()) for found in (scene, two))
+    one_camera, two_cameras = (estimate(found, INDEPENDENT) for found in (scene, two))
     assert estimate(scene).sigma_t < one_camera.sigma_t
     assert np.all(one_camera.sigma_R < two_cameras.sigma_R)
 

@@ -7,18 +7,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from two_view_scenes import make_scene, random_pose
 
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, EstimationError
-from iup_pose_ros.estimators.base import Frame, RelativePose, RelativePoseEstimator
+from iup_pose_ros.estimators.base import Frame, Matches, RelativePose, RelativePoseEstimator
+from iup_pose_ros.estimators.epipolar_solver import EpipolarSolver
 from iup_pose_ros.estimators.iup_pose import (
+    JUDGES,
+    MATCH_ERRORS,
     IUPPoseEstimator,
     choose_device,
     image_tensor,
     network_size,
-    relative_pose,
-    soft_matches,
 )
 from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.network_output import relative_pose, soft_matches, trusted
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
@@ -26,6 +29,7 @@ from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, save_che
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.correspondence import MatchedRays
 from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 AREA = PRESETS["small"].image_area
 
@@ -85,7 +89,7 @@ def test_covariance_agrees_with_sampling_the_networks_error_model() -> None:
     rng = np.random.default_rng(0)
     R_1_0, t_1_0 = so3.exp(np.array([0.3, -0.5, 0.2])), np.array([0.6, 0.0, 0.8])
     sigma_R, sigma_t = np.array([0.01, 0.02, 0.04]), 0.03
-    estimate = relative_pose(R_1_0, t_1_0, sigma_R, sigma_t)
+    estimate = relative_pose(R_1_0, t_1_0, sigma_R, sigma_t, "iup_pose")
     count = 20000
     R_true = R_1_0 @ so3.exp(rng.normal(size=(count, 3)) * sigma_R)
     t_true = t_1_0 + rng.normal(size=(count, 3)) * sigma_t
@@ -174,7 +178,7 @@ def test_images_below_the_smallest_size_are_refused(estimator: IUPPoseEstimator)
 
 def test_output_that_is_not_finite_is_refused() -> None:
     with pytest.raises(EstimationError, match="not finite"):
-        relative_pose(np.full((3, 3), np.nan), np.array([0.0, 0.0, 1.0]), np.ones(3), 1.0)
+        relative_pose(np.full((3, 3), np.nan), np.array([0.0, 0.0, 1.0]), np.ones(3), 1.0, "iup_pose")
 
 
 def test_device_that_does_not_exist_is_refused_with_those_that_do() -> None:
@@ -225,6 +229,33 @@ def test_matches_behind_the_camera_are_left_out() -> None:
     assert np.allclose(matches.points_prev, [[camera.cx, camera.cy + 0.2 * camera.fy]], atol=1e-4)
     assert np.allclose(matches.points_curr, [[camera.cx, camera.cy + 0.3 * camera.fy]], atol=1e-4)
     assert weights.tolist() == pytest.approx([0.5])
+
+
+def test_the_surer_half_of_the_matches_is_trusted_and_not_too_many_of_them() -> None:
+    points = np.arange(20.0).reshape(10, 2)
+    matches = Matches(points, points + 1.0)
+    weights = np.array([0.9, 0.1, 0.5, 0.44, 0.8, 0.2, 0.45, 0.7, 0.3, 0.6])
+    assert trusted(matches, weights, 10).points_prev[:, 0].tolist() == [0.0, 4.0, 8.0, 12.0, 14.0, 18.0]
+    few = trusted(matches, weights, 4)
+    assert few.points_prev[:, 0].tolist() == [0.0, 8.0, 14.0]
+    assert np.array_equal(few.points_curr, few.points_prev + 1.0)
+    assert len(trusted(Matches(points[:0], points[:0]), np.zeros(0), 4)) == 0
+
+
+@pytest.mark.skipif(not SHIPPED_WEIGHTS.is_file(), reason="the network's weights are not installed")
+def test_deviations_are_those_that_the_errors_of_the_networks_matches_call_for() -> None:
+    estimator = IUPPoseEstimator.from_options(NetworkOptions(device="cpu"))
+    estimator.temperatures = Temperatures()
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    picture = np.random.default_rng(2).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    image = cv2.resize(picture, (640, 480), interpolation=cv2.INTER_CUBIC)
+    moved = np.roll(image, 7, axis=1)
+    first, second = (replace(f, image=i) for f, i in ((scene.previous, image), (scene.current, moved)))
+    found, prior = estimator.estimate(first, second), estimator.prior(first, second)
+    judges = trusted(prior.matches, prior.weights, JUDGES)
+    judged = EpipolarSolver("judge", MATCH_ERRORS).judge(found.T_prev_curr, first, second, judges)
+    assert np.allclose(found.covariance, judged.pose.covariance)
+    assert np.allclose(found.sigma_R, judged.pose.sigma_R)
 
 
 def test_the_hybrid_estimator_runs_on_a_weights_file(network: IUPPose, tmp_path: Path) -> None:

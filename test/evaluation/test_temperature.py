@@ -67,7 +67,7 @@ def test_a_set_is_judged_by_the_correction_of_the_others() -> None:
     }
     shares = {name: found["rotation"].coverage[1] for name, found in left_out(blocks).items()}
     assert shares["odd"] > 0.95
-    assert shares["a"] < 0.68
+    assert shares["a"] < 0.72
 
 
 def made_up_pairs(folder: Path, count: int) -> list[DataSetPair]:

@@ -1,0 +1,46 @@
+"""What matches say of a pose that was found without them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from two_view_scenes import make_scene, random_pose
+
+from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig, EpipolarSolver
+from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.pose import Pose
+
+SOLVER = EpipolarSolver("judge", EpipolarConfig(threshold=6.0, independent_noise=6.0))
+
+
+def turned(pose: Pose, degrees: float) -> Pose:
+    return Pose(pose.rotation @ so3.exp(np.radians([0.0, degrees, 0.0])), pose.translation)
+
+
+def test_a_pose_is_judged_as_it_is_by_the_errors_of_matches():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)), outliers=20)
+    frames = scene.previous, scene.current
+    fitted = SOLVER.fit(*frames, scene.matches)
+    judged = SOLVER.judge(fitted.pose.T_prev_curr, *frames, scene.matches)
+    assert np.array_equal(judged.pose.T_prev_curr.matrix, fitted.pose.T_prev_curr.matrix)
+    np.testing.assert_allclose(judged.pose.sigma_R, fitted.pose.sigma_R, rtol=0.3)
+    assert judged.matches == len(scene.matches)
+    assert 200 <= judged.inliers <= 210
+    assert judged.pose.source == "judge"
+
+
+def test_a_pose_is_trusted_the_less_the_worse_matches_agree_with_it():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    right, wrong = (
+        SOLVER.judge(turned(scene.T_prev_curr, angle), scene.previous, scene.current, scene.matches)
+        for angle in (0.0, 0.3)
+    )
+    assert np.all(wrong.pose.sigma_R > 2.0 * right.pose.sigma_R)
+    assert wrong.pose.sigma_t > 2.0 * right.pose.sigma_t
+
+
+def test_a_pose_that_matches_contradict_is_not_judged():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    with pytest.raises(EstimationError, match="at least 15 are needed"):
+        SOLVER.judge(turned(scene.T_prev_curr, 60.0), scene.previous, scene.current, scene.matches)
