@@ -100,7 +100,9 @@ def pose_covariance(
     alike = _closeness(kept, _SMOOTHNESS)
     smooth = kept.jacobian.T @ alike @ kept.jacobian + variance * prior
     scatter = variance * ((1.0 - correlation) * gram + _TAKEN_UP * correlation * smooth)
-    effective_count = len(kept.matches) / (1.0 + correlation * (alike.sum(axis=0).mean() - 1.0))
+    # Squares of noise correlate by the square.
+    shared = correlation**2 * (np.square(alike).sum() / len(alike) - 1.0)
+    effective_count = len(kept.matches) / (1.0 + shared)
     signal = _without_noise(gram, variance * kept.direction_noise.sum(axis=0), effective_count)
     # M-estimation's sandwich, inverted: signal scatter^-1 signal.
     gain = np.linalg.solve(scatter, signal).T

@@ -41,9 +41,9 @@ class HybridConfig:
 
     inliers: int = 50
     share: float = 0.5
-    sure_rotation: float = math.radians(1.0)
-    sure_direction: float = math.radians(5.0)
-    guided: float = 3.0
+    sure_rotation: float = math.radians(2.0)
+    sure_direction: float = math.radians(10.0)
+    guided: float = 1.5
 
 
 class HybridEstimator:
