@@ -35,15 +35,12 @@ class HybridConfig:
         share: and the share of all tracks that they must be, to be believed where the network disagrees.
         sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks that
             needs no network.
-        guided: times these deviations that the pose of tracks led by the network may have, to need no pose of
-            the network beside it.
     """
 
     inliers: int = 50
     share: float = 0.5
-    sure_rotation: float = math.radians(2.0)
-    sure_direction: float = math.radians(10.0)
-    guided: float = 1.5
+    sure_rotation: float = math.radians(3.0)
+    sure_direction: float = math.radians(15.0)
 
 
 class HybridEstimator:
@@ -114,7 +111,7 @@ class HybridEstimator:
         """Both poses fused where they agree; else the one to believe, in doubt."""
         if result is None:
             return prior.pose
-        if self._sure(result, self._config.guided):
+        if self._sure(result):
             return result.pose
         try:
             network = prior.pose
@@ -137,10 +134,10 @@ class HybridEstimator:
         config = self._config
         return result.inliers >= config.inliers and result.inliers >= config.share * result.matches
 
-    def _sure(self, result: EpipolarResult, leniency: float = 1.0) -> bool:
+    def _sure(self, result: EpipolarResult) -> bool:
         config, pose = self._config, result.pose
         return (
             self._decisive(result)
-            and float(pose.sigma_R.max()) <= leniency * config.sure_rotation
-            and pose.sigma_t <= leniency * config.sure_direction
+            and float(pose.sigma_R.max()) <= config.sure_rotation
+            and pose.sigma_t <= config.sure_direction
         )
