@@ -162,7 +162,7 @@ def test_debug_image_shows_the_last_image_while_someone_looks(bench, drive):
                 return True
         return False
 
-    wait_until(pictured, 10.0, lambda: "no debug image")
+    wait_until(pictured, 30.0, lambda: "no debug image")
     picture = bench.received("/vo_node/debug_image")[-1]
     assert (picture.encoding, picture.width, picture.height, picture.step) == ("rgb8", 320, 240, 960)
     assert len(picture.data) == 320 * 240 * 3
