@@ -66,6 +66,10 @@ class Matches:
     def __len__(self) -> int:
         return len(self.points_prev)
 
+    def chosen(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Matches:
+        """Those of an index or a mask."""
+        return Matches(self.points_prev[index], self.points_curr[index])
+
     def followed_by(self, others: Matches) -> Matches:
         """These matches, then others."""
         return Matches(

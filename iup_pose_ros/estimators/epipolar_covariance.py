@@ -23,7 +23,6 @@ import numpy as np
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import norm, poisson
 
-from iup_pose_ros.estimators.base import Matches
 from iup_pose_ros.estimators.epipolar_errors import EpipolarErrors
 from iup_pose_ros.geometry.so3 import Array
 
@@ -96,8 +95,9 @@ def pose_covariance(
     variance = _m_estimate_variance(kept.residuals, noise)
     prior = np.diag([_UNKNOWN_ROTATION_SIGMA**-2] * 3 + [UNKNOWN_DIRECTION_SIGMA**-2] * 2)
     gram = kept.jacobian.T @ kept.jacobian + variance * prior
-    correlation = _correlation(kept, noise, independent_noise)
-    alike = _closeness(kept, _SMOOTHNESS)
+    distances = _squared_distances(kept)
+    correlation = _correlation(kept.residuals, distances, min(1.0, (independent_noise / noise) ** 2))
+    alike = _closeness(distances, _SMOOTHNESS)
     smooth = kept.jacobian.T @ alike @ kept.jacobian + variance * prior
     scatter = variance * ((1.0 - correlation) * gram + _TAKEN_UP * correlation * smooth)
     # Squares of noise correlate by the square.
@@ -138,8 +138,7 @@ def _without_chance_inliers(errors: EpipolarErrors, noise: float, outliers: int)
     count = min(2 + int(poisson.isf(_CHANCE_SIGNIFICANCE / choices, expected)), outliers)
     count = min(count, int(_MAX_CHANCE_SHARE * len(errors.matches)))
     kept = np.sort(np.argsort(_direction_influence(errors))[: len(errors.matches) - count])
-    matches = Matches(errors.matches.points_prev[kept], errors.matches.points_curr[kept])
-    return EpipolarErrors(errors.T_prev_curr, matches, errors.cameras)
+    return EpipolarErrors(errors.T_prev_curr, errors.matches.chosen(kept), errors.cameras)
 
 
 def _direction_influence(errors: EpipolarErrors) -> Array:
@@ -151,23 +150,32 @@ def _direction_influence(errors: EpipolarErrors) -> Array:
     return np.sum(free * np.linalg.solve(noise, free.T).T, axis=1)
 
 
-def _closeness(errors: EpipolarErrors, reach: float) -> Array:
-    """(N, N) Gaussian kernel of the distances between the matches' points in the previous image."""
+def _squared_distances(errors: EpipolarErrors) -> Array:
+    """(N, N) between the matches' points in the previous image, in shares of its longer side."""
     camera = errors.cameras.previous
-    points = errors.matches.points_prev / (reach * max(camera.width, camera.height))
-    return np.asarray(np.exp(-0.5 * squareform(pdist(points, "sqeuclidean"))))
+    points = errors.matches.points_prev / max(camera.width, camera.height)
+    return np.asarray(squareform(pdist(points, "sqeuclidean")))
 
 
-def _correlation(errors: EpipolarErrors, noise: float, independent_noise: float) -> float:
-    """Correlation, 0 to 1, of the residuals of matches side by side: what is seen, and what noise tells."""
-    residuals = errors.residuals
-    weights = _closeness(errors, _NEIGHBOURHOOD) - np.eye(len(residuals))
+def _closeness(distances: Array, reach: float) -> Array:
+    """Gaussian kernel of squared distances."""
+    return np.asarray(np.exp(-0.5 / reach**2 * distances))
+
+
+def _correlation(residuals: Array, distances: Array, independent_share: float) -> float:
+    """Correlation, 0 to 1, of the residuals (N,) of matches side by side: what is seen, and what noise tells.
+
+    Args:
+        residuals: of the matches.
+        distances: (N, N) squared, between them.
+        independent_share: greatest share of the residuals' variance that can be independent.
+    """
+    weights = _closeness(distances, _NEIGHBOURHOOD) - np.eye(len(residuals))
     total = max(float(weights.sum()), 1e-9)
     product = float(residuals @ weights @ residuals) / total
     chance = _CHANCE_CORRELATION * np.sqrt(2.0 * np.sum(weights**2)) / total
     seen = np.clip(product / max(float(np.mean(residuals**2)), 1e-12) - chance, 0.0, 1.0)
-    independent = min(1.0, (independent_noise / noise) ** 2) * (1.0 - seen)
-    return float(min(1.0 - independent, _MAX_CORRELATION))
+    return float(min(1.0 - independent_share * (1.0 - seen), _MAX_CORRELATION))
 
 
 def _without_noise(gram: Array, direction_noise: Array, effective_count: float) -> Array:

@@ -121,11 +121,10 @@ class EpipolarSolver:
         Raises:
             EstimationError: too few matches agree with it.
         """
-        every = EpipolarErrors(T_prev_curr, matches, CameraPair.of(previous, current))
-        threshold = every.cameras.pixels(self._config.threshold)
-        noise = self._noise(self._inliers(every, threshold).residuals, threshold, every.cameras)
-        errors = self._inliers(every, min(_INLIER_BAND * noise, threshold))
-        return self._result(_Fit(errors, noise), len(matches), np.zeros((5, 5)))
+        fit = self._measured(EpipolarErrors(T_prev_curr, matches, CameraPair.of(previous, current)))
+        threshold = fit.errors.cameras.pixels(self._config.threshold)
+        errors = self._inliers(fit.errors, min(_INLIER_BAND * fit.noise, threshold))
+        return self._result(_Fit(errors, fit.noise), len(matches), np.zeros((5, 5)))
 
     def _result(self, fit: _Fit, matches: int, ambiguity: Array) -> EpipolarResult:
         errors, config = fit.errors, self._config
@@ -153,9 +152,12 @@ class EpipolarSolver:
             },
             {},
         )
-        every = EpipolarErrors(_from_poselib(camera_pose), matches, cameras)
-        inliers = self._inliers(every, threshold)
-        return _Fit(every, self._noise(inliers.residuals, threshold, cameras))
+        return self._measured(EpipolarErrors(_from_poselib(camera_pose), matches, cameras))
+
+    def _measured(self, every: EpipolarErrors) -> _Fit:
+        """The errors of all matches under a pose, and the noise of those below the threshold."""
+        threshold = every.cameras.pixels(self._config.threshold)
+        return _Fit(every, self._noise(self._inliers(every, threshold).residuals, threshold, every.cameras))
 
     def _noise(self, residuals: Array, limit: float, cameras: CameraPair) -> float:
         """Standard deviation of residuals below ``limit``, within what is believed possible."""
@@ -188,8 +190,7 @@ class EpipolarSolver:
                 f"no consistent motion: {count} of {total} matches agree, "
                 f"at least {self._config.min_inliers} are needed"
             )
-        chosen = Matches(errors.matches.points_prev[inlier], errors.matches.points_curr[inlier])
-        return EpipolarErrors(errors.T_prev_curr, chosen, errors.cameras)
+        return EpipolarErrors(errors.T_prev_curr, errors.matches.chosen(inlier), errors.cameras)
 
 
 def unit_relative_pose(T_prev_curr: Pose, basis: Array, covariance: Array, source: str) -> RelativePose:

@@ -257,4 +257,4 @@ def _distinct(matches: Matches) -> Matches:
     rows = np.hstack([matches.points_prev, matches.points_curr])
     _, first = np.unique(np.round(rows, 2), axis=0, return_index=True)
     first.sort()
-    return Matches(matches.points_prev[first], matches.points_curr[first])
+    return matches.chosen(first)

@@ -136,7 +136,7 @@ def _inside(matches: Matches, image_curr: Image) -> Matches:
     height, width = image_curr.shape
     points = matches.points_curr
     inside = np.all((points >= 0.0) & (points <= (width - 1, height - 1)), axis=1)
-    return Matches(matches.points_prev[inside], points[inside])
+    return matches.chosen(inside)
 
 
 def _strongest_of_cells(corners: Array, cell: float, count: int) -> Array:

@@ -76,4 +76,4 @@ def trusted(matches: Matches, weights: Array, most: int) -> Matches:
     """At most so many, all over the image, of the matches that weigh half as much as the surest or more."""
     chosen = np.flatnonzero(weights >= _TRUSTED * weights.max(initial=0.0))
     chosen = chosen[:: max(1, -(-len(chosen) // most))]
-    return Matches(matches.points_prev[chosen], matches.points_curr[chosen])
+    return matches.chosen(chosen)

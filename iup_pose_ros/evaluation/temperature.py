@@ -31,9 +31,7 @@ from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint, save_ch
 
 LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, and 0.98 needs no giant sample
 FACTORS = np.geomspace(0.05, 20.0, 120)
-FLOORS = np.radians(
-    np.geomspace(0.02, 5.0, 24)
-)  # clocks and mounts leave no pose better known than the least
+FLOORS = np.radians(np.geomspace(0.02, 5.0, 24))  # for clocks and mounts, of every pose at least the first
 FEWEST_ERRORS = 10
 SHORTFALL_WEIGHT = 1.5  # too small a deviation harms a filter more than one that is too large
 

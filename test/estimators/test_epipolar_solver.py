@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from two_view_scenes import make_scene, random_pose
+from two_view_scenes import make_scene, random_pose, turned
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig, EpipolarSolver
-from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose
 
 SOLVER = EpipolarSolver("judge", EpipolarConfig(threshold=6.0, independent_noise=6.0))
-
-
-def turned(pose: Pose, degrees: float) -> Pose:
-    return Pose(pose.rotation @ so3.exp(np.radians([0.0, degrees, 0.0])), pose.translation)
 
 
 def test_a_pose_is_judged_as_it_is_by_the_errors_of_matches():

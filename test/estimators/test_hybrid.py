@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from two_view_scenes import Scene, direction_angle, make_scene, random_pose, rotation_error, unit
+from two_view_scenes import Scene, direction_angle, make_scene, random_pose, rotation_error, turned, unit
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
@@ -15,7 +15,6 @@ from iup_pose_ros.estimators.epipolar_solver import unit_relative_pose
 from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
 from iup_pose_ros.estimators.hybrid import HybridConfig, HybridEstimator
 from iup_pose_ros.estimators.pose_prior import PosePrior
-from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
@@ -43,13 +42,6 @@ def prior_of(pose: Pose, sigma_deg: float, coarse: Matches = NO_MATCHES) -> Pose
     covariance = np.radians(sigma_deg) ** 2 * np.eye(5)
     relative = unit_relative_pose(pose, tangent_basis(pose.translation), covariance, "network")
     return PosePrior(coarse, np.ones(len(coarse)), ATTENTION, lambda: relative)
-
-
-def turned(pose: Pose, degrees: float) -> Pose:
-    """The pose with its rotation wrong by so much."""
-    return Pose(
-        so3.exp(np.radians(degrees) * unit(np.array([1.0, -2.0, 1.0]))) @ pose.rotation, pose.translation
-    )
 
 
 def rendered(regime: str, seed: int) -> tuple[Scene, Matches]:

@@ -35,6 +35,13 @@ def random_pose(rng: np.random.Generator, rotation_deg: float = 10.0) -> Pose:
     return Pose(so3.exp(unit(rng.normal(size=3)) * np.radians(rotation_deg)), unit(rng.normal(size=3)))
 
 
+def turned(pose: Pose, degrees: float) -> Pose:
+    """The pose with its rotation wrong by so much."""
+    return Pose(
+        so3.exp(np.radians(degrees) * unit(np.array([1.0, -2.0, 1.0]))) @ pose.rotation, pose.translation
+    )
+
+
 def make_scene(
     rng: np.random.Generator,
     T_prev_curr: Pose,
