@@ -128,6 +128,14 @@ class EpipolarErrors:
         both = previous + current if cameras.one_camera else np.hstack([previous, current])
         return both / self._gradient_norms[:, None]
 
+    def misfit(self, threshold: float) -> float:
+        """Sum over the matches of squared residuals in units of ``threshold`` (pixels), each 1 at most.
+
+        Matches behind a camera count 1. Source: Torr and Zisserman, "MLESAC", 2000 (MSAC's cost).
+        """
+        squares = np.minimum((self.residuals / threshold) ** 2, 1.0)
+        return float(np.where(self.in_front(threshold), squares, 1.0).sum())
+
     def in_front(self, noise: float) -> NDArray[np.bool_]:
         """(N,) whether the rays meet in front of both cameras, or are too near to parallel to tell.
 

@@ -70,13 +70,18 @@ class EpipolarResult:
 
     Attributes:
         pose: of unit translation.
-        inliers: number of matches that agree with it.
+        agreeing: the matches that agree with it.
         matches: number of matches it was estimated from.
     """
 
     pose: RelativePose
-    inliers: int
+    agreeing: Matches
     matches: int
+
+    @property
+    def inliers(self) -> int:
+        """Number of matches that agree with the pose."""
+        return len(self.agreeing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +116,16 @@ class EpipolarSolver:
             raise EstimationError(
                 f"not enough matches: {len(matches)}, at least {self._config.min_matches} are needed"
             )
-        fit = self._refined(self._sampled(matches, CameraPair.of(previous, current)))
-        fit, ambiguity = _settled(fit)
-        return self._result(fit, len(matches), ambiguity)
+        return self._refined_result(self._sampled(matches, CameraPair.of(previous, current)))
+
+    def refine(self, T_prev_curr: Pose, previous: Frame, current: Frame, matches: Matches) -> EpipolarResult:
+        """The pose near one of unit translation that most matches agree on.
+
+        Raises:
+            EstimationError: too few matches agree with the pose that is given, or with the one found.
+        """
+        cameras = CameraPair.of(previous, current)
+        return self._refined_result(self._measured(EpipolarErrors(T_prev_curr, matches, cameras)))
 
     def judge(self, T_prev_curr: Pose, previous: Frame, current: Frame, matches: Matches) -> EpipolarResult:
         """A pose of unit translation as it is, with the covariance that follows from the errors of matches.
@@ -126,6 +138,10 @@ class EpipolarSolver:
         errors = self._inliers(fit.errors, min(_INLIER_BAND * fit.noise, threshold))
         return self._result(_Fit(errors, fit.noise), len(matches), np.zeros((5, 5)))
 
+    def _refined_result(self, start: _Fit) -> EpipolarResult:
+        fit, ambiguity = _settled(self._refined(start))
+        return self._result(fit, len(start.errors.matches), ambiguity)
+
     def _result(self, fit: _Fit, matches: int, ambiguity: Array) -> EpipolarResult:
         errors, config = fit.errors, self._config
         independent_noise = errors.cameras.pixels(config.independent_noise)
@@ -134,7 +150,7 @@ class EpipolarSolver:
             errors, fit.noise, independent_noise, outliers, config.intrinsics_uncertainty
         )
         pose = unit_relative_pose(errors.T_prev_curr, errors.basis, covariance, self._source)
-        return EpipolarResult(pose, len(errors.matches), matches)
+        return EpipolarResult(pose, errors.matches, matches)
 
     def _sampled(self, matches: Matches, cameras: CameraPair) -> _Fit:
         threshold = cameras.pixels(self._config.threshold)

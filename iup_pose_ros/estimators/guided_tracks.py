@@ -1,14 +1,15 @@
 """Lucas-Kanade tracks that start where coarse matches say, as a network's soft correspondence does.
 
 The current image is warped to look like the previous one by a smooth field fitted to the coarse matches, so
-that tracking starts near its goal and patches agree in scale and orientation, too. The tracks found refine
-the field: first at half the resolution, where a patch reaches far, for a few corners all over the image, and
-then in full for all corners.
+that tracking starts near its goal and patches agree in scale and orientation, too. They agree in brightness
+and contrast as well, because those of every place are taken out of both images: a camera's exposure changes,
+and Lucas-Kanade would not follow. The tracks found refine the field: first at half the resolution, where a
+patch reaches far, for a few corners all over the image, and then in full for all corners.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ from iup_pose_ros.geometry.so3 import Array
 _SEEDS = LucasKanadeConfig(levels=1, max_backward_error=1.0, iterations=10, last_step=0.05)
 # The warp has made patches alike, so small ones do, which hold fewer edges of depth.
 _TRACKS = LucasKanadeConfig(window=15, levels=1, iterations=15, last_step=0.02)
+# Grey levels. Brightness and contrast are those of a window wider than a patch; noise is not magnified.
+_LOCAL_WINDOW = 31
+_LOCAL_CONTRAST, _LEAST_CONTRAST, _MID_GREY = 48.0, 5.0, 128.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,17 @@ class GuidedTracksConfig:
     tracks: LucasKanadeConfig = _TRACKS
 
 
+RETRACKED = GuidedTracksConfig(
+    max_corners=600,
+    least_trust=0.0,
+    quality_level=0.01,
+    coarse_rounds=0,
+    first_reach=0.04,
+    tracks=replace(_TRACKS, window=11),
+)
+"""For coarse matches that are tracks already, right to a pixel or two and without wrong ones."""
+
+
 class GuidedTracker:
     """Corners of the previous frame, tracked into the current one from coarse matches on."""
 
@@ -76,10 +91,11 @@ class GuidedTracker:
         corners = self._corners(previous.grey, coarse, weights)
         if len(corners) == 0:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
-        motion = self._motion(previous.grey, current.grey, corners, coarse, weights)
-        warped = motion.warped(current.grey, previous.intrinsics.width, previous.intrinsics.height)
-        tracked, valid = track_points(previous.grey, warped, corners, config=self._config.tracks)
-        return _inside(Matches(corners[valid], motion.moved(tracked[valid])), current.grey)
+        image_prev, image_curr = _locally_normalised(previous.grey), _locally_normalised(current.grey)
+        motion = self._motion(image_prev, image_curr, corners, coarse, weights)
+        warped = motion.warped(image_curr, previous.intrinsics.width, previous.intrinsics.height)
+        tracked, valid = track_points(image_prev, warped, corners, config=self._config.tracks)
+        return _inside(Matches(corners[valid], motion.moved(tracked[valid])), image_curr)
 
     def _corners(self, image: Image, coarse: Matches, weights: Array) -> Array:
         """Corners (N, 2) that the current image is likely to show, the strongest first."""
@@ -125,6 +141,16 @@ def _seed_tracks(
         _as_grey(cv2.pyrDown(image_prev)), _as_grey(warped), 0.5 * corners, config=config
     )
     return _inside(Matches(corners[valid], motion.moved(2.0 * tracked[valid])), image_curr)
+
+
+def _locally_normalised(image: Image) -> Image:
+    """The image (H, W) with the same brightness and contrast everywhere."""
+    window = (_LOCAL_WINDOW, _LOCAL_WINDOW)
+    mean = cv2.boxFilter(image, cv2.CV_32F, window)
+    variance = cv2.sqrBoxFilter(image, cv2.CV_32F, window) - mean * mean
+    contrast = np.sqrt(np.maximum(variance, 0.0) + _LEAST_CONTRAST**2)
+    normalised = cv2.divide(cv2.subtract(image, mean, dtype=cv2.CV_32F), contrast, scale=_LOCAL_CONTRAST)
+    return np.clip(normalised + _MID_GREY, 0.0, 255.0).astype(np.uint8)
 
 
 def _as_grey(image: NDArray[np.generic]) -> Image:

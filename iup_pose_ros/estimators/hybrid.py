@@ -1,29 +1,39 @@
 """Network and geometry together: the network says roughly where points went, their tracks say it precisely.
 
-Tracks of the caller, or plain Lucas-Kanade, come first: where many agree on a motion that they determine
-well, the network could add little and is not asked. Elsewhere tracks start at the network's soft
-correspondence, and where these determine the motion neither, the pose with most support is joined with the
-network's by their covariances. Where both contradict each other the one to believe is given with a covariance
-that reaches to the other. The network's pose stands alone where no tracks agree, that of tracks where the
-network has no answer.
+Tracks of the caller, or plain Lucas-Kanade, come first. Where many agree on a motion they are tracked anew,
+from where they went on, which makes them exact; if these determine the motion well, the network could add
+little and is not asked. Elsewhere tracks start at the network's soft correspondence. Their pose is searched
+for among samples, and from the network's pose on: where few points are seen, or all far ahead, a wrong motion
+can explain as many tracks, and the soft correspondence has a say in which of both is right. Where the tracks
+agree on too little, their pose and the network's are joined by their covariances, or if they contradict each
+other the network's is given with a covariance that reaches to the other. The network's pose stands alone
+where no tracks agree, that of tracks where the network has no answer.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.estimators.calibrated import calibrated
+from iup_pose_ros.estimators.epipolar_errors import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig, EpipolarResult, EpipolarSolver
-from iup_pose_ros.estimators.guided_tracks import GuidedTracker
-from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
+from iup_pose_ros.estimators.guided_tracks import RETRACKED, GuidedTracker
+from iup_pose_ros.estimators.iup_pose import JUDGES, IUPPoseEstimator
 from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.network_output import trusted
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
 from iup_pose_ros.estimators.pose_prior import PosePrior, PriorNetwork
 from iup_pose_ros.estimators.probed_tracks import ProbedLucasKanadeFrontEnd
 from iup_pose_ros.model.checkpoint import Temperatures
+
+# Errors from which on a track, or a match of the network, speaks against a pose; pixels of 640.
+_WRONG_TRACK, _WRONG_MATCH = 1.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,12 @@ class HybridConfig:
 
     Attributes:
         inliers: tracks that must agree,
-        share: and the share of all tracks that they must be, to be believed where the network disagrees.
-        sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks that
-            needs no network.
+        share: and the share of all tracks that they must be, to be believed.
+        sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks for
+            which the network is not asked.
     """
 
-    inliers: int = 50
+    inliers: int = 30
     share: float = 0.5
     sure_rotation: float = math.radians(3.0)
     sure_direction: float = math.radians(15.0)
@@ -64,6 +74,7 @@ class HybridEstimator:
         self.temperatures = temperatures or Temperatures()
         self._config = config
         self._plain = ProbedLucasKanadeFrontEnd()
+        self._exact = GuidedTracker(RETRACKED)
         self._guided = GuidedTracker()
         # Guided tracks are mostly right: good samples come early.
         self._epipolar = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
@@ -86,7 +97,9 @@ class HybridEstimator:
             EstimationError: the network has no answer, and tracks do not agree either.
         """
         tracks = self._plain.match(previous, current) if matches is None else matches
-        plain = self._fitted(previous, current, tracks)
+        plain = self._calibrated(lambda: self._epipolar.fit(previous, current, tracks))
+        if plain is not None and self._decisive(plain):
+            plain = self._retracked(previous, current, plain)
         if plain is not None and self._sure(plain):
             return replace(plain.pose, source=self.name)
         try:
@@ -95,23 +108,48 @@ class HybridEstimator:
             if plain is None:
                 raise
             return replace(plain.pose, source=self.name)
-        guided = self._guided.match(previous, current, prior.matches, prior.weights)
-        pose = self._joined(self._best(self._fitted(previous, current, guided), plain), prior)
+        pose = self._joined(self._best(self._led(previous, current, prior), plain), prior)
         return replace(pose, source=self.name, attention=prior.attention)
 
-    def _fitted(self, previous: Frame, current: Frame, tracks: Matches) -> EpipolarResult | None:
-        """What tracks say, with calibrated deviations; None where they do not agree."""
+    def _calibrated(self, solve: Callable[[], EpipolarResult]) -> EpipolarResult | None:
+        """A pose of tracks with calibrated deviations; None where they do not agree."""
         try:
-            result = self._epipolar.fit(previous, current, tracks)
+            result = solve()
         except EstimationError:
             return None
         return replace(result, pose=calibrated(result.pose, self.temperatures))
 
+    def _retracked(self, previous: Frame, current: Frame, plain: EpipolarResult) -> EpipolarResult:
+        """What tracks say that start where those at hand ended, if they decide as well."""
+        tracks = self._exact.match(previous, current, plain.agreeing, np.ones(plain.inliers))
+        T_prev_curr = plain.pose.T_prev_curr
+        exact = self._calibrated(lambda: self._epipolar.refine(T_prev_curr, previous, current, tracks))
+        return plain if exact is None or not self._decisive(exact) else exact
+
+    def _led(self, previous: Frame, current: Frame, prior: PosePrior) -> EpipolarResult | None:
+        """What tracks say that the network leads: of the poses found in two ways the one that fits best."""
+        tracks = self._guided.match(previous, current, prior.matches, prior.weights)
+        ways = (
+            lambda: self._epipolar.fit(previous, current, tracks),
+            lambda: self._epipolar.refine(prior.pose.T_prev_curr, previous, current, tracks),
+        )
+        found = [result for way in ways if (result := self._calibrated(way)) is not None]
+        cameras = CameraPair.of(previous, current)
+        evidence = ((tracks, _WRONG_TRACK), (trusted(prior.matches, prior.weights, JUDGES), _WRONG_MATCH))
+
+        def misfit(result: EpipolarResult) -> float:
+            return sum(
+                EpipolarErrors(result.pose.T_prev_curr, matches, cameras).misfit(cameras.pixels(wrong))
+                for matches, wrong in evidence
+            )
+
+        return min(found, key=misfit, default=None)
+
     def _joined(self, result: EpipolarResult | None, prior: PosePrior) -> RelativePose:
-        """Both poses fused where they agree; else the one to believe, in doubt."""
+        """The pose of tracks that decide; else both fused where they agree, or the network's in doubt."""
         if result is None:
             return prior.pose
-        if self._sure(result):
+        if self._decisive(result):
             return result.pose
         try:
             network = prior.pose
@@ -120,13 +158,11 @@ class HybridEstimator:
         difference = PoseDifference.between(result.pose, network)
         if difference.consistent:
             return difference.fused(self.name)
-        if not self._decisive(result):
-            difference = PoseDifference.between(network, result.pose)
-        return difference.first_in_doubt(self.name)
+        return PoseDifference.between(network, result.pose).first_in_doubt(self.name)
 
-    def _best(self, guided: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:
+    def _best(self, led: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:
         """The first decisive result, else the one of most inliers; None where no tracks agree."""
-        found = [result for result in (guided, plain) if result is not None]
+        found = [result for result in (led, plain) if result is not None]
         decisive = [result for result in found if self._decisive(result)]
         return decisive[0] if decisive else max(found, key=lambda result: result.inliers, default=None)
 

@@ -30,7 +30,7 @@ class ProbedTracksConfig:
 
     probes: int = 150
     least_share: float = 0.05
-    enough: int = 300
+    enough: int = 150
     tracking: LucasKanadeConfig = _TRACKING
 
 

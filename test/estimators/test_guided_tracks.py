@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.estimators.base import Frame, Matches
 from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
-from iup_pose_ros.estimators.guided_tracks import GuidedTracker
+from iup_pose_ros.estimators.guided_tracks import RETRACKED, GuidedTracker
 from iup_pose_ros.geometry.camera import Intrinsics
 
 WIDTH, HEIGHT = 320, 240
@@ -62,6 +62,29 @@ def test_tracks_follow_a_turn_and_growth_from_coarse_matches_on(error: float):
     assert right > 0.9 * len(matches)
     plain = LucasKanadeFrontEnd().match(first, second)
     assert right > 10 * count_right(plain, homography)
+
+
+def test_tracks_follow_a_change_of_exposure_and_of_light_across_the_image():
+    first, second, homography = turned_and_grown()
+    prior = coarse(homography, np.random.default_rng(1), 4.0)
+    shade = np.linspace(0.3, 0.7, WIDTH)
+    darker = as_frame((10.0 + shade * second.grey).astype(np.uint8))
+    matches = GuidedTracker().match(first, darker, prior, np.ones(len(prior)))
+    right = count_right(matches, homography)
+    assert right > 150
+    assert right > 0.9 * len(matches)
+
+
+def test_tracks_are_made_exact_by_tracking_them_anew():
+    first, second, homography = turned_and_grown()
+    rng = np.random.default_rng(1)
+    points = rng.uniform([0.0, 0.0], [WIDTH, HEIGHT], (150, 2))
+    goals = cv2.perspectiveTransform(points[:, None], homography)[:, 0]
+    drifted = Matches(points, goals + rng.normal(size=goals.shape))
+    matches = GuidedTracker(RETRACKED).match(first, second, drifted, np.ones(len(drifted)))
+    assert count_right(drifted, homography) < 0.5 * len(drifted)
+    assert count_right(matches, homography) > 150
+    assert count_right(matches, homography) > 0.85 * len(matches)
 
 
 def test_images_may_differ_in_size_and_tracks_end_inside():
