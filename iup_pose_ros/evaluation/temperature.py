@@ -1,7 +1,8 @@
 """Calibration: for rotation and for direction a factor on the standard deviations, and a floor beneath them.
 
 The network has such a correction, and so have the poses of tracks with which the hybrid joins it. The floor
-stands for errors that no match shows: of the camera's calibration, of a rolling shutter, of the mount.
+stands for errors that no match shows, of clocks and mounts. It is the same for all: fitted, it would follow
+the ground truth of one set or another.
 
 A correction is chosen so that in every set of pairs the shares of errors inside regions of nominal
 probability come near these probabilities, rather above than below them. Every set counts once, so that it
@@ -31,7 +32,7 @@ from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint, save_ch
 
 LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, and 0.98 needs no giant sample
 FACTORS = np.geomspace(0.05, 20.0, 120)
-FLOORS = np.radians(np.geomspace(0.02, 5.0, 24))  # for clocks and mounts, of every pose at least the first
+FLOOR = np.radians(0.05)
 FEWEST_ERRORS = 10
 SHORTFALL_WEIGHT = 1.5  # too small a deviation harms a filter more than one that is too large
 
@@ -60,7 +61,7 @@ def fitted_correction(sets: Sequence[NormalErrors]) -> Correction:
     count = sum(len(found) for found in sets)
     if count < FEWEST_ERRORS:
         raise DataError(f"{count} errors are too few for a calibration; {FEWEST_ERRORS} are needed")
-    candidates = [Correction(float(factor), float(floor)) for floor in FLOORS for factor in FACTORS]
+    candidates = [Correction(float(factor), float(FLOOR)) for factor in FACTORS]
     return min(candidates, key=lambda correction: sum(_misfit(found, correction) for found in sets))
 
 
