@@ -4,15 +4,16 @@ The network has such a correction, and so have the poses of tracks with which th
 stands for errors that no match shows, of clocks and mounts. It is the same for all: fitted, it would follow
 the ground truth of one set or another.
 
-A correction is chosen so that in every set of pairs the shares of errors inside regions of nominal
+The factors are chosen so that in every set of pairs the shares of errors inside regions of nominal
 probability come near these probabilities, rather above than below them. Every set counts once, so that it
 suits scenes, not the largest set.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint, save_ch
 
 LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, and 0.98 needs no giant sample
 FACTORS = np.geomspace(0.05, 20.0, 120)
-FLOOR = np.radians(0.05)
+FLOOR = math.radians(0.05)
 FEWEST_ERRORS = 10
 SHORTFALL_WEIGHT = 1.5  # too small a deviation harms a filter more than one that is too large
 
@@ -40,16 +41,8 @@ SetErrors = Mapping[str, Mapping[str, NormalErrors]]
 """Errors by set and block (``rotation``, ``direction``)."""
 
 
-@dataclass(frozen=True)
-class Correction:
-    """Factor on standard deviations, and floor (radians) added in quadrature."""
-
-    factor: float
-    floor: float
-
-
-def fitted_correction(sets: Sequence[NormalErrors]) -> Correction:
-    """The correction that brings coverage nearest to nominal, each set with equal weight.
+def fitted_factor(sets: Sequence[NormalErrors]) -> float:
+    """The factor on deviations that brings coverage nearest to nominal, each set with equal weight.
 
     Args:
         sets: errors with the deviations to be corrected; those without errors do not count.
@@ -61,16 +54,15 @@ def fitted_correction(sets: Sequence[NormalErrors]) -> Correction:
     count = sum(len(found) for found in sets)
     if count < FEWEST_ERRORS:
         raise DataError(f"{count} errors are too few for a calibration; {FEWEST_ERRORS} are needed")
-    candidates = [Correction(float(factor), float(FLOOR)) for factor in FACTORS]
-    return min(candidates, key=lambda correction: sum(_misfit(found, correction) for found in sets))
+    return float(min(FACTORS, key=lambda factor: sum(_misfit(found, factor) for found in sets)))
 
 
-def _misfit(errors: NormalErrors, correction: Correction) -> float:
+def _misfit(errors: NormalErrors, factor: float) -> float:
     """Differences between coverage and LEVELS after the correction, weighted where it falls short.
 
-    Not squared: one set that errs in its own way, or whose ground truth does, should not decide for all.
+    Not squared: a set that errs in its own way, or whose ground truth does, should pull the others less.
     """
-    corrected = errors.consistency(correction.factor, correction.floor)
+    corrected = errors.consistency(factor, FLOOR)
     inside = np.searchsorted(np.sort(corrected.nees), chi2.ppf(LEVELS, corrected.dof)) / len(errors)
     weights = np.where(inside < LEVELS, SHORTFALL_WEIGHT, 1.0)
     return float((weights * np.abs(inside - LEVELS)).sum())
@@ -83,9 +75,9 @@ def fitted_temperatures(sets: SetErrors) -> Temperatures:
         DataError: too few pairs have a rotation, or a direction, to compare.
     """
     rotation, direction = (
-        fitted_correction([blocks[name] for blocks in sets.values()]) for name in ("rotation", "direction")
+        fitted_factor([blocks[name] for blocks in sets.values()]) for name in ("rotation", "direction")
     )
-    return Temperatures(rotation.factor, direction.factor, rotation.floor, direction.floor)
+    return Temperatures(rotation, direction, FLOOR, FLOOR)
 
 
 def left_out(sets: SetErrors) -> dict[str, dict[str, Consistency]]:

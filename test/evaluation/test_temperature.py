@@ -13,7 +13,13 @@ import torch
 from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.calibration import NormalErrors
-from iup_pose_ros.evaluation.temperature import calibrated_weights, fitted_correction, left_out
+from iup_pose_ros.evaluation.temperature import (
+    FLOOR,
+    calibrated_weights,
+    fitted_factor,
+    fitted_temperatures,
+    left_out,
+)
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint, save_checkpoint
@@ -23,40 +29,36 @@ from iup_pose_ros.model.iup_pose import IUPPose
 K = np.array([[60.0, 0.0, 39.5], [0.0, 60.0, 31.5], [0.0, 0.0, 1.0]])
 
 
-def errors(
-    overconfidence: float, dof: int, count: int = 2000, seed: int = 0, floor: float = 0.0
-) -> NormalErrors:
-    """Errors of which a share is told with too small deviations, and a share (``floor``, rad) not at all."""
+def errors(overconfidence: float, dof: int, count: int = 2000, seed: int = 0) -> NormalErrors:
+    """Errors told with deviations that are too small by a factor."""
     rng = np.random.default_rng(seed)
     sigma = np.radians(rng.uniform(0.1, 3.0, (count, dof)))
-    true = np.hypot(overconfidence * sigma, floor)
-    return NormalErrors(true * rng.standard_normal((count, dof)), sigma**2)
+    return NormalErrors(overconfidence * sigma * rng.standard_normal((count, dof)), sigma**2)
 
 
 @pytest.mark.parametrize("dof", [2, 3])
 @pytest.mark.parametrize("overconfidence", [0.4, 1.0, 5.0])
 def test_factor_is_the_overconfidence(overconfidence: float, dof: int) -> None:
-    found = fitted_correction([errors(overconfidence, dof)])
-    assert found.factor == pytest.approx(overconfidence, rel=0.08)
-    assert found.floor < np.radians(0.3) * overconfidence
-
-
-def test_floor_is_what_deviations_do_not_tell_of() -> None:
-    found = fitted_correction([errors(2.0, 3, floor=np.radians(1.0))])
-    assert found.factor == pytest.approx(2.0, rel=0.15)
-    assert found.floor == pytest.approx(np.radians(1.0), rel=0.3)
+    assert fitted_factor([errors(overconfidence, dof)]) == pytest.approx(overconfidence, rel=0.08)
 
 
 def test_every_set_counts_once_however_large() -> None:
-    honest, boastful = errors(1.0, 3, count=300), errors(4.0, 3, count=300, seed=1)
-    larger = NormalErrors(np.tile(boastful.components, (10, 1)), np.tile(boastful.variances, (10, 1)))
-    assert fitted_correction([honest, larger]) == fitted_correction([honest, boastful])
-    assert 1.0 < fitted_correction([honest, boastful]).factor < 4.0
+    sets = [errors(overconfidence, 3, count=300, seed=seed) for seed, overconfidence in enumerate((1, 1, 4))]
+    larger = NormalErrors(np.tile(sets[0].components, (10, 1)), np.tile(sets[0].variances, (10, 1)))
+    assert fitted_factor([larger, *sets[1:]]) == fitted_factor(sets)
+    assert fitted_factor(sets) > 2.0  # too small deviations weigh more
+
+
+def test_a_pose_is_never_surer_than_clocks_and_mounts() -> None:
+    found = fitted_temperatures({"set": {"rotation": errors(1.0, 3), "direction": errors(1.0, 2)}})
+    assert found.rotation_floor == found.direction_floor == FLOOR
+    assert found.rotation == pytest.approx(1.0, rel=0.08)
+    assert found.direction == pytest.approx(1.0, rel=0.08)
 
 
 def test_too_few_errors_are_refused() -> None:
     with pytest.raises(DataError, match="5 errors are too few"):
-        fitted_correction([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))])
+        fitted_factor([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))])
 
 
 def test_a_set_is_judged_by_the_correction_of_the_others() -> None:
