@@ -35,7 +35,8 @@ class TransformOwnerWatch:
         self._base_frame = base_frame
         self._sent: deque[tuple[int, float, float, float]] = deque(maxlen=_DEPTH)
         self._owner = ""
-        self._heard = self._logged = float("-inf")
+        self._heard = float("-inf")
+        self._logged: dict[str, float] = {}
         latched = QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._subscriptions = [
             node.create_subscription(TFMessage, topic, _with_info(callback), qos)
@@ -92,9 +93,10 @@ class TransformOwnerWatch:
         return "node " + " or ".join(names) if names else "an unknown node"
 
     def _warn(self, text: str) -> None:
+        """Logs a text now and then. A first transform can come before the graph tells whose it is."""
         now = time.monotonic()
-        if now - self._logged >= _LOG_PERIOD:
-            self._logged = now
+        if now - self._logged.get(text, float("-inf")) >= _LOG_PERIOD:
+            self._logged[text] = now
             self._node.get_logger().warning(text)
 
 
