@@ -6,6 +6,7 @@ PoseLib's LO-RANSAC and non-linear refinement find the pose; its covariance is t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import poselib
@@ -69,19 +70,45 @@ class EpipolarResult:
     """A pose from matches and its support.
 
     Attributes:
-        pose: of unit translation.
-        agreeing: the matches that agree with it.
+        errors: of the matches that agree with it.
+        noise: their standard deviation, pixels.
         matches: number of matches it was estimated from.
+        ambiguity: (5, 5) covariance, of a second pose that may be the true one.
+        source: name of the pose's estimator.
+        config: settings of the estimation.
     """
 
-    pose: RelativePose
-    agreeing: Matches
+    errors: EpipolarErrors
+    noise: float
     matches: int
+    ambiguity: Array
+    source: str
+    config: EpipolarConfig
+
+    @property
+    def T_prev_curr(self) -> Pose:
+        """The pose, of unit translation."""
+        return self.errors.T_prev_curr
+
+    @property
+    def agreeing(self) -> Matches:
+        """The matches that agree with the pose."""
+        return self.errors.matches
 
     @property
     def inliers(self) -> int:
         """Number of matches that agree with the pose."""
         return len(self.agreeing)
+
+    @cached_property
+    def pose(self) -> RelativePose:
+        """The pose with its covariance, which is computed when it is asked for."""
+        independent_noise = self.errors.cameras.pixels(self.config.independent_noise)
+        outliers = self.matches - self.inliers
+        covariance = self.ambiguity + pose_covariance(
+            self.errors, self.noise, independent_noise, outliers, self.config.intrinsics_uncertainty
+        )
+        return unit_relative_pose(self.T_prev_curr, self.errors.basis, covariance, self.source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,14 +170,7 @@ class EpipolarSolver:
         return self._result(fit, len(start.errors.matches), ambiguity)
 
     def _result(self, fit: _Fit, matches: int, ambiguity: Array) -> EpipolarResult:
-        errors, config = fit.errors, self._config
-        independent_noise = errors.cameras.pixels(config.independent_noise)
-        outliers = matches - len(errors.matches)
-        covariance = ambiguity + pose_covariance(
-            errors, fit.noise, independent_noise, outliers, config.intrinsics_uncertainty
-        )
-        pose = unit_relative_pose(errors.T_prev_curr, errors.basis, covariance, self._source)
-        return EpipolarResult(pose, errors.matches, matches)
+        return EpipolarResult(fit.errors, fit.noise, matches, ambiguity, self._source, self._config)
 
     def _sampled(self, matches: Matches, cameras: CameraPair) -> _Fit:
         threshold = cameras.pixels(self._config.threshold)

@@ -97,49 +97,44 @@ class HybridEstimator:
             EstimationError: the network has no answer, and tracks do not agree either.
         """
         tracks = self._plain.match(previous, current) if matches is None else matches
-        plain = self._calibrated(lambda: self._epipolar.fit(previous, current, tracks))
+        plain = _solved(lambda: self._epipolar.fit(previous, current, tracks))
         if plain is not None and self._decisive(plain):
             plain = self._retracked(previous, current, plain)
         if plain is not None and self._sure(plain):
-            return replace(plain.pose, source=self.name)
+            return self._pose(plain)
         try:
             prior = self.network.prior(previous, current)
         except EstimationError:
             if plain is None:
                 raise
-            return replace(plain.pose, source=self.name)
-        pose = self._joined(self._best(self._led(previous, current, prior), plain), prior)
-        return replace(pose, source=self.name, attention=prior.attention)
+            return self._pose(plain)
+        result = self._best(self._led(previous, current, prior), plain)
+        return replace(self._joined(result, prior), source=self.name, attention=prior.attention)
 
-    def _calibrated(self, solve: Callable[[], EpipolarResult]) -> EpipolarResult | None:
-        """A pose of tracks with calibrated deviations; None where they do not agree."""
-        try:
-            result = solve()
-        except EstimationError:
-            return None
-        return replace(result, pose=calibrated(result.pose, self.temperatures))
+    def _pose(self, result: EpipolarResult) -> RelativePose:
+        """The pose of tracks with calibrated deviations."""
+        return calibrated(result.pose, self.temperatures)
 
     def _retracked(self, previous: Frame, current: Frame, plain: EpipolarResult) -> EpipolarResult:
         """What tracks say that start where those at hand ended, if they decide as well."""
         tracks = self._exact.match(previous, current, plain.agreeing, np.ones(plain.inliers))
-        T_prev_curr = plain.pose.T_prev_curr
-        exact = self._calibrated(lambda: self._epipolar.refine(T_prev_curr, previous, current, tracks))
+        exact = _solved(lambda: self._epipolar.refine(plain.T_prev_curr, previous, current, tracks))
         return plain if exact is None or not self._decisive(exact) else exact
 
     def _led(self, previous: Frame, current: Frame, prior: PosePrior) -> EpipolarResult | None:
         """What tracks say that the network leads: of the poses found in two ways the one that fits best."""
         tracks = self._guided.match(previous, current, prior.matches, prior.weights)
-        ways = (
-            lambda: self._epipolar.fit(previous, current, tracks),
-            lambda: self._epipolar.refine(prior.pose.T_prev_curr, previous, current, tracks),
-        )
-        found = [result for way in ways if (result := self._calibrated(way)) is not None]
+        ways = [lambda: self._epipolar.fit(previous, current, tracks)]
+        if prior.pose is not None:
+            T_prev_curr = prior.pose.T_prev_curr
+            ways.append(lambda: self._epipolar.refine(T_prev_curr, previous, current, tracks))
+        found = [result for way in ways if (result := _solved(way)) is not None]
         cameras = CameraPair.of(previous, current)
         evidence = ((tracks, _WRONG_TRACK), (trusted(prior.matches, prior.weights, JUDGES), _WRONG_MATCH))
 
         def misfit(result: EpipolarResult) -> float:
             return sum(
-                EpipolarErrors(result.pose.T_prev_curr, matches, cameras).misfit(cameras.pixels(wrong))
+                EpipolarErrors(result.T_prev_curr, matches, cameras).misfit(cameras.pixels(wrong))
                 for matches, wrong in evidence
             )
 
@@ -147,18 +142,18 @@ class HybridEstimator:
 
     def _joined(self, result: EpipolarResult | None, prior: PosePrior) -> RelativePose:
         """The pose of tracks that decide; else both fused where they agree, or the network's in doubt."""
+        network = prior.pose
         if result is None:
-            return prior.pose
-        if self._decisive(result):
-            return result.pose
-        try:
-            network = prior.pose
-        except EstimationError:
-            return result.pose
-        difference = PoseDifference.between(result.pose, network)
+            if network is None:
+                raise EstimationError("no tracks agree on a motion, and the network's output is not finite")
+            return network
+        tracked = self._pose(result)
+        if network is None or self._decisive(result):
+            return tracked
+        difference = PoseDifference.between(tracked, network)
         if difference.consistent:
             return difference.fused(self.name)
-        return PoseDifference.between(network, result.pose).first_in_doubt(self.name)
+        return PoseDifference.between(network, tracked).first_in_doubt(self.name)
 
     def _best(self, led: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:
         """The first decisive result, else the one of most inliers; None where no tracks agree."""
@@ -171,9 +166,16 @@ class HybridEstimator:
         return result.inliers >= config.inliers and result.inliers >= config.share * result.matches
 
     def _sure(self, result: EpipolarResult) -> bool:
-        config, pose = self._config, result.pose
-        return (
-            self._decisive(result)
-            and float(pose.sigma_R.max()) <= config.sure_rotation
-            and pose.sigma_t <= config.sure_direction
-        )
+        if not self._decisive(result):
+            return False
+        pose = self._pose(result)
+        sure_rotation, sure_direction = self._config.sure_rotation, self._config.sure_direction
+        return float(pose.sigma_R.max()) <= sure_rotation and pose.sigma_t <= sure_direction
+
+
+def _solved(solve: Callable[[], EpipolarResult]) -> EpipolarResult | None:
+    """A pose of tracks; None where they do not agree."""
+    try:
+        return solve()
+    except EstimationError:
+        return None

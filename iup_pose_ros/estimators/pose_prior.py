@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,28 +14,19 @@ from iup_pose_ros.geometry.so3 import Array
 
 @dataclass(frozen=True, eq=False)
 class PosePrior:
-    """Soft correspondence of two frames, and their pose, which is computed when it is asked for.
+    """Soft correspondence of two frames, and their pose.
 
     Attributes:
         matches: coarse, some of them wrong, in pixels of the frames.
         weights: (N,) how far each match is trusted, positive.
         attention: as ``RelativePose``.
-        decode: computes the pose.
+        pose: with calibrated covariance; None where the network's output is not finite.
     """
 
     matches: Matches
     weights: Array
     attention: NDArray[np.float32] | None
-    decode: Callable[[], RelativePose]
-
-    @cached_property
-    def pose(self) -> RelativePose:
-        """Pose with calibrated covariance.
-
-        Raises:
-            EstimationError: the network's output is not finite.
-        """
-        return self.decode()
+    pose: RelativePose | None
 
 
 class PriorNetwork(Protocol):
@@ -47,5 +36,5 @@ class PriorNetwork(Protocol):
         """What the network sees in two frames.
 
         Raises:
-            EstimationError: an image is too small, or the output is not finite.
+            EstimationError: an image is too small.
         """

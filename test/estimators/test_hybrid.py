@@ -42,7 +42,7 @@ class FakeNetwork:
 def prior_of(pose: Pose, sigma_deg: float, coarse: Matches = NO_MATCHES) -> PosePrior:
     covariance = np.radians(sigma_deg) ** 2 * np.eye(5)
     relative = unit_relative_pose(pose, tangent_basis(pose.translation), covariance, "network")
-    return PosePrior(coarse, np.ones(len(coarse)), ATTENTION, lambda: relative)
+    return PosePrior(coarse, np.ones(len(coarse)), ATTENTION, relative)
 
 
 def rendered(regime: str, seed: int) -> tuple[Scene, Matches]:
@@ -157,16 +157,20 @@ def test_tracks_stand_alone_where_the_network_has_no_answer():
 
 
 def test_tracks_that_a_network_led_stand_alone_where_its_pose_has_no_answer(wide):
-    def no_pose() -> RelativePose:
-        raise EstimationError("the network's output is not finite")
-
     scene, coarse = wide
-    prior = PosePrior(spoilt(coarse, 6.0, smooth=False), np.ones(len(coarse)), ATTENTION, no_pose)
+    prior = PosePrior(spoilt(coarse, 6.0, smooth=False), np.ones(len(coarse)), ATTENTION, None)
     estimator = HybridEstimator(FakeNetwork(prior), config=HybridConfig(sure_rotation=0.0))
     found = estimator.estimate(scene.previous, scene.current)
     rotation, direction = angles(found, scene)
     assert rotation < 0.5
     assert direction < 2.0
+
+
+def test_neither_tracks_nor_a_pose_is_an_error_that_says_so():
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    estimator = HybridEstimator(FakeNetwork(PosePrior(NO_MATCHES, np.ones(0), ATTENTION, None)))
+    with pytest.raises(EstimationError, match="no tracks agree on a motion, and the network"):
+        estimator.estimate(scene.previous, scene.current)
 
 
 def fitted(scene: Scene, prior: PosePrior) -> RelativePose:

@@ -210,6 +210,7 @@ def test_soft_matches_lie_in_pixels_of_the_frames(estimator: IUPPoseEstimator) -
     assert prior.weights.shape == (len(prior.matches),)
     assert prior.weights.min() > 0.0
     found = estimator.estimate(first, second)
+    assert prior.pose is not None
     assert_same(prior.pose, found)
     assert found.attention is not None
     assert prior.attention is not None
