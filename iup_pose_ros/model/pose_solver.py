@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from iup_pose_ros.model.correspondence import SoftCorrespondence
+from iup_pose_ros.model.epipolar_planes import EpipolarPlanes, tangent_basis
 from iup_pose_ros.model.five_point import five_point
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.realignment import PoseState
@@ -38,8 +39,6 @@ NOISE = 0.001  # radians, of a match that is right and says that it is sure
 NOISE_GROWTH = 0.1  # by the predicted deviation, which holds the chance that a match is wrong altogether
 CERTAIN_SIGMA = 0.01  # radians, predicted deviation at which a match counts half
 LARGEST_ERROR = 3.0  # deviations beyond which a match is wrong
-PARALLAX_FLOOR = 0.01  # radians; noise lets matches with less seem to meet behind a camera
-EPIPOLE_FLOOR = 0.05  # sine of the angle to the epipole below which a match says little about its plane
 CELLS_PER_OBSERVATION = 16.0  # neighbouring cells err alike; so many count as one independent match
 
 
@@ -169,16 +168,9 @@ def robust_cost(matches: RayMatches, R: Tensor, t: Tensor) -> Tensor:
     A match costs its squared epipolar error in deviations, bounded; one that would meet behind a camera costs
     the most.
     """
-    turned = torch.einsum("bkij,bnj->bkni", R, matches.rays_0)
-    rays_1 = matches.rays_1[:, None].expand_as(turned)
-    direction = t[:, :, None].expand_as(turned)
-    plane_0, plane_1 = torch.linalg.cross(direction, turned), torch.linalg.cross(direction, rays_1)
-    normals = torch.linalg.cross(rays_1, turned)
-    sines = 0.5 * (plane_0.square().sum(dim=3) + plane_1.square().sum(dim=3)) + EPIPOLE_FLOOR**2
-    error = (plane_0 * rays_1).sum(dim=3).square() / sines
-    cost = _bounded(error / matches.variances[:, None])
-    depths = torch.minimum((plane_1 * normals).sum(dim=3), (plane_0 * normals).sum(dim=3))
-    cost = torch.where(depths < -PARALLAX_FLOOR, 1.0, cost)
+    planes = EpipolarPlanes.of(matches.rays_0[:, None], matches.rays_1[:, None], R, t)
+    error = planes.products.square() / planes.squared_sines
+    cost = torch.where(planes.in_front, _bounded(error / matches.variances[:, None]), 1.0)
     return (matches.weights[:, None] * cost).sum(dim=2)
 
 
@@ -208,9 +200,10 @@ def newton_step(
     matches: RayMatches, R: Tensor, t: Tensor, width: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One damped Gauss-Newton step on the epipolar error: rotation, direction and information (B, 5, 5)."""
-    error, jacobian = epipolar_error(matches, R, t)
+    planes = EpipolarPlanes.of(matches.rays_0, matches.rays_1, R, t)
+    error, jacobian = planes.errors()
     precision = matches.weights * _robust_precision(error.detach(), matches.variances * width**2)
-    weighted = (precision * in_front(matches, R, t))[..., None] * jacobian
+    weighted = (precision * planes.in_front)[..., None] * jacobian
     information = weighted.transpose(1, 2) @ jacobian
     gradient = (weighted * error[..., None]).sum(dim=1)
     damped = information + torch.diag_embed(DAMPING * information.diagonal(dim1=1, dim2=2) + 1e-6)
@@ -218,40 +211,6 @@ def newton_step(
     step = step / (length(step)[:, None] / LARGEST_STEP).clamp(min=1.0)
     moved = t + (tangent_basis(t) @ step[:, 3:, None])[..., 0]
     return R @ exponential(step[:, :3]), functional.normalize(moved, dim=1), information
-
-
-def in_front(matches: RayMatches, R: Tensor, t: Tensor) -> Tensor:
-    """1 where the rays of a match meet in front of both cameras or nearly so, else 0: (B, N)."""
-    turned = matches.rays_0 @ R.transpose(1, 2)
-    direction = t[:, None].expand_as(turned)
-    normals = torch.linalg.cross(matches.rays_1, turned)
-    depth_0 = (torch.linalg.cross(direction, matches.rays_1) * normals).sum(dim=2)
-    depth_1 = (torch.linalg.cross(direction, turned) * normals).sum(dim=2)
-    return (torch.minimum(depth_0, depth_1) >= -PARALLAX_FLOOR).to(turned.dtype)
-
-
-def epipolar_error(matches: RayMatches, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Error (B, N), about the angle of rays to their epipolar planes, and its derivatives (B, N, 5).
-
-    The error is x_1 . (t x R x_0) over the mean norm of both planes' normals. The derivatives are by delta in
-    R Exp(delta) and by two coordinates of t in its tangent plane.
-    """
-    turned = matches.rays_0 @ R.transpose(1, 2)
-    direction = t[:, None].expand_as(turned)
-    plane_0, plane_1 = torch.linalg.cross(direction, turned), torch.linalg.cross(direction, matches.rays_1)
-    sines = 0.5 * (plane_0.square().sum(dim=2) + plane_1.square().sum(dim=2))
-    scale = (sines + EPIPOLE_FLOOR**2).rsqrt()[..., None]
-    by_rotation = torch.linalg.cross(matches.rays_0, -plane_1 @ R)
-    by_direction = torch.linalg.cross(turned, matches.rays_1) @ tangent_basis(t)
-    error = (plane_0 * matches.rays_1 * scale).sum(dim=2)
-    return error, torch.cat([by_rotation, by_direction], dim=2) * scale
-
-
-def tangent_basis(t: Tensor) -> Tensor:
-    """Two unit vectors (B, 3, 2) orthogonal to unit t (B, 3) and each other."""
-    axis = functional.one_hot(t.abs().argmin(dim=1), 3).to(t.dtype)
-    first = functional.normalize(torch.linalg.cross(t, axis), dim=1)
-    return torch.stack([first, torch.linalg.cross(t, first)], dim=2)
 
 
 def _listed(rays: Tensor) -> Tensor:
