@@ -1,13 +1,13 @@
 """Network and geometry together: the network says roughly where points went, their tracks say it precisely.
 
-Tracks of the caller, or plain Lucas-Kanade, come first. Where many agree on a motion they are tracked anew,
-from where they went on, which makes them exact; if these determine the motion well, the network could add
-little and is not asked. Elsewhere tracks start at the network's soft correspondence. Their pose is searched
-for among samples, and from the network's pose on: where few points are seen, or all far ahead, a wrong motion
-can explain as many tracks, and the soft correspondence has a say in which of both is right. Where the tracks
-agree on too little, their pose and the network's are joined by their covariances, or if they contradict each
-other the network's is given with a covariance that reaches to the other. The network's pose stands alone
-where no tracks agree, that of tracks where the network has no answer.
+Tracks of the caller, or plain Lucas-Kanade, come first; if they determine the motion well, the network
+could add little and is not asked. Elsewhere tracks start at the network's soft correspondence. Their pose
+is searched for among samples, and from the network's pose on: where few points are seen, or all far ahead,
+a wrong motion can explain as many tracks, and the soft correspondence has a say in which of both is right.
+Wherever many tracks agree on a motion they are tracked anew, from where they went on, which makes them
+exact. Where they agree on too little, their pose and the network's are joined by their covariances, or if
+they contradict each other the network's is given with a covariance that reaches to the other. The network's
+pose stands alone where no tracks agree, that of tracks where the network has no answer.
 """
 
 from __future__ import annotations
@@ -97,9 +97,8 @@ class HybridEstimator:
             EstimationError: the network has no answer, and tracks do not agree either.
         """
         tracks = self._plain.match(previous, current) if matches is None else matches
-        plain = _solved(lambda: self._epipolar.fit(previous, current, tracks))
-        if plain is not None and self._decisive(plain):
-            plain = self._retracked(previous, current, plain)
+        found = _solved(lambda: self._epipolar.fit(previous, current, tracks))
+        plain = self._retracked(previous, current, found)
         if plain is not None and self._sure(plain):
             return self._pose(plain)
         try:
@@ -108,18 +107,23 @@ class HybridEstimator:
             if plain is None:
                 raise
             return self._pose(plain)
-        result = self._best(self._led(previous, current, prior), plain)
+        led = self._retracked(previous, current, self._led(previous, current, prior))
+        result = self._best(led, plain)
         return replace(self._joined(result, prior), source=self.name, attention=prior.attention)
 
     def _pose(self, result: EpipolarResult) -> RelativePose:
         """The pose of tracks with calibrated deviations."""
         return calibrated(result.pose, self.temperatures)
 
-    def _retracked(self, previous: Frame, current: Frame, plain: EpipolarResult) -> EpipolarResult:
-        """What tracks say that start where those at hand ended, if they decide as well."""
-        tracks = self._exact.match(previous, current, plain.agreeing, np.ones(plain.inliers))
-        exact = _solved(lambda: self._epipolar.refine(plain.T_prev_curr, previous, current, tracks))
-        return plain if exact is None or not self._decisive(exact) else exact
+    def _retracked(
+        self, previous: Frame, current: Frame, result: EpipolarResult | None
+    ) -> EpipolarResult | None:
+        """What tracks say that start where tracks that decide ended, if they decide as well."""
+        if result is None or not self._decisive(result):
+            return result
+        tracks = self._exact.match(previous, current, result.agreeing, np.ones(result.inliers))
+        exact = _solved(lambda: self._epipolar.refine(result.T_prev_curr, previous, current, tracks))
+        return result if exact is None or not self._decisive(exact) else exact
 
     def _led(self, previous: Frame, current: Frame, prior: PosePrior) -> EpipolarResult | None:
         """What tracks say that the network leads: of the poses found in two ways the one that fits best."""
