@@ -1,7 +1,8 @@
 """IUP-Pose (Fig. 2): decoupled iterative uncertainty propagation for relative pose regression.
 
 encode: image + coordinates -> ResNet -> SPPF -> Features, once per view.
-match:  IDA (MHBC) -> matches -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair.
+match:  IDA (MHBC) -> matches -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair; with a first
+        pose from the matches that one stands where they contradict what the decoders make of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from iup_pose_ros.model.decoder import PoseDecoder
 from iup_pose_ros.model.deviations import bounded_sigma
 from iup_pose_ros.model.encoder import ENCODERS
 from iup_pose_ros.model.match_refinement import MatchRefinement
-from iup_pose_ros.model.pose_solver import solve_pose
+from iup_pose_ros.model.pose_solver import solve_pose, unless_contradicted
 from iup_pose_ros.model.rays import normalised_coordinates
 from iup_pose_ros.model.realignment import AlignedPair, PoseState, Realignment, describe_condition
 from iup_pose_ros.model.rotations import perturbed, rotation_error, turned
@@ -36,7 +37,8 @@ class PosePrediction(NamedTuple):
         t_1_0: (B, 3), unit length.
         sigma_R: (B, 3), radians: R_true = R_1_0 Exp(delta), delta ~ N(0, diag(sigma_R^2)).
         sigma_t: (B,), radians: standard deviation of the direction per axis of the tangent plane at t_1_0.
-        R_stage1, sigma_stage1, R_stage2, sigma_stage2: the rotation stages that R_1_0 and sigma_R fuse.
+        R_stage1, sigma_stage1, R_stage2, sigma_stage2: the rotation stages that R_1_0 and sigma_R fuse, but
+            where the matches contradict them (``unless_contradicted``).
         correspondence: soft matches of both views (rays and confidence), as attention finds them.
         refined: the same after every round of refinement; the last is the best.
     """
@@ -121,16 +123,19 @@ class IUPPose(nn.Module):
 
     def decode(self, pair: AlignedPair) -> PosePrediction:
         """Pose of an aligned pair."""
-        stage_1 = self._rotate(pair, self._initial_pose(pair))
+        start = self._initial_pose(pair)
+        stage_1 = self._rotate(pair, start)
         stage_2 = self._rotate(pair, stage_1)
         R_final, sigma_R = self.rotation_fusion(
             stage_1.R_1_0, stage_1.sigma_R, stage_2.R_1_0, stage_2.sigma_R
         )
         final = self._translate(pair, stage_2._replace(R_1_0=R_final, sigma_R=sigma_R))
+        if self.config.initial_pose == "solve" and not self.training:
+            final = unless_contradicted(pair.matches, final, start)
         return PosePrediction(
-            R_1_0=R_final,
-            t_1_0=turned(R_final, final.direction),
-            sigma_R=sigma_R,
+            R_1_0=final.R_1_0,
+            t_1_0=turned(final.R_1_0, final.direction),
+            sigma_R=final.sigma_R,
             sigma_t=final.sigma_t[:, 0],
             R_stage1=stage_1.R_1_0,
             sigma_stage1=stage_1.sigma_R,

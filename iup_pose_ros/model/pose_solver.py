@@ -40,6 +40,7 @@ NOISE_GROWTH = 0.1  # by the predicted deviation, which holds the chance that a 
 CERTAIN_SIGMA = 0.01  # radians, predicted deviation at which a match counts half
 LARGEST_ERROR = 3.0  # deviations beyond which a match is wrong
 CELLS_PER_OBSERVATION = 16.0  # neighbouring cells err alike; so many count as one independent match
+CONTRADICTION = 20.5  # chi-square of a pose's 5 degrees of freedom, exceeded by chance once in a thousand
 
 
 class RayMatches(NamedTuple):
@@ -83,6 +84,22 @@ def solve_pose(correspondence: SoftCorrespondence, prior: PoseState) -> PoseStat
     variance = torch.linalg.inv(information + torch.diag_embed(precision)).diagonal(dim1=1, dim2=2)
     sigma_t = variance[:, 3:].mean(dim=1, keepdim=True).sqrt()
     return PoseState(R, direction, variance[:, :3].sqrt(), sigma_t)
+
+
+def unless_contradicted(correspondence: SoftCorrespondence, pose: PoseState, solved: PoseState) -> PoseState:
+    """A pose, or the one that the matches agree on where they fit it worse than noise explains."""
+    with full_precision(correspondence.logits):
+        R = torch.stack([pose.R_1_0, solved.R_1_0], dim=1)
+        direction = torch.stack([pose.direction, solved.direction], dim=1)
+        t = (R @ direction[..., None])[..., 0]
+        cost, least = robust_cost(gather_matches(correspondence), R, t).unbind(dim=1)
+    contradicted = LARGEST_ERROR**2 / CELLS_PER_OBSERVATION * (cost - least) > CONTRADICTION
+    return PoseState(
+        *(
+            torch.where(contradicted.view(-1, *[1] * (kept.dim() - 1)), other, kept)
+            for kept, other in zip(pose, solved, strict=True)
+        )
+    )
 
 
 def search(matches: RayMatches) -> tuple[Tensor, Tensor]:

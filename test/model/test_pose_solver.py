@@ -7,9 +7,9 @@ from torch.nn.functional import normalize
 
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.epipolar_planes import EpipolarPlanes
-from iup_pose_ros.model.pose_solver import solve_pose
+from iup_pose_ros.model.pose_solver import solve_pose, unless_contradicted
 from iup_pose_ros.model.realignment import PoseState
-from iup_pose_ros.model.rotations import angle_between, exponential, rotation_error, turned
+from iup_pose_ros.model.rotations import angle_between, exponential, perturbed, rotation_error, turned
 
 BATCH, HEIGHT, WIDTH = 6, 12, 16
 DEGREE = torch.pi / 180.0
@@ -90,6 +90,19 @@ def test_noise_and_wrong_matches_are_borne() -> None:
     rotation, direction = errors(pose, R, t)
     assert rotation.median() < 0.5
     assert direction.median() < 3.0
+
+
+def test_a_pose_stands_unless_the_matches_contradict_it() -> None:
+    points, _, R, t = scene(0.2, 0.5)
+    correspondence = matched(points, R, t, noise=0.003, wrong=0.1)
+    solved = solve_pose(correspondence, prior())
+    turn = torch.tensor([0.0005, 0.0, 0.0]).repeat(BATCH, 1)
+    turn[1::2] = torch.tensor([0.0, 0.2, 0.0])  # every other pose is far off
+    pose = solved._replace(R_1_0=perturbed(solved.R_1_0, turn), sigma_R=2.0 * solved.sigma_R)
+    kept = unless_contradicted(correspondence, pose, solved)
+    for found, own, other in zip(kept, pose, solved, strict=True):
+        assert torch.equal(found[0::2], own[0::2])
+        assert torch.equal(found[1::2], other[1::2])
 
 
 def test_deviations_never_exceed_the_prior() -> None:
