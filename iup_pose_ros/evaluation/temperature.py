@@ -4,9 +4,10 @@ The network has such a correction, and so have the poses of tracks with which th
 stands for errors that no match shows, of clocks and mounts. It is the same for all: fitted, it would follow
 the ground truth of one set or another.
 
-The factors are chosen so that in every set of pairs the shares of errors inside regions of nominal
-probability come near these probabilities, rather above than below them. Every set counts once, so that it
-suits scenes, not the largest set.
+The factors are chosen so that the shares of errors inside regions of nominal probability come near these
+probabilities, rather above than below them. A share is the mean of those of the sets of pairs, so that the
+factors suit scenes, not the largest set. (Set by set, one whose ground truth errs would decide: most others
+lie inside with any factor.)
 """
 
 from __future__ import annotations
@@ -29,20 +30,21 @@ from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
 from iup_pose_ros.evaluation.calibration import Consistency, NormalErrors
 from iup_pose_ros.evaluation.pairs import evaluate_on
 from iup_pose_ros.evaluation.pairs_report import PairsReport, normal_errors
+from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint, save_checkpoint
 
 LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, and 0.98 needs no giant sample
 FACTORS = np.geomspace(0.05, 20.0, 120)
 FLOOR = math.radians(0.05)
 FEWEST_ERRORS = 10
-SHORTFALL_WEIGHT = 1.5  # too small a deviation harms a filter more than one that is too large
+SHORTFALL_WEIGHT = 4.0  # too small a deviation harms a filter more than one that is too large
 
 SetErrors = Mapping[str, Mapping[str, NormalErrors]]
 """Errors by set and block (``rotation``, ``direction``)."""
 
 
 def fitted_factor(sets: Sequence[NormalErrors]) -> float:
-    """The factor on deviations that brings coverage nearest to nominal, each set with equal weight.
+    """The factor on deviations that brings the sets' mean coverage nearest to nominal.
 
     Args:
         sets: errors with the deviations to be corrected; those without errors do not count.
@@ -54,18 +56,20 @@ def fitted_factor(sets: Sequence[NormalErrors]) -> float:
     count = sum(len(found) for found in sets)
     if count < FEWEST_ERRORS:
         raise DataError(f"{count} errors are too few for a calibration; {FEWEST_ERRORS} are needed")
-    return float(min(FACTORS, key=lambda factor: sum(_misfit(found, factor) for found in sets)))
+    return float(min(FACTORS, key=lambda factor: _misfit(sets, factor)))
 
 
-def _misfit(errors: NormalErrors, factor: float) -> float:
-    """Differences between coverage and LEVELS after the correction, weighted where it falls short.
-
-    Not squared: a set that errs in its own way, or whose ground truth does, should pull the others less.
-    """
-    corrected = errors.consistency(factor, FLOOR)
-    inside = np.searchsorted(np.sort(corrected.nees), chi2.ppf(LEVELS, corrected.dof)) / len(errors)
+def _misfit(sets: Sequence[NormalErrors], factor: float) -> float:
+    """Differences between mean coverage and LEVELS after the correction, weighted where it falls short."""
+    inside = np.mean([_coverage(found, factor) for found in sets], axis=0)
     weights = np.where(inside < LEVELS, SHORTFALL_WEIGHT, 1.0)
     return float((weights * np.abs(inside - LEVELS)).sum())
+
+
+def _coverage(errors: NormalErrors, factor: float) -> Array:
+    """Shares of the errors inside the regions of LEVELS after the correction."""
+    corrected = errors.consistency(factor, FLOOR)
+    return np.searchsorted(np.sort(corrected.nees), chi2.ppf(LEVELS, corrected.dof)) / len(errors)
 
 
 def fitted_temperatures(sets: SetErrors) -> Temperatures:
