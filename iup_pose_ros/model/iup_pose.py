@@ -130,6 +130,7 @@ class IUPPose(nn.Module):
             stage_1.R_1_0, stage_1.sigma_R, stage_2.R_1_0, stage_2.sigma_R
         )
         final = self._translate(pair, stage_2._replace(R_1_0=R_final, sigma_R=sigma_R))
+        # Decoders in training answer for themselves.
         if self.config.initial_pose == "solve" and not self.training:
             final = unless_contradicted(pair.matches, final, start)
         return PosePrediction(
