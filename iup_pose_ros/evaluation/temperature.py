@@ -1,8 +1,10 @@
 """Calibration: for rotation and for direction a factor on the standard deviations, and a floor beneath them.
 
-The network has such a correction, and so have the poses of tracks with which the hybrid joins it. The floor
-stands for errors that no match shows, of clocks and mounts. It is the same for all: fitted, it would follow
-the ground truth of one set or another.
+The network has such a correction, and so have the poses of tracks with which the hybrid joins it. The floors
+stand for errors that no match shows. They are low and matter to the surest poses alone: with a high one these
+would be too unsure, and a small factor would make up for it at the cost of all others. They are constants,
+because fitted ones followed the ground truth of single sets. That of directions is higher: these are known
+from parallax, small angles in which the same errors weigh more.
 
 The factors are chosen so that the shares of errors inside regions of nominal probability come near these
 probabilities, rather above than below them. A share is the mean of those of the sets of pairs, so that the
@@ -34,20 +36,21 @@ from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.model.checkpoint import Temperatures, load_checkpoint, save_checkpoint
 
 LEVELS = np.linspace(0.5, 0.98, 25)  # small regions matter little to a filter, and 0.98 needs no giant sample
-FACTORS = np.geomspace(0.05, 20.0, 120)
-FLOOR = math.radians(0.05)
+FACTORS = np.geomspace(0.05, 20.0, 240)
+FLOORS = {"rotation": math.radians(0.01), "direction": math.radians(0.05)}
 FEWEST_ERRORS = 10
-SHORTFALL_WEIGHT = 4.0  # too small a deviation harms a filter more than one that is too large
+SHORTFALL_WEIGHT = 5.0  # too small a deviation harms a filter more than one that is too large
 
 SetErrors = Mapping[str, Mapping[str, NormalErrors]]
 """Errors by set and block (``rotation``, ``direction``)."""
 
 
-def fitted_factor(sets: Sequence[NormalErrors]) -> float:
+def fitted_factor(sets: Sequence[NormalErrors], floor: float) -> float:
     """The factor on deviations that brings the sets' mean coverage nearest to nominal.
 
     Args:
         sets: errors with the deviations to be corrected; those without errors do not count.
+        floor: beneath the deviations, radians.
 
     Raises:
         DataError: there are fewer errors than a correction can be told from.
@@ -56,20 +59,20 @@ def fitted_factor(sets: Sequence[NormalErrors]) -> float:
     count = sum(len(found) for found in sets)
     if count < FEWEST_ERRORS:
         raise DataError(f"{count} errors are too few for a calibration; {FEWEST_ERRORS} are needed")
-    return float(min(FACTORS, key=lambda factor: _misfit(sets, factor)))
+    return float(min(FACTORS, key=lambda factor: _misfit(sets, factor, floor)))
 
 
-def _misfit(sets: Sequence[NormalErrors], factor: float) -> float:
+def _misfit(sets: Sequence[NormalErrors], factor: float, floor: float) -> float:
     """Differences between mean coverage and LEVELS after the correction, weighted where it falls short."""
-    inside = np.mean([_coverage(found, factor) for found in sets], axis=0)
+    inside = np.mean([_coverage(found.consistency(factor, floor)) for found in sets], axis=0)
     weights = np.where(inside < LEVELS, SHORTFALL_WEIGHT, 1.0)
     return float((weights * np.abs(inside - LEVELS)).sum())
 
 
-def _coverage(errors: NormalErrors, factor: float) -> Array:
-    """Shares of the errors inside the regions of LEVELS after the correction."""
-    corrected = errors.consistency(factor, FLOOR)
-    return np.searchsorted(np.sort(corrected.nees), chi2.ppf(LEVELS, corrected.dof)) / len(errors)
+def _coverage(errors: Consistency) -> Array:
+    """Shares of the errors inside the regions of LEVELS."""
+    inside = np.searchsorted(np.sort(errors.nees), chi2.ppf(LEVELS, errors.dof))
+    return inside / len(errors.nees)
 
 
 def fitted_temperatures(sets: SetErrors) -> Temperatures:
@@ -78,10 +81,11 @@ def fitted_temperatures(sets: SetErrors) -> Temperatures:
     Raises:
         DataError: too few pairs have a rotation, or a direction, to compare.
     """
-    rotation, direction = (
-        fitted_factor([blocks[name] for blocks in sets.values()]) for name in ("rotation", "direction")
-    )
-    return Temperatures(rotation, direction, FLOOR, FLOOR)
+    factors = {
+        name: fitted_factor([blocks[name] for blocks in sets.values()], floor)
+        for name, floor in FLOORS.items()
+    }
+    return Temperatures(factors["rotation"], factors["direction"], FLOORS["rotation"], FLOORS["direction"])
 
 
 def left_out(sets: SetErrors) -> dict[str, dict[str, Consistency]]:

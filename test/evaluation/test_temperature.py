@@ -14,7 +14,7 @@ from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.calibration import NormalErrors
 from iup_pose_ros.evaluation.temperature import (
-    FLOOR,
+    FLOORS,
     calibrated_weights,
     fitted_factor,
     fitted_temperatures,
@@ -39,26 +39,26 @@ def errors(overconfidence: float, dof: int, count: int = 2000, seed: int = 0) ->
 @pytest.mark.parametrize("dof", [2, 3])
 @pytest.mark.parametrize("overconfidence", [0.4, 1.0, 5.0])
 def test_factor_is_the_overconfidence(overconfidence: float, dof: int) -> None:
-    assert fitted_factor([errors(overconfidence, dof)]) == pytest.approx(overconfidence, rel=0.08)
+    assert fitted_factor([errors(overconfidence, dof)], floor=0.0) == pytest.approx(overconfidence, rel=0.08)
 
 
 def test_every_set_counts_once_however_large() -> None:
     sets = [errors(overconfidence, 3, count=300, seed=seed) for seed, overconfidence in enumerate((1, 1, 4))]
     larger = NormalErrors(np.tile(sets[0].components, (10, 1)), np.tile(sets[0].variances, (10, 1)))
-    assert fitted_factor([larger, *sets[1:]]) == fitted_factor(sets)
-    assert fitted_factor(sets) > 2.0  # too small deviations weigh more
+    assert fitted_factor([larger, *sets[1:]], floor=0.0) == fitted_factor(sets, floor=0.0)
+    assert fitted_factor(sets, floor=0.0) > 2.0  # too small deviations weigh more
 
 
-def test_a_pose_is_never_surer_than_clocks_and_mounts() -> None:
+def test_a_pose_is_never_surer_than_the_floors() -> None:
     found = fitted_temperatures({"set": {"rotation": errors(1.0, 3), "direction": errors(1.0, 2)}})
-    assert found.rotation_floor == found.direction_floor == FLOOR
+    assert (found.rotation_floor, found.direction_floor) == (FLOORS["rotation"], FLOORS["direction"])
     assert found.rotation == pytest.approx(1.0, rel=0.08)
     assert found.direction == pytest.approx(1.0, rel=0.08)
 
 
 def test_too_few_errors_are_refused() -> None:
     with pytest.raises(DataError, match="5 errors are too few"):
-        fitted_factor([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))])
+        fitted_factor([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))], floor=0.0)
 
 
 def test_a_set_is_judged_by_the_correction_of_the_others() -> None:
