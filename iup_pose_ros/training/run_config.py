@@ -9,6 +9,7 @@ import yaml
 
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.model.config import IUPPoseConfig, preset
+from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE
 from iup_pose_ros.training.configuration import from_mapping
 from iup_pose_ros.training.data_sets import DataSetConfig
 from iup_pose_ros.training.losses import LossWeights
@@ -142,6 +143,11 @@ class TrainConfig:
         for name, value in values.items():
             if value < least.get(name, 1):
                 raise ConfigurationError(f"{name} is {value}; at least {least.get(name, 1)} is needed")
+        for width, height in self.source.sizes:
+            if width % INPUT_MULTIPLE or height % INPUT_MULTIPLE:
+                raise ConfigurationError(
+                    f"source.sizes has {width}x{height}; the network takes multiples of {INPUT_MULTIPLE}"
+                )
         if self.precision not in PRECISIONS:
             raise ConfigurationError(
                 f"precision is {self.precision!r}; accepted: {', '.join(map(repr, PRECISIONS))}"

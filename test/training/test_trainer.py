@@ -228,6 +228,10 @@ def test_evaluation_on_real_pairs_is_logged(whole_run, tmp_path):
         ({"source": {"cluster": 1}}, r"did you mean source\.clusters"),
         ({"precision": "16"}, "accepted: '32-true', 'bf16-mixed'"),
         ({"steps": 0}, "steps is 0; at least 1"),
+        (
+            {"source": {"sizes": [[96, 64], [320, 240]]}},
+            "320x240; the network takes multiples of 32",
+        ),
         ({"training_data": None}, "training_data"),
     ],
 )
@@ -245,7 +249,9 @@ def test_a_setting_without_default_must_be_given(tmp_path):
         read_config(path)
 
 
-@pytest.mark.parametrize("name", ["small", "small_fine", "small_matches", "small_poses", "base"])
+@pytest.mark.parametrize(
+    "name", ["small", "small_fine", "small_matches", "small_poses", "small_trunk", "base"]
+)
 def test_the_annotated_examples_are_valid(name: str):
     text = (ROOT / "config" / f"train_{name}.yaml").read_text()
     config = from_mapping(TrainConfig, yaml.safe_load(text))
