@@ -35,8 +35,8 @@ from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 SMALLEST_SIDE = 64
 KEPT_FRAMES = 2  # the keyframe, and the frame that may become the next one
-# The network's matches err by about one of its own pixels, each by itself; by a third of one even where they
-# seem to agree better, as the same texture misleads them alike.
+# The network's matches err by about one of its own pixels (two of 640), each by itself, and are not believed
+# to be right to less than a third of one, however well they seem to agree.
 MATCH_ERRORS = EpipolarConfig(threshold=6.0, least_noise=0.6, independent_noise=6.0)
 JUDGES = 500  # most matches by whose errors a pose is judged
 

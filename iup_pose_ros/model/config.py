@@ -55,7 +55,8 @@ class IUPPoseConfig:
     matched_rays: bool = True
     """Whether the decoders see the soft correspondence as geometry, or features alone."""
     initial_pose: str = "solve"
-    """What stage 1 starts from: ``identity`` (the paper), or ``solve``, the pose the matches agree on."""
+    """What stage 1 starts from: ``identity`` (the paper), or ``solve``, the pose the matches agree on, which
+    also stands where they contradict the decoders' answer."""
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of the RGB channels in [0, 1], subtracted from the input."""
     pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)

@@ -40,7 +40,7 @@ NOISE_GROWTH = 0.1  # by the predicted deviation, which holds the chance that a 
 CERTAIN_SIGMA = 0.01  # radians, predicted deviation at which a match counts half
 LARGEST_ERROR = 3.0  # deviations beyond which a match is wrong
 CELLS_PER_OBSERVATION = 16.0  # neighbouring cells err alike; so many count as one independent match
-CONTRADICTION = 20.5  # chi-square of a pose's 5 degrees of freedom, exceeded by chance once in a thousand
+CONTRADICTION = 20.5  # chi-square of a pose's 5 degrees of freedom, nominally exceeded once in a thousand
 
 
 class RayMatches(NamedTuple):
@@ -87,7 +87,7 @@ def solve_pose(correspondence: SoftCorrespondence, prior: PoseState) -> PoseStat
 
 
 def unless_contradicted(correspondence: SoftCorrespondence, pose: PoseState, solved: PoseState) -> PoseState:
-    """A pose, or the one that the matches agree on where they fit it worse than noise explains."""
+    """A pose, or the solved one where matches fit it worse than noise explains, or it is not finite."""
     with full_precision(correspondence.logits):
         R = torch.stack([pose.R_1_0, solved.R_1_0], dim=1)
         direction = torch.stack([pose.direction, solved.direction], dim=1)

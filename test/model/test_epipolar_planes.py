@@ -42,11 +42,17 @@ def test_with_the_opposite_direction_rays_meet_behind() -> None:
 
 def test_many_poses_of_the_same_matches_are_taken_at_once() -> None:
     rays_0, rays_1, R, t = scene()
-    alone = EpipolarPlanes.of(rays_0, rays_1, R, t).squared_sines
+    poses = [(R, t), (perturbed(R, torch.full_like(t, 0.1)), -t)]
     both = EpipolarPlanes.of(
-        rays_0[:, None], rays_1[:, None], torch.stack([R, R], 1), torch.stack([t, -t], 1)
+        rays_0[:, None], rays_1[:, None], *(torch.stack(part, dim=1) for part in zip(*poses, strict=True))
     )
-    assert torch.allclose(both.squared_sines, alone[:, None].expand(-1, 2, -1))
+    for index, pose in enumerate(poses):
+        alone = EpipolarPlanes.of(rays_0, rays_1, *pose)
+        assert torch.allclose(both.products[:, index], alone.products)
+        assert torch.allclose(both.squared_sines[:, index], alone.squared_sines)
+        assert torch.equal(both.in_front[:, index], alone.in_front)
+        for found, expected in zip(both.errors(), alone.errors(), strict=True):
+            assert torch.allclose(found[:, index], expected)
 
 
 def test_derivatives_of_the_error_are_right() -> None:

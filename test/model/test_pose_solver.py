@@ -97,12 +97,19 @@ def test_a_pose_stands_unless_the_matches_contradict_it() -> None:
     correspondence = matched(points, R, t, noise=0.003, wrong=0.1)
     solved = solve_pose(correspondence, prior())
     turn = torch.tensor([0.0005, 0.0, 0.0]).repeat(BATCH, 1)
-    turn[1::2] = torch.tensor([0.0, 0.2, 0.0])  # every other pose is far off
-    pose = solved._replace(R_1_0=perturbed(solved.R_1_0, turn), sigma_R=2.0 * solved.sigma_R)
+    turn[1::3] = torch.tensor([0.0, 0.2, 0.0])  # far off
+    turn[2::3] = torch.nan
+    pose = PoseState(
+        perturbed(solved.R_1_0, turn),
+        normalize(solved.direction + 1e-3, dim=1),
+        2.0 * solved.sigma_R,
+        2.0 * solved.sigma_t,
+    )
     kept = unless_contradicted(correspondence, pose, solved)
     for found, own, other in zip(kept, pose, solved, strict=True):
-        assert torch.equal(found[0::2], own[0::2])
-        assert torch.equal(found[1::2], other[1::2])
+        assert torch.equal(found[0::3], own[0::3])
+        assert torch.equal(found[1::3], other[1::3])
+        assert torch.equal(found[2::3], other[2::3])
 
 
 def test_deviations_never_exceed_the_prior() -> None:
