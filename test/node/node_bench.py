@@ -43,6 +43,7 @@ OUTPUTS = {
 }
 STATE_TOPIC = "/vo_node/tracking_state"
 BLACK: NDArray[np.uint8] = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+ATTEMPTS = 3  # of a service call
 PERIOD = 50_000_000
 START = 1_700_000_000_000_000_000
 
@@ -221,10 +222,14 @@ class Bench:
         client = self._clients[name]
         assert client.wait_for_service(timeout), f"no service {name}"
         answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        assert answered.wait(timeout), f"no answer of service {name}"
-        return future.result()
+        # DDS may lose what is sent before both ends know each other, or to a node that has just ended.
+        for _ in range(ATTEMPTS):
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: answered.set())
+            if answered.wait(timeout / ATTEMPTS):
+                return future.result()
+            client.remove_pending_request(future)
+        raise AssertionError(f"no answer of service {name}")
 
     def change_state(self, *transitions: str, timeout: float = 60.0) -> bool:
         """Whether every transition (configure, activate, deactivate, cleanup) succeeds."""
