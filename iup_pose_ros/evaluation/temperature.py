@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +72,13 @@ def _misfit(sets: Sequence[NormalErrors], factor: float, floor: float) -> float:
 
 def _coverage(errors: Consistency) -> Array:
     """Shares of the errors inside the regions of LEVELS."""
-    inside = np.searchsorted(np.sort(errors.nees), chi2.ppf(LEVELS, errors.dof))
-    return inside / len(errors.nees)
+    return np.searchsorted(np.sort(errors.nees), _bounds(errors.dof)) / len(errors.nees)
+
+
+@cache
+def _bounds(dof: int) -> Array:
+    """Squared normalised errors at the edges of the regions of LEVELS."""
+    return np.asarray(chi2.ppf(LEVELS, dof))
 
 
 def fitted_temperatures(sets: SetErrors) -> Temperatures:

@@ -24,7 +24,7 @@ from iup_pose_ros.model.epipolar_planes import EpipolarPlanes, tangent_basis
 from iup_pose_ros.model.five_point import five_point
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.realignment import PoseState
-from iup_pose_ros.model.rotations import exponential, length
+from iup_pose_ros.model.rotations import exponential, length, turned
 
 SEARCHED = 256  # matches, spread over the images, on which hypotheses are made and compared
 SAMPLES = 64  # subsets of five of the surer half of them
@@ -91,8 +91,7 @@ def unless_contradicted(correspondence: SoftCorrespondence, pose: PoseState, sol
     with full_precision(correspondence.logits):
         R = torch.stack([pose.R_1_0, solved.R_1_0], dim=1)
         direction = torch.stack([pose.direction, solved.direction], dim=1)
-        t = (R @ direction[..., None])[..., 0]
-        cost, least = robust_cost(gather_matches(correspondence), R, t).unbind(dim=1)
+        cost, least = robust_cost(gather_matches(correspondence), R, turned(R, direction)).unbind(dim=1)
     contradicted = LARGEST_ERROR**2 / CELLS_PER_OBSERVATION * (cost - least) > CONTRADICTION
     return PoseState(
         *(

@@ -35,9 +35,13 @@ def test_with_the_opposite_direction_rays_meet_behind() -> None:
     rays_0, rays_1, R, t = scene()
     planes = EpipolarPlanes.of(rays_0, rays_1, R, -t)
     assert planes.products.abs().max() < 1e-12
-    assert (
-        planes.in_front.double().mean() < 0.4
-    )  # those with little parallax are given the benefit of the doubt
+    assert not planes.in_front.any()
+
+
+def test_of_rays_without_parallax_it_cannot_be_told_where_they_meet() -> None:
+    rays_0, _, R, t = scene()
+    planes = EpipolarPlanes.of(rays_0, turned(R[:, None], rays_0), R, -t)
+    assert planes.in_front.all()
 
 
 def test_many_poses_of_the_same_matches_are_taken_at_once() -> None:
