@@ -13,8 +13,8 @@ from iup_pose_ros.node.mailbox import FrameCounter
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.reporting import Severity
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamps import NANOSECONDS, nanoseconds
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE, CameraSubscriptions
+from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 
 class Unpaired:

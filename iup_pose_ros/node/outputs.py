@@ -16,10 +16,10 @@ from tf2_ros import TransformBroadcaster
 from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamps import StampClock, nanoseconds
 from iup_pose_ros.node.tf_conflict import TransformOwnerWatch
 from iup_pose_ros.node.trajectory_log import TrajectoryLog
 from iup_pose_ros.odometry import OdometryUpdate
+from iup_pose_ros.stamps import StampClock, nanoseconds
 
 _DEPTH = 10
 
@@ -128,7 +128,7 @@ class OdometryOutputs:
         edge = update.edge
         if edge is None:
             return []
-        previous_stamp = clock.message(edge.previous_stamp)
+        previous_stamp = message_conversion.time_message(clock.nanoseconds(edge.previous_stamp))
         base_frame = self._config.base_frame
         return [
             (self._relative_pose, message_conversion.relative_pose(edge, stamp, update.frame_id)),

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
+from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.images import decode_compressed_image, decode_image
-from iup_pose_ros.node.camera_model import CameraModel
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamps import StampClock
 from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
 from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
-from iup_pose_ros.types import Frame, Matches
+from iup_pose_ros.stamps import StampClock
+from iup_pose_ros.types import Matches
 
 
 class View(NamedTuple):
@@ -63,13 +62,14 @@ class FramePipeline:
         self._wheels = wheels
         self._config = config
         self._mounts = mounts
-        self._decode = decode_compressed_image if config.image_transport == "compressed" else decode_image
-        self._camera = CameraModel(config.image_is_rectified)
         self.reset()
 
     def reset(self) -> None:
         """Back to the origin; the camera is asked for anew with the next image."""
         self.clock = StampClock()
+        self._frames = FrameBuilder(
+            self.clock.seconds, self._config.image_transport == "compressed", self._config.image_is_rectified
+        )
         self._camera_frame = ""
         self._odometry: VisualOdometry | None = None
         self._image: NDArray[np.uint8] | None = None
@@ -106,12 +106,10 @@ class FramePipeline:
             CalibrationError: camera_info does not fit the image.
             MountError: the camera's mount is not known (yet).
         """
-        pixels = self._decode(image)
-        rectifier = self._camera.rectifier(info, pixels.shape[1], pixels.shape[0])
+        frame = self._frames.build(image, info)
         odometry = self._odometry_of(image.header)
-        stamp = self.clock.seconds(image.header.stamp)
-        self._image, self._attention = rectifier.rectify(pixels), None
-        update = odometry.process(Frame(self._image, rectifier.intrinsics, stamp, image.header.frame_id))
+        self._image, self._attention = frame.image, None
+        update = odometry.process(frame)
         if update.edge is not None:
             self._attention = update.edge.attention
         return update

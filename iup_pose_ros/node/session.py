@@ -20,10 +20,10 @@ from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.pipeline import FramePipeline
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamps import NANOSECONDS, nanoseconds
 from iup_pose_ros.node.wheel_odometry import WheelOdometry
 from iup_pose_ros.node.worker import Worker
 from iup_pose_ros.odometry import KeyframeEdge, OdometryUpdate, TrackingState, WheelHistory
+from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 Result = TypeVar("Result")
 

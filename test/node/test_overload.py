@@ -11,8 +11,8 @@ import pytest
 from moving_texture import K, view
 from node_bench import camera_info, image_message
 
-from iup_pose_ros.node.stamps import nanoseconds
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE
+from iup_pose_ros.stamps import nanoseconds
 
 RATE = 60.0
 SECONDS = 7.0

@@ -11,7 +11,7 @@ from node_bench import Drive, wait_until
 from std_srvs.srv import SetBool, Trigger
 
 from iup_pose_ros.bags.trajectory_io import read_tum
-from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.stamps import nanoseconds
 
 ODOMETRY = "/vo_node/odometry"
 
