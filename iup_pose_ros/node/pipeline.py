@@ -49,6 +49,7 @@ class FramePipeline:
         config: settings of the node.
         mounts: where the camera sits on the base.
         wheels: wheel odometry, where the settings ask for it.
+        topic: of the images.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class FramePipeline:
         config: NodeConfig,
         mounts: Mounts,
         wheels: WheelHistory | None = None,
+        topic: str = "",
     ) -> None:
+        self._topic = topic
         self._estimator = estimator
         self._wheels = wheels
         self._config = config
@@ -68,7 +71,7 @@ class FramePipeline:
         """Back to the origin; the camera is asked for anew with the next image."""
         self.clock = StampClock()
         self._frames = FrameBuilder(
-            self.clock.seconds, self._config.image_transport == "compressed", self._config.image_is_rectified
+            self.clock.seconds, self._config.image_transport == "compressed", self._config, self._topic
         )
         self._camera_frame = ""
         self._odometry: VisualOdometry | None = None
@@ -107,25 +110,25 @@ class FramePipeline:
             MountError: the camera's mount is not known (yet).
         """
         frame = self._frames.build(image, info)
-        odometry = self._odometry_of(image.header)
+        odometry = self._odometry_of(frame.frame_id, image.header.stamp)
         self._image, self._attention = frame.image, None
         update = odometry.process(frame)
         if update.edge is not None:
             self._attention = update.edge.attention
         return update
 
-    def _odometry_of(self, header: Any) -> VisualOdometry:
+    def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
         """The odometry of the camera that took the first good image."""
-        if not header.frame_id:
+        if not camera_frame:
             raise ImageError("the image's header has no frame_id; the camera's optical frame is needed")
         if self._odometry is None:
-            mount = self._mounts.find(header.frame_id, header.stamp)
+            mount = self._mounts.find(camera_frame, stamp)
             wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
             self._odometry = VisualOdometry(self._estimator, self._config.odometry, mount, wheels)
-            self._camera_frame = header.frame_id
-        if header.frame_id != self._camera_frame:
+            self._camera_frame = camera_frame
+        if camera_frame != self._camera_frame:
             raise ImageError(
-                f"image is from camera {header.frame_id!r}, but this node follows {self._camera_frame!r}: "
+                f"image is from camera {camera_frame!r}, but this node follows {self._camera_frame!r}: "
                 "two cameras publish on one topic"
             )
         return self._odometry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class TrackingSession:
         self._config = config
         self._equipment = equipment
         self._complained = False
+        self._changed_at = time.monotonic()
         self._header: Any = None
         self._last_edge: KeyframeEdge | None = None
         # Guards what the worker publishes against orders from the executor's thread.
@@ -164,7 +166,7 @@ class TrackingSession:
                 self._counter.add(processed=1)
                 return
             report = self._publish(update, fault, image.header)
-            is_fault = report.severity is Severity.ERROR
+            is_fault = report.severity is Severity.ERROR or (update is not None and update.repeated)
             self._counter.add(processed=int(not is_fault), dropped_invalid=int(is_fault))
             if self._inputs is not None:
                 self._report(report, image.header)
@@ -203,6 +205,16 @@ class TrackingSession:
         if update.edge is not None:
             self._last_edge = update.edge
             equipment.monitor.estimated(update.edge.inference_time)
+        self._changed_at = self._changed_at if update.repeated else time.monotonic()
+        unchanged = time.monotonic() - self._changed_at
+        if update.repeated and unchanged >= self._config.input_timeout:
+            return self._unmeasured(
+                Complaint(
+                    f"images come, but their pixels have not changed for {unchanged:.1f} s: the camera or "
+                    "its driver sends the last image again",
+                    Severity.ERROR,
+                )
+            )
         severity = Severity.ERROR if update.refused else Severity.NONE
         return Report(update.state, update.reason, severity, equipment.pipeline.keyframes)
 
