@@ -91,7 +91,8 @@ def graph(domain_id):
 
     try:
         # Discovery takes its time: until everything listed is there, or what is missing can be told.
-        deadline, found = time.monotonic() + 30.0, ({}, {}, {})
+        deadline = time.monotonic() + 30.0
+        found: list[dict[str, str]] = [{}, {}, {}]
         while not is_complete(found) and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.2)

@@ -51,13 +51,13 @@ class Source(NamedTuple):
     changes: tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
-_EPIPOLAR_TESTS = ("estimators/test_epipolar_covariance_terms.py",)
+_EPIPOLAR_TESTS = ("estimators/epipolar/test_epipolar_covariance_terms.py",)
 _POSE_TESTS = ("estimators/test_pose_covariance_terms.py",)
-_ODOMETRY_TESTS = ("odometry/test_covariance_terms.py",)
+_ODOMETRY_TESTS = ("odometry/test_odometry_covariance_terms.py",)
 
 SOURCES = (
     Source(
-        "estimators/epipolar_covariance.py",
+        "estimators/epipolar/covariance.py",
         _EPIPOLAR_TESTS,
         (
             ("gram = kept", "+ variance * prior", ("", "+ 2.0 * variance * prior")),
@@ -121,7 +121,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "estimators/epipolar_errors.py",
+        "estimators/epipolar/residuals.py",
         _EPIPOLAR_TESTS,
         (
             ("by_previous = self.basis.T", "self.basis.T", ("0.0 * self.basis.T", "2.0 * self.basis.T")),
@@ -145,7 +145,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "estimators/epipolar_ambiguity.py",
+        "estimators/epipolar/planar_ambiguity.py",
         _EPIPOLAR_TESTS,
         (
             ("return float(norm.cdf(advantage))", "float(norm.cdf(advantage))", ("1.0", "0.0", "0.5")),
@@ -157,7 +157,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "estimators/epipolar_solver.py",
+        "estimators/epipolar/solver.py",
         _EPIPOLAR_TESTS,
         (
             ("covariance = self.ambiguity", "self.ambiguity + ", ("", "2.0 * self.ambiguity + ")),
@@ -202,7 +202,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "estimators/calibrated.py",
+        "estimators/network/sigma_calibration.py",
         _POSE_TESTS,
         (
             (
@@ -234,7 +234,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "estimators/network_output.py",
+        "estimators/network/conversion.py",
         _POSE_TESTS,
         (
             ("covariance[:3, :3] = sigma_t", "sigma_t**2", ("0.0", "2.0 * sigma_t**2")),
@@ -261,7 +261,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "odometry/steps.py",
+        "odometry/scaled_step.py",
         _ODOMETRY_TESTS,
         (
             ("scaling[:3] += ", "np.outer", ("0.0 * np.outer", "2.0 * np.outer")),
@@ -332,7 +332,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "odometry/two_view.py",
+        "odometry/track_geometry.py",
         _ODOMETRY_TESTS,
         (
             ("_NOISE_FLOOR = ", "0.25", ("0.0", "0.5")),
@@ -342,7 +342,7 @@ SOURCES = (
         ),
     ),
     Source(
-        "odometry/gate.py",
+        "odometry/pose_check.py",
         ("odometry/test_pose_limits.py",),
         (
             ("if share < config", "config", ("0.5 * config", "2.0 * config")),
@@ -396,10 +396,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 failed = _is_noticed(copy, mutant, source.tests)
                 noticed[failed] += 1
                 if not failed:
-                    print(
-                        f"SURVIVES {mutant.module}: {mutant.line!r}: {mutant.text!r} -> {mutant.replacement!r}",
-                        flush=True,
-                    )
+                    change = f"{mutant.line!r}: {mutant.text!r} -> {mutant.replacement!r}"
+                    print(f"SURVIVES {mutant.module}: {change}", flush=True)
             print(
                 f"{source.module}: done, {noticed[True]} noticed, {noticed[False]} survive so far", flush=True
             )

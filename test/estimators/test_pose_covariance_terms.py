@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from two_view_scenes import random_pose
 
-from iup_pose_ros.estimators.base import RelativePose
-from iup_pose_ros.estimators.calibrated import calibrated
-from iup_pose_ros.estimators.epipolar_errors import tangent_basis
-from iup_pose_ros.estimators.epipolar_solver import unit_relative_pose
-from iup_pose_ros.estimators.network_output import relative_pose
+from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
+from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
+from iup_pose_ros.estimators.network.conversion import relative_pose
+from iup_pose_ros.estimators.network.sigma_calibration import calibrated
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.model.checkpoint import Temperatures
+from iup_pose_ros.model.checkpoint import SigmaCalibration
+from iup_pose_ros.types import RelativePose
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def test_fusion_is_covariance_intersection():
 
 
 def test_calibration_multiplies_deviations_and_adds_floors_in_quadrature():
-    temperatures = Temperatures(rotation=2.0, direction=3.0, rotation_floor=0.05, direction_floor=0.07)
+    temperatures = SigmaCalibration(rotation=2.0, direction=3.0, rotation_floor=0.05, direction_floor=0.07)
     values = np.diag([1e-4, 4e-4, 9e-4, 1e-2, 1e-2])
     values[0, 3] = values[3, 0] = 2e-4
     pose = with_covariance(values)
@@ -97,7 +97,7 @@ def test_calibration_multiplies_deviations_and_adds_floors_in_quadrature():
     assert direction @ found.covariance[:3, :3] @ direction == pytest.approx(9.0 * 1e-6)
     np.testing.assert_allclose(found.sigma_R, np.sqrt(np.diag(expected)[:3]))
     assert found.sigma_t == pytest.approx(np.sqrt(expected[3, 3]))
-    unchanged = calibrated(pose, replace(Temperatures()))
+    unchanged = calibrated(pose, replace(SigmaCalibration()))
     np.testing.assert_array_equal(unchanged.covariance, pose.covariance)
 
 

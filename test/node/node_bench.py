@@ -247,7 +247,7 @@ class Bench:
         return label
 
     def bring_to(self, goal: str) -> None:
-        """Changes the state of the life cycle to ``unconfigured``, ``inactive`` or ``active``, step by step."""
+        """Changes the state of the life cycle to unconfigured, inactive or active, step by step."""
         while (now := LIFE_CYCLE.index(self.life_cycle())) != LIFE_CYCLE.index(goal):
             transition = UP[now] if now < LIFE_CYCLE.index(goal) else DOWN[now - 1]
             assert self.change_state(transition), f"{transition} fails: {self.states()[-1:]}"

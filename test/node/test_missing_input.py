@@ -1,4 +1,4 @@
-"""A camera without calibration, then without its mount: both are named, and the node begins when they come."""
+"""A camera without calibration, then without its mount: both are named and may come late."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from moving_texture import view
 from iup_pose_msgs.srv import SaveTrajectory
+from moving_texture import view
 from node_bench import camera_info, image_message, wait_until
 from std_srvs.srv import SetBool, Trigger
 
@@ -103,7 +103,7 @@ def test_services_of_a_node_that_is_shut_down_answer_with_the_reason(start_node,
     ("parameters", "words"),
     [
         ({"odom_frame": "base_link"}, "base_frame and odom_frame are both 'base_link'"),
-        ({"estimator": "iup_poes"}, "estimator is 'iup_poes'; accepted are"),
+        ({"estimator": "iup_poes"}, "parameter estimator is 'iup_poes'; accepted are"),
     ],
 )
 def test_node_that_cannot_be_configured_at_its_start_says_why_and_stays(start_node, bench, parameters, words):

@@ -9,10 +9,10 @@ import pytest
 from odometry_scenes import INTRINSICS, pose, relative_pose
 
 from iup_pose_ros.errors import EstimationError
-from iup_pose_ros.estimators.base import Matches
 from iup_pose_ros.odometry import OdometryConfig
-from iup_pose_ros.odometry.gate import check
-from iup_pose_ros.odometry.two_view import TrackedRays
+from iup_pose_ros.odometry.pose_check import check
+from iup_pose_ros.odometry.track_geometry import TrackedRays
+from iup_pose_ros.types import Matches
 
 WRONG = 50.0  # pixels off the epipolar line: no noise makes that
 

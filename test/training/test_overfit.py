@@ -17,6 +17,7 @@ TINY = replace(
 )
 
 
+@pytest.mark.slow
 def test_after_a_short_training_swapping_the_views_inverts_the_pose() -> None:
     torch.manual_seed(0)
     model, pairs = IUPPose(TINY), PairSet(fixed_pairs(OPTIONS))

@@ -9,14 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from odometry_scenes import INTRINSICS, Cloud, disturbed, pose, relative_pose
 
-from iup_pose_ros.estimators.base import RelativePose
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry import OdometryConfig
 from iup_pose_ros.odometry.depths import InverseDepths, step_length, translation_from_depths
 from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
 from iup_pose_ros.odometry.scale import FixedScale, Interval, RelativeScale, WheelScale
-from iup_pose_ros.odometry.steps import (
+from iup_pose_ros.odometry.scaled_step import (
     Length,
     ScaledStep,
     metric_step,
@@ -24,7 +23,8 @@ from iup_pose_ros.odometry.steps import (
     step_from_translation,
     turn_without_step,
 )
-from iup_pose_ros.odometry.two_view import TrackedRays, observe, step_depths
+from iup_pose_ros.odometry.track_geometry import TrackedRays, observe, step_depths
+from iup_pose_ros.types import RelativePose
 
 Array = NDArray[np.float64]
 

@@ -13,14 +13,14 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm
 from two_view_scenes import CAMERA, WIDE_CAMERA, make_scene, random_pose, unit
 
-from iup_pose_ros.estimators.base import Matches
-from iup_pose_ros.estimators.epipolar_ambiguity import ambiguity_covariance, second_pose_advantage
-from iup_pose_ros.estimators.epipolar_covariance import IntrinsicsUncertainty, noise_scale, pose_covariance
-from iup_pose_ros.estimators.epipolar_errors import CameraPair, EpipolarErrors, tangent_basis
-from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig, EpipolarResult, unit_relative_pose
+from iup_pose_ros.estimators.epipolar.covariance import IntrinsicsUncertainty, noise_scale, pose_covariance
+from iup_pose_ros.estimators.epipolar.planar_ambiguity import ambiguity_covariance, second_pose_advantage
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors, tangent_basis
+from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, unit_relative_pose
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.types import Matches
 
 Array = NDArray[np.float64]
 
@@ -294,14 +294,12 @@ def refitted(errors: EpipolarErrors, cameras: CameraPair, matches: Matches) -> A
 
 
 def wrong_camera(camera: Intrinsics, kind: str, size: float) -> Intrinsics:
-    side = max(camera.width, camera.height) * size
-    change = {
-        "focal": {"fx": camera.fx * (1.0 + size), "fy": camera.fy * (1.0 + size)},
-        "cx": {"cx": camera.cx + side},
-        "cy": {"cy": camera.cy + side},
-        "distortion": {},
-    }[kind]
-    return replace(camera, **change)
+    offset = size * max(camera.width, camera.height)
+    if kind == "focal":
+        return replace(camera, fx=camera.fx * (1.0 + size), fy=camera.fy * (1.0 + size))
+    if kind == "cx":
+        return replace(camera, cx=camera.cx + offset)
+    return replace(camera, cy=camera.cy + offset) if kind == "cy" else camera
 
 
 def distorted(points: Array, camera: Intrinsics, size: float) -> Array:
