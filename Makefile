@@ -10,12 +10,14 @@ BIN := $(VENV)/bin
 DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test test-fast mutants lint clean
 
 help:
 	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
 	@echo "             BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
 	@echo "make test    run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
+	@echo "make test-fast  the tests that need neither DDS nor much time (less than two minutes on one core)"
+	@echo "make mutants remove and double every term of the covariances and see a test fail each time"
 	@echo "make lint    ruff and mypy"
 	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
 	@echo "make clean   remove the environments and everything generated"
@@ -28,6 +30,12 @@ demo: venv
 
 test: venv
 	@$(BIN)/python -m pytest $(args)
+
+test-fast: venv
+	@$(BIN)/python -m pytest -m "unit and not slow" $(args)
+
+mutants: venv
+	@$(BIN)/python tools/mutate_covariance.py $(args)
 
 lint: venv
 	@$(BIN)/ruff check
