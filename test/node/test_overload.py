@@ -81,5 +81,5 @@ def test_every_image_is_processed_or_counted_as_dropped(stream):
     )
     assert last.frames_dropped_busy > last.frames_processed > 5
     counted = last.frames_processed + last.frames_dropped_busy + last.frames_dropped_invalid
-    # Not counted yet: what waits for its camera_info, the one in the mailbox and the one in hand.
+    # Not counted yet: what waits for its camera_info, the one that waits for the worker and the one in hand.
     assert counted <= last.frames_received <= counted + QUEUE_SIZE + 2
