@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from iup_pose_ros.estimators.oom_fallback import EstimatorFigures
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.node.monitor import Figures, resident_megabytes
 from iup_pose_ros.node.reporting import Report, Severity
 from iup_pose_ros.odometry import TrackingState
@@ -38,7 +38,7 @@ class Status:
     report: Report
     warnings: Sequence[str]
     figures: Figures
-    estimator: EstimatorFigures | None
+    estimator: EstimatorInfo | None
     device_megabytes: float
     camera_frame: str
     input_timeout: float
@@ -95,7 +95,7 @@ def judgement(status: Status) -> tuple[bytes, str]:
 def values(status: Status) -> Mapping[str, str]:
     """The figures, by name, in words that a table can show."""
     figures, counts = status.figures, status.figures.counts
-    estimator = status.estimator or EstimatorFigures("none", "")
+    estimator = status.estimator or EstimatorInfo("none", "")
     return {
         "life cycle": status.life_cycle,
         "tracking state": status.report.state.name,

@@ -10,7 +10,7 @@ import tf2_ros
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from iup_pose_ros.errors import IupPoseError
-from iup_pose_ros.estimators.oom_fallback import CreateEstimator, ResilientEstimator
+from iup_pose_ros.estimators.oom_fallback import CreateEstimator, OutOfMemoryFallback
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.node.camera_extrinsics import MountLookup
 from iup_pose_ros.node.debug_output import DebugOutput
@@ -41,7 +41,7 @@ class _Configured:
     """What exists from configure to cleanup."""
 
     config: NodeConfig
-    estimator: ResilientEstimator
+    estimator: OutOfMemoryFallback
     components: SessionComponents
 
 
@@ -150,7 +150,7 @@ class VoNode(LifecycleNode):
 
     def _configure(self) -> None:
         config = read_config(self)
-        estimator = ResilientEstimator(
+        estimator = OutOfMemoryFallback(
             config.estimator, config.network, config.on_out_of_memory, self._create
         )
         if config.assume_identity_mount:
@@ -170,7 +170,7 @@ class VoNode(LifecycleNode):
             wheels,
         )
         self._configured = _Configured(config, estimator, components)
-        self.get_logger().info(f"configured with estimator {estimator.figures}")
+        self.get_logger().info(f"configured with estimator {estimator.info}")
 
     def _activate(self) -> None:
         ready = self._ready()
@@ -237,7 +237,7 @@ class VoNode(LifecycleNode):
             report=self._reporter.last,
             warnings=[*self._unknown_parameters, *(text for text in warnings if text)],
             figures=self._monitor.snapshot(),
-            estimator=None if ready is None else ready.estimator.figures,
+            estimator=None if ready is None else ready.estimator.info,
             device_megabytes=float("nan") if ready is None else ready.estimator.device_megabytes,
             camera_frame=self._reporter.camera_frame,
             input_timeout=ready.config.input_timeout if ready and awaits_images else float("inf"),
