@@ -10,13 +10,14 @@ BIN := $(VENV)/bin
 DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test lint docs clean
 
 help:
 	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
 	@echo "             BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
 	@echo "make test    run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    build the documentation into build/site (fails on broken links)"
 	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
 	@echo "make clean   remove the environments and everything generated"
 
@@ -34,5 +35,15 @@ lint: venv
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+# Needs nothing of the package: the generated tables are kept in docs/ (tools/interface_tables.py).
+docs: .venv-docs/installed
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo "Written to build/site: open build/site/index.html"
+
+.venv-docs/installed: requirements/docs.txt requirements/constraints.txt
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check -r requirements/docs.txt -c requirements/constraints.txt
+	@touch $@
+
 clean:
-	@rm -rf .venv .venv-jazzy build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-jazzy .venv-docs build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
