@@ -15,9 +15,9 @@ from PIL import Image
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
-from iup_pose_ros.evaluation.trajectory import Trajectory, align, associate
-from iup_pose_ros.evaluation.trajectory_plot import view_axes
+from iup_pose_ros.evaluation.reports.trajectory_plot import view_axes
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.trajectory import Trajectory, align, associate
 from iup_pose_ros.node.debug_image import draw_debug_image
 from iup_pose_ros.odometry import VisualOdometry
 
