@@ -36,8 +36,9 @@ lint: venv
 	@$(BIN)/mypy
 
 # Needs nothing of the package: the generated tables are kept in docs/ (tools/interface_tables.py).
+# Not --quiet, which hides the warnings that --strict makes errors.
 docs: .venv-docs/installed
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	@echo "Written to build/site: open build/site/index.html"
 
 .venv-docs/installed: requirements/docs.txt requirements/constraints.txt

@@ -276,7 +276,7 @@ WORKFLOW = ROOT / ".github/workflows/ci.yml"
 
 def test_the_workflow_runs_targets_that_exist_on_all_wheels():
     jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
-    targets = {target for target in re.findall(r"run: make (\w+)", WORKFLOW.read_text())}
+    targets = set(re.findall(r"run: make (\w+)", WORKFLOW.read_text()))
     rules = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert {"lint", "test", "docs"} <= targets <= rules
     assert jobs["wheels"]["strategy"]["matrix"]["ros"] == list(WHEELS)
