@@ -134,6 +134,32 @@ def test_modules_named_in_the_architecture_exist():
     assert [name for name in missing if modules.count(name) != 1] == []
 
 
+def imports_of(part):
+    """Parts of the package, folders or modules of its root, that a part imports."""
+    found = set()
+    for path in part.rglob("*.py") if part.is_dir() else [part]:
+        for node in ast.walk(ast.parse(text_of(path))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("iup_pose_ros."):
+                found.add(node.module.split(".")[1])
+    return found - {part.stem}
+
+
+def test_dependencies_point_downwards_as_the_architecture_says():
+    block = next(block for block in code_blocks(ROOT / "docs/architecture.md") if block.startswith("cli"))
+    layers = [re.split(r"  +", line)[0].split(", ") for line in block.splitlines()]
+    level = {part: number for number, layer in enumerate(layers) for part in layer}
+    parts = [path for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"]
+    parts = [path for path in parts if not path.name.startswith("__")]
+    assert {part.stem for part in parts} == set(level)
+    upwards = {
+        f"{part.stem} -> {other}"
+        for part in parts
+        for other in imports_of(part)
+        if level[other] <= level[part.stem]
+    }
+    assert upwards == set()
+
+
 def test_modules_of_the_network_are_listed_by_their_names():
     listed = set(re.findall(r"`([a-z_]+\.py)`", text_of(ROOT / "docs/estimators.md")))
     assert listed <= {path.name for path in (PACKAGE / "model").glob("*.py")}
