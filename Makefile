@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast mutants lint clean
+.PHONY: help venv demo test test-fast mutants lint docs clean
 
 help:
 	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-fast  the tests that need neither DDS nor much time (less than two minutes on one core)"
 	@echo "make mutants remove and double every term of the covariances and see a test fail each time"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    build the documentation into build/site (fails on broken links)"
 	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
 	@echo "make clean   remove the environments and everything generated"
 
@@ -42,5 +43,16 @@ lint: venv
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+# Needs nothing of the package: the generated tables are kept in docs/ (tools/interface_tables.py).
+# Not --quiet, which hides the warnings that --strict makes errors.
+docs: .venv-docs/installed
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "Written to build/site: open build/site/index.html"
+
+.venv-docs/installed: requirements/docs.txt requirements/constraints.txt
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check -r requirements/docs.txt -c requirements/constraints.txt
+	@touch $@
+
 clean:
-	@rm -rf .venv .venv-jazzy build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-jazzy .venv-docs build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
