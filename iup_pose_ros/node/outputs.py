@@ -38,7 +38,7 @@ class OdometryOutputs:
     Args:
         node: owner of the publishers.
         config: settings.
-        monitor: told of every odometry message.
+        monitor: counts every odometry message.
     """
 
     def __init__(self, node: Node, config: NodeConfig, monitor: Monitor) -> None:
@@ -83,10 +83,10 @@ class OdometryOutputs:
             self._node.destroy_publisher(publisher)
 
     @property
-    def complaint(self) -> str:
+    def warning(self) -> str:
         """Who else broadcasts the node's transform, one sentence; empty while nobody does."""
         broadcast = self._broadcast
-        return "" if broadcast is None else broadcast.watch.complaint
+        return "" if broadcast is None else broadcast.watch.warning
 
     def publish(self, update: OdometryUpdate, stamp: Time, clock: StampClock) -> None:
         """Publishes the update of the image of this stamp.
@@ -98,7 +98,7 @@ class OdometryOutputs:
             publisher.publish(message)
         if update.pose is None:
             return
-        self._monitor.odometry_sent()
+        self._monitor.on_odometry()
         if update.edge is not None:
             self._remember(update, stamp)
         broadcast = self._broadcast

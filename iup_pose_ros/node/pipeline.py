@@ -18,18 +18,18 @@ from iup_pose_ros.stamps import StampClock
 from iup_pose_ros.types import Matches
 
 
-class View(NamedTuple):
-    """An undistorted image and what was seen in it.
+class ProcessedFrame(NamedTuple):
+    """The odometry's answer to one image, with what the debug image shows of it.
 
     Attributes:
-        image: (H, W, 3) RGB or (H, W) grey.
-        matches: tracks from the last keyframe into it.
-        attention: the network's, (h, w) in [0, 1]; None where it was not asked about this image.
+        update: the answer; its stamps are seconds of ``FramePipeline.clock``.
+        image: the undistorted image, (H, W, 3) RGB or (H, W) grey.
+        matches: tracks from the last keyframe into the image; None where nothing is tracked.
     """
 
+    update: OdometryUpdate
     image: NDArray[np.uint8]
     matches: Matches | None
-    attention: NDArray[np.float32] | None
 
 
 class Mounts(Protocol):
@@ -75,8 +75,6 @@ class FramePipeline:
         )
         self._camera_frame = ""
         self._odometry: VisualOdometry | None = None
-        self._image: NDArray[np.uint8] | None = None
-        self._attention: NDArray[np.float32] | None = None
 
     def change(self, config: NodeConfig) -> None:
         """Goes on with other settings of what can change at run time."""
@@ -90,15 +88,8 @@ class FramePipeline:
         """Number of keyframes so far."""
         return 0 if self._odometry is None else self._odometry.keyframes
 
-    @property
-    def view(self) -> View | None:
-        """The last image and what was tracked in it; None before the first good one."""
-        if self._image is None or self._odometry is None:
-            return None
-        return View(self._image, self._odometry.matches, self._attention)
-
-    def process(self, image: Any, info: Any) -> OdometryUpdate:
-        """What the odometry makes of an image; its stamps are seconds of ``clock``.
+    def process(self, image: Any, info: Any) -> ProcessedFrame:
+        """Return the odometry's answer to an image.
 
         Args:
             image: sensor_msgs/Image, or CompressedImage where the settings say so.
@@ -111,11 +102,8 @@ class FramePipeline:
         """
         frame = self._frames.build(image, info)
         odometry = self._odometry_of(frame.frame_id, image.header.stamp)
-        self._image, self._attention = frame.image, None
         update = odometry.process(frame)
-        if update.edge is not None:
-            self._attention = update.edge.attention
-        return update
+        return ProcessedFrame(update, frame.image, odometry.matches)
 
     def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
         """The odometry of the camera that took the first good image."""

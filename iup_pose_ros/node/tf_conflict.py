@@ -52,7 +52,7 @@ class TransformOwnerWatch:
         self._sent.append(_key(transform))
 
     @property
-    def complaint(self) -> str:
+    def warning(self) -> str:
         """Who else moves the base, one sentence; empty while nobody does."""
         return self._owner if time.monotonic() - self._heard < _MEMORY else self._static_owner
 

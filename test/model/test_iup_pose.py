@@ -186,6 +186,7 @@ def test_rotation_fusion_leans_to_the_surer_stage() -> None:
     assert torch.allclose(sigma, sure), "full correlation is assumed: equal stages do not add information"
 
 
+@pytest.mark.slow
 def test_exported_network_agrees_with_the_module(small: IUPPose) -> None:
     inputs = views(1, 64, 96)
     with torch.no_grad():

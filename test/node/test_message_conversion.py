@@ -16,7 +16,7 @@ from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.inputs import Unpaired
-from iup_pose_ros.node.mailbox import FrameCounts
+from iup_pose_ros.node.monitor import FrameCounts
 from iup_pose_ros.odometry import KeyframeEdge, TrackingState, Twist
 from iup_pose_ros.stamps import StampClock, nanoseconds
 
