@@ -2,7 +2,8 @@
 
 Columns by name: image0, image1 (files in the folder), fx0 fy0 cx0 cy0 and fx1 fy1 cx1 cy1 (pixels, origin at
 the centre of the top-left pixel), qx qy qz qw and tx ty tz of T_1_0 (X_1 = R X_0 + t, optical).
-Optional: overlap_hint (-1: not known), metric (1: t is in metres).
+Optional: overlap_hint (-1: not known), metric (1: t is in metres), width0 height0 width1 height1 (the image
+size that the intrinsics belong to).
 """
 
 from __future__ import annotations
@@ -60,9 +61,12 @@ def _pair(folder: Path, where: str, row: Mapping[str, str]) -> DataSetPair:
 
 def _image(folder: Path, where: str, row: Mapping[str, str], view: int) -> DataSetImage:
     fx, fy, cx, cy = (_number(row, name, where) for name in _CAMERAS[view])
-    return DataSetImage(
-        folder / row[f"image{view}"], np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-    )
+    K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    sides = [f"width{view}", f"height{view}"]
+    if not all(row.get(side) for side in sides):
+        return DataSetImage(folder / row[f"image{view}"], K)
+    width, height = (round(_number(row, side, where)) for side in sides)
+    return DataSetImage(folder / row[f"image{view}"], K, size=(width, height))
 
 
 def _number(row: Mapping[str, str], name: str, where: str) -> float:

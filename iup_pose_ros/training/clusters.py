@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.datasets.matched_scenes import PointMatches
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.training.cameras import CameraConfig
 from iup_pose_ros.training.distractors import DistractorConfig
@@ -86,6 +87,7 @@ class Cluster:
         regime: name of the motion.
         scene: name of the scene.
         metric: whether lengths are metres.
+        matches: true matches of view 0 with view 1, of clusters of two views whose depth is not known.
     """
 
     images: NDArray[np.uint8]
@@ -97,3 +99,4 @@ class Cluster:
     regime: str
     scene: str
     metric: bool = True
+    matches: PointMatches | None = None

@@ -13,6 +13,7 @@ from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE
 from iup_pose_ros.training.configuration import from_mapping
 from iup_pose_ros.training.data_sets import DataSetConfig
 from iup_pose_ros.training.losses import LossWeights
+from iup_pose_ros.training.scene_pairs import ScenePairsConfig
 from iup_pose_ros.training.source import SourceConfig
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -105,7 +106,7 @@ class TrainConfig:
     Attributes:
         output: folder of the run: checkpoints, weights, logs.
         training_data: statement of what the weights are trained on; it travels with them.
-        steps: of the optimiser, one batch each (of every process).
+        steps: of the optimiser.
         pairs: most pairs of one cluster of a batch; None: all.
         workers: processes that render, for every training process; 0: render in between.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -114,8 +115,10 @@ class TrainConfig:
         keep: checkpoints kept.
         tensorboard: whether to log for TensorBoard too.
         seed: of the network's weights and of the pairs drawn; ``source.seed`` is that of the images.
+        micro_batches: batches whose gradients one step of the optimiser sums up, for each training process.
         data_sets: trained on beside rendered pairs.
-        rendered: share of batches that are rendered, against those of the data sets.
+        photographs: pairs of photographs with sparse true matches, trained on beside rendered pairs.
+        rendered: share of batches that are rendered, against those of the data sets and photographs.
     """
 
     output: Path
@@ -129,7 +132,9 @@ class TrainConfig:
     keep: int = 2
     tensorboard: bool = True
     seed: int = 0
+    micro_batches: int = 1
     data_sets: tuple[DataSetConfig, ...] = ()
+    photographs: ScenePairsConfig | None = None
     rendered: float = 1.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -138,15 +143,16 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "workers": 0, "checkpoint_every": 1, "keep": 1}
+        least = {"steps": 1, "workers": 0, "checkpoint_every": 1, "keep": 1, "micro_batches": 1}
         values = {**{name: getattr(self, name) for name in least}, "evaluation.every": self.evaluation.every}
         for name, value in values.items():
             if value < least.get(name, 1):
                 raise ConfigurationError(f"{name} is {value}; at least {least.get(name, 1)} is needed")
-        for width, height in self.source.sizes:
+        sizes = (*self.source.sizes, *(self.photographs.sizes if self.photographs else ()))
+        for width, height in sizes:
             if width % INPUT_MULTIPLE or height % INPUT_MULTIPLE:
                 raise ConfigurationError(
-                    f"source.sizes has {width}x{height}; the network takes multiples of {INPUT_MULTIPLE}"
+                    f"sizes have {width}x{height}; the network takes multiples of {INPUT_MULTIPLE}"
                 )
         if self.precision not in PRECISIONS:
             raise ConfigurationError(

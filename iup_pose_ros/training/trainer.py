@@ -27,6 +27,7 @@ from iup_pose_ros.training.run_config import NetworkConfig, TrainConfig
 from iup_pose_ros.training.run_log import RunLog
 from iup_pose_ros.training.run_progress import RunProgress
 from iup_pose_ros.training.run_state import Progress, Trainee, checkpoints, load_state, save_state
+from iup_pose_ros.training.scene_pairs import ScenePairs
 from iup_pose_ros.training.schedule import average_decay, learning_rate, likelihood_share
 from iup_pose_ros.training.source import RenderedClusters, cluster_loader
 from iup_pose_ros.training.training_step import StepInput, StepResult, TrainingStep
@@ -126,7 +127,7 @@ class Trainer:
         batches = iter(self._batches())
         skipped = 0
         while self._progress.step < self._config.steps:
-            row = self._step(next(batches))
+            row = self._step(batches)
             skipped = 0 if row["gradient_norm"] < float("inf") else skipped + 1
             if skipped >= _MOST_SKIPPED:
                 raise TrainingError(
@@ -142,11 +143,9 @@ class Trainer:
         place = (self._progress.batches, fabric.global_rank, fabric.world_size)
         return cluster_loader(training_stream(self._config, *place), self._config.workers)
 
-    def _step(self, batch: ClusterBatch) -> dict[str, Any]:
+    def _step(self, batches: Iterator[ClusterBatch]) -> dict[str, Any]:
         """One step of the optimiser and its row of the log."""
-        config, step, fabric = self._config, self._progress.step, self._fabric
-        seed = config.seed + 1_000_003 * (step * fabric.world_size + fabric.global_rank)
-        pairs = batch.pairs(config.pairs, torch.Generator().manual_seed(seed))
+        config, step = self._config, self._progress.step
         rate = learning_rate(config.optimiser, step, config.steps)
         likelihood = likelihood_share(config.optimiser, step)
         for group in self._optimiser.param_groups:
@@ -154,35 +153,49 @@ class Trainer:
         self._module.train()
         if config.network.fixed_statistics:
             self._network.encoder.eval()
-        given = StepInput.of(batch, pairs)
-        result: StepResult = self._module(
-            StepInput(*(tensor.to(fabric.device) for tensor in given)), likelihood
-        )
-        fabric.backward(result.loss)
+        means = self._add_gradients(batches, likelihood)
         norm = float(_clip(self._network, config.optimiser.clip))
         if norm < float("inf"):
             self._optimiser.step()
             update_average(self._trainee.average, self._network, average_decay(config.optimiser, step))
         self._optimiser.zero_grad()
-        return self._advanced(result, len(pairs), {"likelihood": likelihood, "learning_rate": rate}, norm)
+        schedule = {"likelihood": likelihood, "learning_rate": rate, "gradient_norm": norm}
+        return self._advanced(means, schedule)
 
-    def _advanced(
-        self, result: StepResult, pairs: int, schedule: dict[str, float], norm: float
-    ) -> dict[str, Any]:
+    def _add_gradients(self, batches: Iterator[ClusterBatch], likelihood: float) -> Tensor:
+        """Sum up the gradients of a step; returns means: ``StepResult``, pairs of a batch."""
+        config, fabric = self._config, self._fabric
+        rows: list[Tensor] = []
+        for _ in range(config.micro_batches):
+            batch = next(batches)
+            generator = torch.Generator().manual_seed(config.seed + 1_000_003 * batch.index)
+            pairs = batch.pairs(config.pairs, generator)
+            given = StepInput.of(batch, pairs).to(fabric.device)
+            last = len(rows) == config.micro_batches - 1
+            with fabric.no_backward_sync(self._module, enabled=not last):
+                result: StepResult = self._module(given, likelihood)
+                fabric.backward(result.loss / config.micro_batches)
+            rows.append(
+                torch.stack(
+                    [*(value.detach() for value in result), result.loss.new_tensor(float(len(pairs)))]
+                )
+            )
+        # A batch of photographs has no depths, one without motion no direction.
+        means: Tensor = torch.stack(rows).nanmean(dim=0)
+        return means
+
+    def _advanced(self, means: Tensor, schedule: dict[str, float]) -> dict[str, Any]:
         """Count the step; its row: means over the processes, pairs of all of them."""
         fabric, before = self._fabric, self._progress
-        values = torch.stack([*(value.detach() for value in result), result.loss.new_tensor(float(pairs))])
-        reduced: Any = fabric.all_reduce(values, reduce_op="mean")
-        *means, mean_pairs = reduced.tolist()
-        total = round(mean_pairs * fabric.world_size)
+        batches = fabric.world_size * self._config.micro_batches
+        reduced: Any = fabric.all_reduce(means, reduce_op="mean")
+        *figures, mean_pairs = reduced.tolist()
+        total = round(mean_pairs * batches)
         self._progress = replace(
-            before,
-            step=before.step + 1,
-            batches=before.batches + fabric.world_size,
-            pairs=before.pairs + total,
+            before, step=before.step + 1, batches=before.batches + batches, pairs=before.pairs + total
         )
-        figures = dict(zip(StepResult._fields, means, strict=True))
-        return {"step": before.step + 1, **figures, **schedule, "gradient_norm": norm, "pairs": total}
+        named = dict(zip(StepResult._fields, figures, strict=True))
+        return {"step": before.step + 1, **named, **schedule, "pairs": total}
 
     def _due(self, every: int) -> bool:
         return self._progress.step % every == 0 or self._progress.step == self._config.steps
@@ -207,14 +220,19 @@ def training_stream(config: TrainConfig, start: int = 0, rank: int = 0, world_si
         DataError: files are missing or laid out otherwise.
         ConfigurationError: shares are negative, or all 0.
     """
-    rendered = RenderedClusters(config.source, start, rank, world_size)
-    if not config.data_sets:
-        return rendered
-    streams: list[tuple[float, BatchStream]] = [(config.rendered, rendered)]
+    place = (start, rank, world_size)
+    if not config.data_sets and config.photographs is None:
+        return RenderedClusters(config.source, *place)
+    streams: list[tuple[float, BatchStream]] = []
+    if config.rendered:
+        streams.append((config.rendered, RenderedClusters(config.source, *place)))
     for entry in config.data_sets:
         stream = StreamConfig(sizes=config.source.sizes, pairs=entry.pairs, seed=config.source.seed)
         streams.append((entry.share, PairStream(entry.load(), stream)))
-    return MixedStream(streams, config.source.seed, start, rank, world_size)
+    if config.photographs is not None:
+        streams.append((config.photographs.share, ScenePairs(config.photographs, config.source.photometric)))
+    group = config.micro_batches * world_size
+    return MixedStream(streams, config.source.seed, *place, group)
 
 
 def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:

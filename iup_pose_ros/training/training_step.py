@@ -33,6 +33,10 @@ class StepInput(NamedTuple):
         images, K, depth = (tensor.flatten(0, 1) for tensor in (batch.images, batch.K, batch.depth))
         return cls(images, K, depth, pairs.view_0, pairs.view_1, pairs.R_1_0, pairs.t_1_0)
 
+    def to(self, device: torch.device) -> StepInput:
+        """The same on another device."""
+        return StepInput(*(tensor.to(device) for tensor in self))
+
 
 class StepResult(NamedTuple):
     """Loss () to descend, its parts () without weights, and the pairs' median errors () in degrees."""

@@ -189,7 +189,7 @@ def test_mixed_precision_rounds_neither_cameras_nor_truth(renderer, tmp_path):
     losses = []
     for precision in ("32-true", "bf16-mixed"):
         config = tiny(tmp_path, precision=precision)
-        losses.append(Trainer(config, trainer._fabric(config))._step(batch))
+        losses.append(Trainer(config, trainer._fabric(config))._step(iter([batch])))
     assert losses[1]["loss"] == pytest.approx(losses[0]["loss"], rel=0.1)
     assert losses[1]["correspondence"] == pytest.approx(losses[0]["correspondence"], rel=0.1)
     assert losses[1]["loss"] != losses[0]["loss"]
