@@ -27,9 +27,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.errors import DataError, IupPoseError
-from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.geometry.trajectory import Trajectory
 
 EDGE = "iup_pose_msgs/msg/RelativePose"
 EDGE_DEFINITION = Path(__file__).resolve().parent.parent / "msg/msg/RelativePose.msg"

@@ -48,7 +48,7 @@ def demo(
     from rich.console import Console
 
     from iup_pose_ros.replay.demo import DemoOptions, run_demo
-    from iup_pose_ros.replay.process import sigterm_interrupts
+    from iup_pose_ros.replay.node_process import sigterm_interrupts
 
     if bag is not None and sequence is not None:
         raise DataError("--bag and --sequence are two inputs; give one")

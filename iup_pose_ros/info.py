@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from iup_pose_ros.errors import CheckpointError
-from iup_pose_ros.estimators.iup_pose import network_size
+from iup_pose_ros.estimators.network.iup_pose_estimator import network_size
 from iup_pose_ros.model.checkpoint import load_checkpoint
 from iup_pose_ros.model.config import PRESETS, IUPPoseConfig
 from iup_pose_ros.model.iup_pose import IUPPose

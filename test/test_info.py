@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from iup_pose_ros.info import collect_info, describe_preset, print_info
-from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, save_checkpoint
+from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, save_checkpoint
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 
@@ -18,7 +18,9 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder: Path = tmp_path_factory.mktemp("weights")
     model = IUPPose(PRESETS["small"])
     save_checkpoint(
-        model, CheckpointInfo(model.config, (320, 256), Temperatures(), "none"), folder / "good.safetensors"
+        model,
+        CheckpointInfo(model.config, (320, 256), SigmaCalibration(), "none"),
+        folder / "good.safetensors",
     )
     (folder / "bad.safetensors").write_bytes(b"no weights")
     return collect_info(folder)

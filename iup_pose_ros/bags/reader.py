@@ -11,9 +11,9 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
 from iup_pose_ros.bags.topics import CameraTopics, find_camera
 from iup_pose_ros.errors import CalibrationError, DataError, ImageError, IupPoseError
-from iup_pose_ros.estimators.base import Frame
 from iup_pose_ros.geometry.rectification import Rectifier
 from iup_pose_ros.images import decode_compressed_image, decode_image
+from iup_pose_ros.types import Frame
 
 
 class BagReader(Recording):

@@ -18,9 +18,9 @@ from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import read_tum
 from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
 from iup_pose_ros.errors import CalibrationError, DataError
-from iup_pose_ros.evaluation.trajectory import Trajectory, associate
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.trajectory import Trajectory, associate
 
 _INTRINSIC_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
 # Distortion model in intrinsics.yaml -> that of camera_info, and possible numbers of coefficients.

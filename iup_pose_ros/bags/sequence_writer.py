@@ -15,7 +15,7 @@ from iup_pose_ros.bags.sequence import folder_model
 from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError, ImageError
-from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.geometry.trajectory import Trajectory
 from iup_pose_ros.images import decode_image
 
 _PNG_MAGIC = b"\x89PNG"

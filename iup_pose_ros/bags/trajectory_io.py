@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.bags.messages import QUATERNION_TOLERANCE
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
+from iup_pose_ros.geometry.trajectory import Trajectory
 
 _COLUMNS = ("timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
 _KITTI_COLUMNS = 12

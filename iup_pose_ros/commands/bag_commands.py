@@ -65,9 +65,9 @@ def bag(
     device: Device = "auto",
 ) -> None:
     """Visual odometry on a recording: how good against the truth and other estimators, and where it fails."""
-    from iup_pose_ros.estimators.network_options import NetworkOptions
+    from iup_pose_ros.estimators.network.options import NetworkOptions
     from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, evaluate_bag
-    from iup_pose_ros.replay.process import NodeProcessError, sigterm_interrupts
+    from iup_pose_ros.replay.node_process import NodeProcessError, sigterm_interrupts
 
     if gt is not None and gt_topic is not None:
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
@@ -101,7 +101,7 @@ def sequence(
 ) -> None:
     """Make a rosbag2 recording of a folder of images; its ground truth goes to /ground_truth."""
     from iup_pose_ros.bags.sequence import convert_sequence
-    from iup_pose_ros.replay.progress import progress_bar
+    from iup_pose_ros.progress import progress_bar
 
     with progress_bar(table_console(), "writing the bag") as advance:
         convert_sequence(
@@ -123,7 +123,7 @@ def bag_to_folder(
     from iup_pose_ros.bags.ground_truth import read_ground_truth_topic
     from iup_pose_ros.bags.reader import BagReader
     from iup_pose_ros.bags.sequence_writer import write_sequence
-    from iup_pose_ros.replay.progress import progress_bar
+    from iup_pose_ros.progress import progress_bar
 
     with BagReader(bag, image_topic, info_topic) as reader:
         truth = None if gt_topic is None else read_ground_truth_topic(gt_topic, reader, gt_frame)

@@ -12,9 +12,9 @@ from iup_pose_ros.commands.conventions import says_errors, table_console
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from iup_pose_ros.datasets.images import DataSetPair
-    from iup_pose_ros.estimators.network_options import NetworkOptions
-    from iup_pose_ros.evaluation.pairs_report import PairsReport
+    from iup_pose_ros.datasets.image_pair import DataSetPair
+    from iup_pose_ros.estimators.network.options import NetworkOptions
+    from iup_pose_ros.evaluation.pairs.report import PairsReport
 
 EstimatorNames = Annotated[str, typer.Option("--estimator", help="Names, separated by commas.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the figures.")]
@@ -51,8 +51,8 @@ def pairs(
     device: Device = "auto",
 ) -> None:
     """Accuracy and honesty of estimators on image pairs with known relative pose."""
-    from iup_pose_ros.estimators.network_options import NetworkOptions
-    from iup_pose_ros.evaluation.pairs import load_sets
+    from iup_pose_ros.estimators.network.options import NetworkOptions
+    from iup_pose_ros.evaluation.pairs.evaluate import load_sets
 
     found = load_sets(folders)
     report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
@@ -75,8 +75,8 @@ def megadepth(
 ) -> None:
     """The same on MegaDepth pairs in the layout of LoFTR's release; a set is a scene_info file."""
     from iup_pose_ros.datasets.megadepth import load_megadepth
-    from iup_pose_ros.estimators.network_options import NetworkOptions
-    from iup_pose_ros.evaluation.pairs import by_name
+    from iup_pose_ros.estimators.network.options import NetworkOptions
+    from iup_pose_ros.evaluation.pairs.evaluate import by_name
 
     found = by_name(load_megadepth(root, scene_info, with_depth=False))
     report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
@@ -98,7 +98,7 @@ def scannet(
 ) -> None:
     """The same on ScanNet pairs in the layout of LoFTR's release, all as one set."""
     from iup_pose_ros.datasets.scannet import load_scannet
-    from iup_pose_ros.estimators.network_options import NetworkOptions
+    from iup_pose_ros.estimators.network.options import NetworkOptions
 
     found = {"scannet": load_scannet(root, index, intrinsics, with_depth=False)}
     report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
@@ -115,8 +115,8 @@ def calibrate(
     device: Device = "auto",
 ) -> None:
     """Fit the correction of standard deviations to errors on real pairs, and store it with the weights."""
-    from iup_pose_ros.evaluation.pairs import load_sets
-    from iup_pose_ros.evaluation.temperature import calibrated_weights, print_left_out
+    from iup_pose_ros.evaluation.pairs.evaluate import load_sets
+    from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import calibrated_weights, print_left_out
 
     console = table_console()
     before, after = calibrated_weights(
@@ -137,7 +137,7 @@ def _evaluated(
     seed: int,
     network: NetworkOptions,
 ) -> PairsReport:
-    from iup_pose_ros.evaluation.pairs import create_estimators, evaluate_on
+    from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, evaluate_on
 
     estimators = create_estimators(estimator.split(","), network)
     return evaluate_on(sets, estimators, max_pairs, seed, table_console())
@@ -148,6 +148,6 @@ def _show(report: PairsReport, json_file: Path | None, plots: Path | None) -> No
     if json_file is not None:
         report.write(json_file)
     if plots is not None:
-        from iup_pose_ros.evaluation.pairs_plot import write_plots
+        from iup_pose_ros.evaluation.pairs.plots import write_plots
 
         write_plots(report, plots)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.datasets.files import need, read_numbers, read_table
-from iup_pose_ros.datasets.images import DataSetImage
-from iup_pose_ros.datasets.sequences import PosedImage
+from iup_pose_ros.datasets.image_pair import DataSetImage
+from iup_pose_ros.datasets.sequence_pairs import PosedImage
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.datasets.files import need
-from iup_pose_ros.datasets.images import DataSetPair
+from iup_pose_ros.datasets.image_pair import DataSetPair
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import DataError
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.datasets.files import need, read_archive
-from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
+from iup_pose_ros.datasets.image_pair import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from iup_pose_ros.datasets.files import need
-from iup_pose_ros.datasets.images import DataSetImage, DataSetPair
+from iup_pose_ros.datasets.image_pair import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.datasets.files import read_numbers, read_table
-from iup_pose_ros.datasets.images import DataSetImage
-from iup_pose_ros.datasets.sequences import PosedImage, interpolated_poses
+from iup_pose_ros.datasets.image_pair import DataSetImage
+from iup_pose_ros.datasets.sequence_pairs import PosedImage
 from iup_pose_ros.errors import DataError
+from iup_pose_ros.geometry.interpolation import interpolated_poses
 
 _DEPTH_UNIT = 1.0 / 5000.0
 _DEPTH_DELAY = 0.02  # seconds between a colour image and its depth, at most

@@ -19,18 +19,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from iup_pose_ros.errors import EstimationError
-from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
-from iup_pose_ros.estimators.calibrated import calibrated
-from iup_pose_ros.estimators.epipolar_errors import CameraPair, EpipolarErrors
-from iup_pose_ros.estimators.epipolar_solver import EpipolarConfig, EpipolarResult, EpipolarSolver
-from iup_pose_ros.estimators.guided_tracks import RETRACKED, GuidedTracker
-from iup_pose_ros.estimators.iup_pose import JUDGES, IUPPoseEstimator
-from iup_pose_ros.estimators.network_options import NetworkOptions
-from iup_pose_ros.estimators.network_output import trusted
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
+from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, EpipolarSolver
+from iup_pose_ros.estimators.matching.guided_klt import RETRACKED, GuidedTracker
+from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEnd
+from iup_pose_ros.estimators.network.conversion import trusted
+from iup_pose_ros.estimators.network.iup_pose_estimator import JUDGES, IUPPoseEstimator
+from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.estimators.network.prior import PosePrior, PriorNetwork
+from iup_pose_ros.estimators.network.sigma_calibration import calibrated
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
-from iup_pose_ros.estimators.pose_prior import PosePrior, PriorNetwork
-from iup_pose_ros.estimators.probed_tracks import ProbedLucasKanadeFrontEnd
-from iup_pose_ros.model.checkpoint import Temperatures
+from iup_pose_ros.model.checkpoint import SigmaCalibration
+from iup_pose_ros.types import Frame, Matches, RelativePose
 
 # Errors from which on a track, or a match of the network, speaks against a pose; pixels of 640.
 _WRONG_TRACK, _WRONG_MATCH = 1.0, 3.0
@@ -67,11 +67,11 @@ class HybridEstimator:
     def __init__(
         self,
         network: PriorNetwork,
-        temperatures: Temperatures | None = None,
+        temperatures: SigmaCalibration | None = None,
         config: HybridConfig = HybridConfig(),
     ) -> None:
         self.network = network
-        self.temperatures = temperatures or Temperatures()
+        self.temperatures = temperatures or SigmaCalibration()
         self._config = config
         self._plain = ProbedLucasKanadeFrontEnd()
         self._exact = GuidedTracker(RETRACKED)

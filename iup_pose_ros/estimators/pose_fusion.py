@@ -15,12 +15,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
-from iup_pose_ros.estimators.base import RelativePose
-from iup_pose_ros.estimators.epipolar_errors import tangent_basis
-from iup_pose_ros.estimators.epipolar_solver import unit_relative_pose
+from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
+from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, symmetrised
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.types import RelativePose
 
 _PARAMETERS = 5
 _CONSISTENT = float(chi2.ppf(0.999, _PARAMETERS))

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
-from iup_pose_ros.estimators.epipolar import EpipolarEstimator
-from iup_pose_ros.estimators.features import LucasKanadeFrontEnd, SiftFrontEnd
-from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
+from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftFrontEnd
+from iup_pose_ros.estimators.network.options import NetworkOptions
 
 
 def _iup_pose(options: NetworkOptions) -> RelativePoseEstimator:
     # Importing torch takes seconds that estimators without it should not cost.
-    from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
+    from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 
     return IUPPoseEstimator.from_options(options)
 

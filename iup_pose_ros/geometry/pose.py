@@ -63,14 +63,6 @@ class Pose:
         return np.asarray(points) @ self.rotation.T + self.translation
 
 
-def adjoint(T_a_b: Pose) -> Array:
-    """Adjoint (6, 6) that takes a twist (linear, angular) of a rigid body from frame b to frame a."""
-    matrix = np.zeros((6, 6))
-    matrix[:3, :3] = matrix[3:, 3:] = T_a_b.rotation
-    matrix[:3, 3:] = hat(T_a_b.translation) @ T_a_b.rotation
-    return matrix
-
-
 @dataclass(frozen=True, eq=False)
 class PoseWithCovariance:
     """A pose ``T_a_b`` and its 6x6 covariance in frame a (module docstring)."""

@@ -28,7 +28,7 @@ HALF_PRECISION_MAXIMUM = float(torch.finfo(torch.float16).max)
 
 
 @dataclass(frozen=True)
-class Temperatures:
+class SigmaCalibration:
     """Correction of predicted standard deviations, fitted on held-out data; by default there is none.
 
     Attributes:
@@ -66,10 +66,10 @@ class CheckpointInfo:
 
     config: IUPPoseConfig
     input_size: tuple[int, int]
-    temperatures: Temperatures
+    temperatures: SigmaCalibration
     training_data: str
     sha256: str = ""
-    track_temperatures: Temperatures = Temperatures()
+    track_temperatures: SigmaCalibration = SigmaCalibration()
 
 
 def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> CheckpointInfo:
@@ -152,8 +152,8 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
         raise CheckpointError(f"{path} has damaged metadata: {error}") from error
 
 
-def _parse_temperatures(values: Mapping[str, Any]) -> Temperatures:
-    temperatures = Temperatures(**values)
+def _parse_temperatures(values: Mapping[str, Any]) -> SigmaCalibration:
+    temperatures = SigmaCalibration(**values)
     floors = (temperatures.rotation_floor, temperatures.direction_floor)
     if not (temperatures.rotation > 0.0 and temperatures.direction > 0.0 and min(floors) >= 0.0):
         raise ValueError(f"factors of {temperatures} must be positive, floors not negative")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
-from iup_pose_ros.estimators.base import Matches
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.types import Matches
 
 Colour = tuple[int, int, int]
 Image = NDArray[np.uint8]

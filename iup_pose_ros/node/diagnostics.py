@@ -10,10 +10,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from iup_pose_ros.estimators.oom_fallback import EstimatorFigures
 from iup_pose_ros.node.mailbox import FrameCounts
 from iup_pose_ros.node.monitor import Figures, Monitor, resident_megabytes
 from iup_pose_ros.node.reporting import Report, Severity
-from iup_pose_ros.node.resilient_estimator import EstimatorFigures
 from iup_pose_ros.odometry import TrackingState
 
 _PERIOD = 1.0

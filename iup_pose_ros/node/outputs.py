@@ -13,12 +13,12 @@ from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from tf2_ros import TransformBroadcaster
 
-from iup_pose_ros.node import messages
+from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.stamps import StampClock, nanoseconds
-from iup_pose_ros.node.trajectory import TrajectoryLog
-from iup_pose_ros.node.transform_owner import TransformOwnerWatch
+from iup_pose_ros.node.tf_conflict import TransformOwnerWatch
+from iup_pose_ros.node.trajectory_log import TrajectoryLog
 from iup_pose_ros.odometry import OdometryUpdate
 
 _DEPTH = 10
@@ -104,7 +104,7 @@ class OdometryOutputs:
         broadcast = self._broadcast
         if broadcast is not None:
             frames = (self._config.odom_frame, self._config.base_frame)
-            transform = messages.transform(update.pose.pose, stamp, *frames)
+            transform = message_conversion.transform(update.pose.pose, stamp, *frames)
             broadcast.watch.sending(transform)
             broadcast.broadcaster.sendTransform(transform)
 
@@ -112,7 +112,7 @@ class OdometryOutputs:
         """Appends the pose of a keyframe, and publishes the path where someone listens."""
         assert update.pose is not None  # publish has asked
         self.trajectory.add(nanoseconds(stamp), update.pose.pose)
-        pose = messages.stamped_pose(update.pose.pose, stamp, self._config.odom_frame)
+        pose = message_conversion.stamped_pose(update.pose.pose, stamp, self._config.odom_frame)
         poses = self._path_poses
         poses.append(pose)
         if self._path.get_subscription_count() > 0:
@@ -131,10 +131,10 @@ class OdometryOutputs:
         previous_stamp = clock.message(edge.previous_stamp)
         base_frame = self._config.base_frame
         return [
-            (self._relative_pose, messages.relative_pose(edge, stamp, update.frame_id)),
+            (self._relative_pose, message_conversion.relative_pose(edge, stamp, update.frame_id)),
             (
                 self._keyframe_edge,
-                messages.keyframe_edge(edge, stamp, previous_stamp, base_frame, update.state),
+                message_conversion.keyframe_edge(edge, stamp, previous_stamp, base_frame, update.state),
             ),
         ]
 
@@ -145,7 +145,7 @@ class OdometryOutputs:
         return [
             (
                 self._odometry,
-                messages.odometry(update.pose, update.twist, stamp, odom_frame, base_frame),
+                message_conversion.odometry(update.pose, update.twist, stamp, odom_frame, base_frame),
             ),
-            (self._twist, messages.stamped_twist(update.twist, stamp, base_frame)),
+            (self._twist, message_conversion.stamped_twist(update.twist, stamp, base_frame)),
         ]

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
-from iup_pose_ros.estimators.base import Frame, Matches, RelativePoseEstimator
+from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.images import decode_compressed_image, decode_image
-from iup_pose_ros.node.camera import CameraModel
+from iup_pose_ros.node.camera_model import CameraModel
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.stamps import StampClock
 from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
 from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
+from iup_pose_ros.types import Frame, Matches
 
 
 class View(NamedTuple):

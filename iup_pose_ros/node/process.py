@@ -13,7 +13,7 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from iup_pose_ros.node.managed_node import VoNode
+from iup_pose_ros.node.lifecycle_node import VoNode
 from iup_pose_ros.node.stop_request import StopRequest
 
 

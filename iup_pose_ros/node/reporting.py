@@ -13,7 +13,7 @@ from iup_pose_msgs.msg import TrackingState as TrackingStateMessage
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from iup_pose_ros.node import messages
+from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.mailbox import FrameCounts
 from iup_pose_ros.odometry import TrackingState
 
@@ -74,7 +74,7 @@ class TrackingReporter:
 
     def report(self, report: Report, counts: FrameCounts, stamp: Time, camera_frame: str = "") -> None:
         """Publishes how the tracker stands after the image of this stamp."""
-        message = messages.tracking_state(
+        message = message_conversion.tracking_state(
             stamp, camera_frame, report.state, report.reason, counts, report.keyframes
         )
         with self._lock:

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from iup_pose_ros.errors import IupPoseError
-from iup_pose_ros.node.trajectory import SavedTrajectory
+from iup_pose_ros.node.trajectory_log import SavedTrajectory
 
 
 class Commands(Protocol):

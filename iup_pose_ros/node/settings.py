@@ -1,6 +1,6 @@
 """Settings of the node, without ROS: what is a parameter, with which default, range and meaning.
 
-Every setting of the odometry (odometry/config.py) is a parameter of the node under the same name.
+Every setting of the odometry (odometry/odometry_config.py) is a parameter of the node under the same name.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from iup_pose_ros.errors import ConfigurationError
-from iup_pose_ros.estimators.network_options import PRECISIONS, NetworkOptions
+from iup_pose_ros.estimators.network.options import PRECISIONS, NetworkOptions
 from iup_pose_ros.estimators.registry import estimator_names
 from iup_pose_ros.node.declaration import Parameter, ParameterValue
-from iup_pose_ros.odometry.config import OdometryConfig
+from iup_pose_ros.odometry.odometry_config import OdometryConfig
 
 _SMALLEST_AREA = 64 * 64
 _LARGEST_AREA = 4096 * 4096

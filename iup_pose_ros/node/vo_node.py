@@ -26,7 +26,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.parse_args(own_arguments(sys.argv[1:] if args is None else args[1:]))
     stop = StopRequest()
     # Imported late: ROS and OpenCV take a second, in which a signal must already end the process in order.
-    from iup_pose_ros.node.managed_node import VoNode
+    from iup_pose_ros.node.lifecycle_node import VoNode
     from iup_pose_ros.node.process import run
 
     return run(VoNode, stop, args)

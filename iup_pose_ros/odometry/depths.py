@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, exp, hat
-from iup_pose_ros.odometry.two_view import StepDepths, TrackedRays
+from iup_pose_ros.odometry.track_geometry import StepDepths, TrackedRays
 
 # Errors of this many deviations have lost three quarters of their weight, and of their influence more.
 _TOLERANCE = 3.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.odometry.config import OdometryConfig
-from iup_pose_ros.odometry.two_view import TrackedRays, fitted_rotation, rotation_compensated_motion
+from iup_pose_ros.odometry.odometry_config import OdometryConfig
+from iup_pose_ros.odometry.track_geometry import TrackedRays, fitted_rotation, rotation_compensated_motion
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,23 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from iup_pose_ros.errors import ConfigurationError
-from iup_pose_ros.estimators.base import RelativePose
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
-from iup_pose_ros.odometry.config import OdometryConfig
 from iup_pose_ros.odometry.depths import (
     InverseDepths,
     pose_jacobian,
     step_length,
     translation_from_depths,
 )
-from iup_pose_ros.odometry.steps import (
+from iup_pose_ros.odometry.odometry_config import OdometryConfig
+from iup_pose_ros.odometry.scaled_step import (
     Length,
     ScaledStep,
     step_along,
     step_from_translation,
     turn_without_step,
 )
-from iup_pose_ros.odometry.two_view import (
+from iup_pose_ros.odometry.track_geometry import (
     FEWEST_TRACKS,
     SIGNIFICANT_PARALLAX,
     Observation,
@@ -34,6 +33,7 @@ from iup_pose_ros.odometry.two_view import (
     step_depths,
 )
 from iup_pose_ros.odometry.wheels import WheelMotion
+from iup_pose_ros.types import RelativePose
 
 # Relative standard deviations of a length: at best, when the last speed is held, when it is configured, when
 # the wheels measure it; wheels are never surer than so many metres.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.so3 import Array
-from iup_pose_ros.odometry.config import OdometryConfig
+from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.tracks import Tracks
 
 

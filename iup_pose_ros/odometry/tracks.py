@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from iup_pose_ros.estimators.base import Frame, Matches
-from iup_pose_ros.estimators.features import LucasKanadeConfig, detect_corners, track_points
+from iup_pose_ros.estimators.matching.features import LucasKanadeConfig, detect_corners, track_points
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.types import Frame, Matches
 
 Ids = NDArray[np.int64]
 

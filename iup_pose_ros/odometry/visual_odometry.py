@@ -9,19 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from iup_pose_ros.errors import EstimationError
-from iup_pose_ros.estimators.base import Frame, Matches, RelativePose, RelativePoseEstimator
+from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
-from iup_pose_ros.odometry.config import OdometryConfig
-from iup_pose_ros.odometry.gate import check
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
+from iup_pose_ros.odometry.odometry_config import OdometryConfig
+from iup_pose_ros.odometry.pose_check import check
 from iup_pose_ros.odometry.scale import Interval, scale_source
+from iup_pose_ros.odometry.scaled_step import ScaledStep, metric_step
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
-from iup_pose_ros.odometry.steps import ScaledStep, metric_step
+from iup_pose_ros.odometry.track_geometry import TrackedRays
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_plain
-from iup_pose_ros.odometry.two_view import TrackedRays
 from iup_pose_ros.odometry.wheels import WheelMotion
+from iup_pose_ros.types import Frame, Matches, RelativePose
 
 # A stamp this much older than the last one, in seconds, means a clock that was set back; less is disorder.
 _CLOCK_JUMP = 1.0

@@ -17,17 +17,16 @@ from iup_pose_ros.bags.ground_truth import (
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
-from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.evaluation.accuracy import check_quaternion_order
-from iup_pose_ros.evaluation.evaluated_run import EvaluatedRun
-from iup_pose_ros.evaluation.report import print_comparison
-from iup_pose_ros.evaluation.run_record import RunRecord
+from iup_pose_ros.evaluation.reports.console import print_comparison
+from iup_pose_ros.evaluation.runs.accuracy import check_quaternion_order
+from iup_pose_ros.evaluation.runs.evaluated_run import EvaluatedRun
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
+from iup_pose_ros.progress import progress_bar
 from iup_pose_ros.replay.bag_report import write_report
-from iup_pose_ros.replay.in_node import run_in_node
 from iup_pose_ros.replay.offline import run_offline
-from iup_pose_ros.replay.playing import Playing
-from iup_pose_ros.replay.progress import progress_bar
+from iup_pose_ros.replay.playback import run_in_node
 from iup_pose_ros.replay.recorded import read_recorded_run
 
 
@@ -136,8 +135,9 @@ def _run(
             return run_offline(bag, estimator, progress)
         with tempfile.TemporaryDirectory() as scratch:
             log = (options.report or Path(scratch)) / f"{estimator.name}.log"
-            playing = Playing(options.rate, log, options.network)
-            return run_in_node(bag, estimator.name, playing, progress)
+            return run_in_node(
+                bag, estimator.name, progress, rate=options.rate, log=log, network=options.network
+            )
 
 
 def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | None) -> list[str]:

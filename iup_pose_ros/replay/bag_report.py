@@ -7,13 +7,13 @@ from pathlib import Path
 
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.estimators.base import Frame
-from iup_pose_ros.evaluation.csv_report import write_edges_csv, write_metrics_csv
-from iup_pose_ros.evaluation.edge_table import EdgeRow, worst
-from iup_pose_ros.evaluation.evaluated_run import EvaluatedRun
-from iup_pose_ros.evaluation.html_report import PairImages, write_html
-from iup_pose_ros.evaluation.report import write_metrics
-from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.evaluation.reports.console import write_metrics
+from iup_pose_ros.evaluation.reports.csv_files import write_edges_csv, write_metrics_csv
+from iup_pose_ros.evaluation.reports.html import PairImages, write_html
+from iup_pose_ros.evaluation.runs.edge_table import EdgeRow, worst
+from iup_pose_ros.evaluation.runs.evaluated_run import EvaluatedRun
+from iup_pose_ros.geometry.trajectory import Trajectory
+from iup_pose_ros.types import Frame
 
 _WORST_PAIRS = 4
 

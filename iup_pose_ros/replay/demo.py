@@ -17,18 +17,17 @@ from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
 from iup_pose_ros.bags.writer import Mount
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.evaluation.accuracy import evaluate_accuracy
-from iup_pose_ros.evaluation.figures import figures
-from iup_pose_ros.evaluation.report import print_table, write_metrics
-from iup_pose_ros.evaluation.run_record import RunRecord
-from iup_pose_ros.evaluation.trajectory import Trajectory
-from iup_pose_ros.evaluation.trajectory_plot import plot_run
+from iup_pose_ros.evaluation.reports.console import print_table, write_metrics
+from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
+from iup_pose_ros.evaluation.runs.accuracy import evaluate_accuracy
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
+from iup_pose_ros.evaluation.runs.summary import figures
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.replay.in_node import run_in_node
+from iup_pose_ros.geometry.trajectory import Trajectory
+from iup_pose_ros.progress import progress_bar
+from iup_pose_ros.replay.node_process import NodeProcessError
 from iup_pose_ros.replay.offline import run_offline
-from iup_pose_ros.replay.playing import Playing
-from iup_pose_ros.replay.process import NodeProcessError
-from iup_pose_ros.replay.progress import progress_bar
+from iup_pose_ros.replay.playback import run_in_node
 
 # A camera that looks ahead, a little in front of and above the centre of a robot (REP-103: x ahead, z up).
 _MOUNT = Mount(
@@ -95,9 +94,11 @@ def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
         with progress_bar(console, "every image, without ROS") as advance:
             estimator = create_estimator(options.estimator)
             return run_offline(bag, estimator, lambda: advance(bag.image_count))
-    playing = Playing(options.rate, options.output / "vo_node.log")
+    log = options.output / "vo_node.log"
     with progress_bar(console, "playing into vo_node") as advance:
-        return run_in_node(bag, options.estimator, playing, lambda: advance(bag.image_count))
+        return run_in_node(
+            bag, options.estimator, lambda: advance(bag.image_count), rate=options.rate, log=log
+        )
 
 
 def _report(options: DemoOptions, source: _Input, record: RunRecord, console: Console) -> None:
@@ -146,7 +147,7 @@ def _input(options: DemoOptions, console: Console) -> Iterator[_Input]:
 
 def _rendered(folder: Path, console: Console) -> _Input:
     """The flight through the demo room; rendered the first time, then kept."""
-    from iup_pose_ros.rendering.recording import record_demo
+    from iup_pose_ros.demo_scene.demo_recording import record_demo
 
     with progress_bar(console, "rendering the flight, once") as advance:
         recording = record_demo(folder, progress=lambda _, total: advance(total))

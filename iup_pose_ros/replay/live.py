@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
+from tf2_ros import StaticTransformBroadcaster
 
 from iup_pose_ros.bags.messages import COMPRESSED_IMAGE, header_stamp
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.bags.static_transforms import StaticTransforms
-from iup_pose_ros.estimators.network_options import NetworkOptions
-from iup_pose_ros.evaluation.run_record import RunRecord
+from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
+from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.replay.mount import broadcast
+from iup_pose_ros.replay.node_process import NodeProcess, NodeProcessError, Parameter, isolated_environment
 from iup_pose_ros.replay.player import Player
-from iup_pose_ros.replay.playing import Playing
-from iup_pose_ros.replay.process import NodeProcess, NodeProcessError, Parameter, isolated_environment
 from iup_pose_ros.replay.recorder import Recorder
-from iup_pose_ros.replay.session import ros_session
+from iup_pose_ros.replay.ros_session import ros_session
 
 NODE_NAME = "vo_node"
 BASE_FRAME = "base_link"
@@ -28,7 +31,15 @@ _ANSWER_TIMEOUT = 5.0
 _SETTLING_TIME = 0.5
 
 
-def run_live(bag: BagReader, estimator: str, playing: Playing, progress: Callable[[], None]) -> RunRecord:
+def run_live(
+    bag: BagReader,
+    estimator: str,
+    progress: Callable[[], None],
+    *,
+    rate: float,
+    log: Path,
+    network: NetworkOptions | None = None,
+) -> RunRecord:
     """Play a recording into ``vo_node`` and collect what it publishes.
 
     The camera's mount is the recording's own (/tf_static, base_link to the camera); where it has none the
@@ -37,8 +48,10 @@ def run_live(bag: BagReader, estimator: str, playing: Playing, progress: Callabl
     Args:
         bag: the recording.
         estimator: name of the estimator.
-        playing: how.
         progress: called after every image.
+        rate: speed, 1 as recorded; 0 waits for the node's answer to every image, so that none is dropped.
+        log: file for the node's output.
+        network: weights and device of learned estimators; None: the node's own defaults.
 
     Raises:
         NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
@@ -47,20 +60,26 @@ def run_live(bag: BagReader, estimator: str, playing: Playing, progress: Callabl
     mount = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
     with (
         ros_session("iup_pose_replay", environment) as node,
-        NodeProcess(
-            _parameters(bag, estimator, mount, playing.network), _remaps(bag), environment, playing.log
-        ) as process,
+        NodeProcess(_parameters(bag, estimator, mount, network), _remaps(bag), environment, log) as process,
     ):
         # Held until the end: latched transforms live as long as their publisher.
-        broadcaster = broadcast(node, bag) if mount is not None else None
+        broadcaster = _broadcast(node, bag) if mount is not None else None
         recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, _types(bag))
         _wait(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
             _wait(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
         time.sleep(_SETTLING_TIME)
-        _play(bag, playing.rate, player, recorder, process, progress)
+        _play(bag, rate, player, recorder, process, progress)
         process.stop()
         return recorder.record(estimator, mount or Pose.identity())
+
+
+def _broadcast(node: Node, bag: BagReader) -> StaticTransformBroadcaster:
+    """Publish the recording's /tf_static, latched, for as long as the returned broadcaster lives."""
+    recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
+    broadcaster = StaticTransformBroadcaster(node)
+    broadcaster.sendTransform([transform for message in recorded for transform in message.transforms])
+    return broadcaster
 
 
 def _play(

@@ -10,7 +10,13 @@ import numpy as np
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
-from iup_pose_ros.evaluation.run_record import EdgeRecord, FrameRecord, RunRecord, StampedPose, from_origin
+from iup_pose_ros.evaluation.runs.run_record import (
+    EdgeRecord,
+    FrameRecord,
+    RunRecord,
+    StampedPose,
+    from_origin,
+)
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import KeyframeEdge, OdometryUpdate, VisualOdometry
 

@@ -10,9 +10,9 @@ from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.recording import Recording
 from iup_pose_ros.bags.static_transforms import StaticTransforms
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.run_record import RunRecord
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.replay.outputs import NodeOutputs
+from iup_pose_ros.replay.node_outputs import NodeOutputs
 
 _STATE = "iup_pose_msgs/msg/TrackingState"
 _STATE_TOPIC = "/tracking_state"

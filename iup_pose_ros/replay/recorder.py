@@ -12,9 +12,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from iup_pose_ros.bags.messages import stamp_of
-from iup_pose_ros.evaluation.run_record import RunRecord
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.replay.outputs import NodeOutputs
+from iup_pose_ros.replay.node_outputs import NodeOutputs
 
 
 class Recorder:

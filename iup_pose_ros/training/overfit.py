@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iup_pose_ros.demo_scene.materials import photographs
+from iup_pose_ros.demo_scene.rendered_pair import RenderedPair, concatenate, random_pair, random_scene
 from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.config import IUPPoseConfig, preset
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error, turned
-from iup_pose_ros.rendering.materials import photographs
-from iup_pose_ros.rendering.pairs import RenderedPair, concatenate, random_pair, random_scene
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
 from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget

@@ -10,9 +10,9 @@ from torch import nn
 
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.estimators.iup_pose import IUPPoseEstimator
-from iup_pose_ros.evaluation.pairs import evaluate_on
-from iup_pose_ros.evaluation.pairs_report import PairStatistics
+from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
+from iup_pose_ros.evaluation.pairs.evaluate import evaluate_on
+from iup_pose_ros.evaluation.pairs.report import PairStatistics
 from iup_pose_ros.training.run_config import EvaluationConfig
 
 
@@ -21,7 +21,7 @@ class PeriodicEvaluation:
 
     Args:
         config: which pairs.
-        output: folder for ``evaluation_STEP.json`` (the documents of ``evaluation.pairs_report``).
+        output: folder for ``evaluation_STEP.json`` (the documents of ``evaluation.pairs.report``).
         device: where the network runs.
 
     Raises:

@@ -11,10 +11,10 @@ from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.model.config import IUPPoseConfig, preset
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE
 from iup_pose_ros.training.configuration import from_mapping
-from iup_pose_ros.training.data_sets import DataSetConfig
+from iup_pose_ros.training.data.data_sets import DataSetConfig
+from iup_pose_ros.training.data.scene_pairs import ScenePairsConfig
 from iup_pose_ros.training.losses import LossWeights
-from iup_pose_ros.training.scene_pairs import ScenePairsConfig
-from iup_pose_ros.training.source import SourceConfig
+from iup_pose_ros.training.synthetic.rendered_stream import SourceConfig
 
 PRECISIONS = ("32-true", "bf16-mixed")
 

@@ -16,20 +16,20 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, IupPoseError
-from iup_pose_ros.model.checkpoint import CheckpointInfo, Temperatures, load_checkpoint, save_checkpoint
+from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint, save_checkpoint
 from iup_pose_ros.model.iup_pose import IUPPose
-from iup_pose_ros.training.batch_stream import BatchStream, MixedStream
-from iup_pose_ros.training.batches import ClusterBatch
+from iup_pose_ros.training.data.batch_stream import BatchStream, MixedStream
+from iup_pose_ros.training.data.batches import ClusterBatch
+from iup_pose_ros.training.data.pair_stream import PairStream, StreamConfig
+from iup_pose_ros.training.data.scene_pairs import ScenePairs
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
-from iup_pose_ros.training.pair_stream import PairStream, StreamConfig
 from iup_pose_ros.training.periodic_evaluation import PeriodicEvaluation
 from iup_pose_ros.training.run_config import NetworkConfig, TrainConfig
 from iup_pose_ros.training.run_log import RunLog
 from iup_pose_ros.training.run_progress import RunProgress
 from iup_pose_ros.training.run_state import Progress, Trainee, checkpoints, load_state, save_state
-from iup_pose_ros.training.scene_pairs import ScenePairs
 from iup_pose_ros.training.schedule import average_decay, learning_rate, likelihood_share
-from iup_pose_ros.training.source import RenderedClusters, cluster_loader
+from iup_pose_ros.training.synthetic.rendered_stream import RenderedClusters, cluster_loader
 from iup_pose_ros.training.training_step import StepInput, StepResult, TrainingStep
 
 WEIGHTS = "weights.safetensors"
@@ -208,7 +208,7 @@ class Trainer:
         save_state(self._trainee, progress, config.output, config.keep)
         statement = f"{config.training_data} ({progress.step} steps, {progress.pairs} pairs)"
         size = config.source.sizes[0]
-        info = CheckpointInfo(self._network.config, size, Temperatures(), statement)
+        info = CheckpointInfo(self._network.config, size, SigmaCalibration(), statement)
         average: Any = self._trainee.average
         save_checkpoint(average, info, config.output / WEIGHTS)
 

@@ -11,7 +11,7 @@ from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
-from iup_pose_ros.training.batches import ClusterBatch, PairBatch
+from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch
 from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget
 

@@ -20,9 +20,9 @@ from iup_pose_ros.bags.ground_truth import (
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.trajectory import Trajectory
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.trajectory import Trajectory
 
 COUNT = 5
 T_BODY_CAMERA = Pose(so3.exp(np.array([0.3, -0.9, 0.4])), np.array([0.3, -0.1, 0.2]))

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.geometry.trajectory import Trajectory
 
 
 def trajectory(count: int = 20, start: float = 1403715274.3) -> Trajectory:

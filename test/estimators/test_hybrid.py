@@ -7,20 +7,20 @@ import pytest
 import torch
 from two_view_scenes import Scene, direction_angle, make_scene, random_pose, rotation_error, turned, unit
 
+from iup_pose_ros.demo_scene.rendered_pair import random_pair, random_scene, warp_0_to_1
 from iup_pose_ros.errors import EstimationError
-from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
-from iup_pose_ros.estimators.epipolar import EpipolarEstimator
-from iup_pose_ros.estimators.epipolar_errors import tangent_basis
-from iup_pose_ros.estimators.epipolar_solver import unit_relative_pose
-from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
-from iup_pose_ros.estimators.guided_tracks import GuidedTracker
+from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
+from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
+from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.estimators.hybrid import HybridConfig, HybridEstimator
-from iup_pose_ros.estimators.pose_prior import PosePrior
+from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
+from iup_pose_ros.estimators.matching.guided_klt import GuidedTracker
+from iup_pose_ros.estimators.network.prior import PosePrior
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
-from iup_pose_ros.model.checkpoint import Temperatures
-from iup_pose_ros.rendering.pairs import random_pair, random_scene, warp_0_to_1
+from iup_pose_ros.model.checkpoint import SigmaCalibration
+from iup_pose_ros.types import Frame, Matches, RelativePose
 
 PLAIN = EpipolarEstimator(LucasKanadeFrontEnd())
 ATTENTION = np.full((6, 8), 0.5, dtype=np.float32)
@@ -255,7 +255,7 @@ def test_temperatures_widen_what_tracks_say(video):
     prior = prior_of(turned(scene.T_prev_curr, 5.0), 10.0, coarse)
     plain, wider = (
         HybridEstimator(FakeNetwork(prior), temperatures).estimate(scene.previous, scene.current)
-        for temperatures in (None, Temperatures(rotation=3.0, direction=2.0))
+        for temperatures in (None, SigmaCalibration(rotation=3.0, direction=2.0))
     )
     np.testing.assert_allclose(wider.sigma_R, 3.0 * plain.sigma_R, rtol=0.05)
     assert wider.sigma_t == pytest.approx(2.0 * plain.sigma_t, rel=0.05)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from iup_pose_ros.errors import CheckpointError, ConfigurationError
-from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator, estimator_names
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.types import Frame, Matches, RelativePose
 
 CAMERA = Intrinsics(500.0, 500.0, 319.5, 239.5, 640, 480)
 WIDE_CAMERA = Intrinsics(310.0, 315.0, 402.0, 255.0, 800, 520)

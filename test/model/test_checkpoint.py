@@ -17,7 +17,7 @@ from torch import Tensor
 from iup_pose_ros.errors import CheckpointError
 from iup_pose_ros.model.checkpoint import (
     CheckpointInfo,
-    Temperatures,
+    SigmaCalibration,
     load_checkpoint,
     save_checkpoint,
 )
@@ -29,7 +29,7 @@ Change = Callable[[dict[str, Tensor], dict[str, str]], None]
 
 def information(model: IUPPose) -> CheckpointInfo:
     return CheckpointInfo(
-        model.config, (320, 256), Temperatures(1.5, 0.8, 0.01, 0.02), "rendered rooms, nothing else"
+        model.config, (320, 256), SigmaCalibration(1.5, 0.8, 0.01, 0.02), "rendered rooms, nothing else"
     )
 
 
@@ -65,7 +65,7 @@ def test_weights_survive_in_half_precision(model: IUPPose, weights: Path) -> Non
         )
     assert not loaded.training
     assert info.config == model.config
-    assert info.temperatures == Temperatures(1.5, 0.8, 0.01, 0.02)
+    assert info.temperatures == SigmaCalibration(1.5, 0.8, 0.01, 0.02)
     assert info.input_size == (320, 256)
     assert info.training_data == "rendered rooms, nothing else"
     assert info.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -150,6 +150,6 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path)
 
 
 def test_temperatures_scale_deviations_and_add_a_floor() -> None:
-    temperatures = Temperatures(2.0, 3.0, 0.3, 0.4)
+    temperatures = SigmaCalibration(2.0, 3.0, 0.3, 0.4)
     assert temperatures.corrected_rotation(np.array([0.2, 0.0])) == pytest.approx([0.5, 0.3])
     assert temperatures.corrected_direction(0.1) == pytest.approx(0.5)

@@ -4,12 +4,11 @@ import cv2
 import numpy as np
 import torch
 
+from iup_pose_ros.demo_scene.planes import PlaneScene, TexturedPlane, render
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.homography import rotational_homography
 from iup_pose_ros.model.homography_warp import homography_warp, sampling_grid
 from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
 from iup_pose_ros.model.rotations import exponential
-from iup_pose_ros.rendering.planes import PlaneScene, TexturedPlane, render
 
 SIZE_0, SIZE_1 = (96, 128), (80, 144)
 CAMERA_0 = Intrinsics(110.0, 105.0, 60.0, 50.0, SIZE_0[1], SIZE_0[0])
@@ -29,7 +28,7 @@ def smooth_image(seed: int, height: int, width: int) -> np.ndarray:
 
 def test_sampling_grid_is_the_rotational_homography() -> None:
     pixels, forward = sampling_grid(matrix(CAMERA_0), matrix(CAMERA_1), ROTATION, SIZE_0)
-    homography = rotational_homography(CAMERA_1, ROTATION[0].numpy(), CAMERA_0)
+    homography = CAMERA_1.matrix @ ROTATION[0].numpy() @ np.linalg.inv(CAMERA_0.matrix)
     v, u = np.mgrid[: SIZE_0[0], : SIZE_0[1]].astype(np.float64)
     expected = cv2.perspectiveTransform(np.stack([u, v], -1).reshape(-1, 1, 2), homography)
     assert np.allclose(pixels[0].permute(1, 2, 0).numpy().reshape(-1, 2), expected.reshape(-1, 2), atol=1e-3)
@@ -40,7 +39,7 @@ def test_warp_agrees_with_opencv_inside_the_view() -> None:
     image = smooth_image(0, *SIZE_1)
     features = torch.from_numpy(image).permute(2, 0, 1)[None]
     warped, mask = homography_warp(features, matrix(CAMERA_0), matrix(CAMERA_1), ROTATION, SIZE_0)
-    homography = rotational_homography(CAMERA_1, ROTATION[0].numpy(), CAMERA_0)
+    homography = CAMERA_1.matrix @ ROTATION[0].numpy() @ np.linalg.inv(CAMERA_0.matrix)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     expected = cv2.warpPerspective(
         image, homography, SIZE_0[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE

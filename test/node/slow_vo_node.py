@@ -8,7 +8,7 @@ from typing import Any
 
 from iup_pose_ros.images import decode_image
 from iup_pose_ros.node import pipeline
-from iup_pose_ros.node.managed_node import VoNode
+from iup_pose_ros.node.lifecycle_node import VoNode
 from iup_pose_ros.node.process import run
 from iup_pose_ros.node.stop_request import StopRequest
 

@@ -9,12 +9,13 @@ import sys
 
 import torch
 
-from iup_pose_ros.estimators.base import Frame, Matches, RelativePose, RelativePoseEstimator
-from iup_pose_ros.estimators.network_options import NetworkOptions
+from iup_pose_ros.estimators.base import RelativePoseEstimator
+from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.node.managed_node import VoNode
+from iup_pose_ros.node.lifecycle_node import VoNode
 from iup_pose_ros.node.process import run
 from iup_pose_ros.node.stop_request import StopRequest
+from iup_pose_ros.types import Frame, Matches, RelativePose
 
 ROOM = 40_000
 PLENTY_UNTIL = 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iup_pose_ros.errors import CalibrationError
-from iup_pose_ros.node.camera import CameraModel
+from iup_pose_ros.node.camera_model import CameraModel
 
 K = np.array([300.0, 0, 160, 0, 310, 120, 0, 0, 1])
 P = np.array([280.0, 0, 158, -28, 0, 280, 121, 0, 0, 0, 1, 0])

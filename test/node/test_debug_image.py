@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from iup_pose_ros.errors import ImageError
-from iup_pose_ros.estimators.base import Matches
 from iup_pose_ros.node.debug_image import draw_debug_image
+from iup_pose_ros.types import Matches
 
 SIZES = [(240, 320), (480, 640), (1080, 1920)]
 GREY = 90

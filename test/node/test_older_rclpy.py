@@ -10,7 +10,7 @@ from rclpy.subscription import Subscription
 from tf2_msgs.msg import TFMessage
 
 from iup_pose_ros.node.parameters import unknown_overrides
-from iup_pose_ros.node.transform_owner import TransformOwnerWatch
+from iup_pose_ros.node.tf_conflict import TransformOwnerWatch
 
 
 class Graph:

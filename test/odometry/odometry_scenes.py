@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
-from iup_pose_ros.estimators.base import Frame, Matches, RelativePose
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.odometry.two_view import TrackedRays
+from iup_pose_ros.odometry.track_geometry import TrackedRays
+from iup_pose_ros.types import Frame, Matches, RelativePose
 
 INTRINSICS = Intrinsics(260.0, 260.0, 159.5, 119.5, 320, 240)
 SIGMA_R, SIGMA_T = 0.001, 0.01

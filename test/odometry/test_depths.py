@@ -12,7 +12,7 @@ from iup_pose_ros.odometry.depths import (
     step_length,
     translation_from_depths,
 )
-from iup_pose_ros.odometry.two_view import step_depths
+from iup_pose_ros.odometry.track_geometry import step_depths
 
 
 def drawn_lengths(length: float, outliers: int, trials: int = 300) -> tuple[np.ndarray, np.ndarray]:

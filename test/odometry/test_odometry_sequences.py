@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from iup_pose_ros.bags.sequence import SequenceFolder
-from iup_pose_ros.estimators.base import Frame
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.evaluation.trajectory import Trajectory, align, associate, position_errors, root_mean_square
+from iup_pose_ros.evaluation.metrics.trajectory_errors import position_errors, root_mean_square
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.rectification import Rectifier
+from iup_pose_ros.geometry.trajectory import Trajectory, align, associate
 from iup_pose_ros.odometry import OdometryUpdate, TrackingState, VisualOdometry
+from iup_pose_ros.types import Frame
 
 SEQUENCES = Path(__file__).resolve().parents[3] / "shared" / "data" / "sequences"
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 from odometry_scenes import INTRINSICS
 
-from iup_pose_ros.estimators.base import Frame
 from iup_pose_ros.odometry import OdometryConfig
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracks
+from iup_pose_ros.types import Frame
 
 CONFIG = OdometryConfig(stationary_motion=0.002, stationary_window=0.5, stationary_hysteresis=2.0)
 LIMIT = 0.002 * 320

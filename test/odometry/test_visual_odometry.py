@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from odometry_scenes import INTRINSICS, Oracle, black, frame, pose, positive_definite
 
-from iup_pose_ros.estimators.base import Frame, RelativePose
-from iup_pose_ros.estimators.epipolar import EpipolarEstimator
-from iup_pose_ros.estimators.features import LucasKanadeFrontEnd
+from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
+from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import OdometryConfig, OdometryUpdate, TrackingState, VisualOdometry
+from iup_pose_ros.types import Frame, RelativePose
 
 PERIOD = 0.1
 CONFIG = OdometryConfig(maximum_tracks=300)

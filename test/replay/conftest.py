@@ -12,10 +12,10 @@ import torch
 from iup_pose_ros.bags.sequence import convert_sequence
 from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.bags.writer import Mount
-from iup_pose_ros.evaluation.trajectory import Trajectory
+from iup_pose_ros.demo_scene.planes import PlaneScene, TexturedPlane, render
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.rendering.planes import PlaneScene, TexturedPlane, render
+from iup_pose_ros.geometry.trajectory import Trajectory
 
 FRAMES, RATE = 48, 15.0
 WIDTH, HEIGHT, FOCAL = 320, 240, 260.0

@@ -21,7 +21,7 @@ from iup_pose_ros.bags.sequence import SequenceFolder
 from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
 from iup_pose_ros.bags.writer import write_camera_bag
 from iup_pose_ros.cli import app
-from iup_pose_ros.replay.process import NodeProcessError
+from iup_pose_ros.replay.node_process import NodeProcessError
 
 ESTIMATOR = "epipolar_klt"
 FILES = {
@@ -293,7 +293,7 @@ def test_bad_arguments_are_one_sentence_and_exit_code_2(
 
 
 def test_death_of_the_node_is_a_failure_not_bad_input(bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*_: Any) -> None:
+    def die(*_: Any, **__: Any) -> None:
         raise NodeProcessError("the node ended with exit code 3")
 
     monkeypatch.setattr("iup_pose_ros.replay.bag_evaluation.run_in_node", die)

@@ -17,10 +17,9 @@ from iup_pose_ros.bags.trajectory_io import read_tum
 from iup_pose_ros.bags.writer import write_camera_bag
 from iup_pose_ros.cli import app
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.evaluation.run_record import RunRecord
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.replay.offline import run_offline
-from iup_pose_ros.replay.playing import Playing
 
 ESTIMATOR = "epipolar_klt"
 
@@ -62,7 +61,7 @@ def test_live_and_offline_runs_agree_when_nothing_is_dropped(bag: Path, tmp_path
     from iup_pose_ros.replay.live import run_live
 
     with BagReader(bag) as reader:
-        live = run_live(reader, ESTIMATOR, Playing(0.0, tmp_path / "log"), lambda: None)
+        live = run_live(reader, ESTIMATOR, lambda: None, rate=0.0, log=tmp_path / "log")
         offline = run_offline(reader, create_estimator(ESTIMATOR), lambda: None)
     assert len(live.frames) == len(offline.frames) == len(live.image_stamps)
     assert [frame.state for frame in live.frames] == [frame.state for frame in offline.frames]

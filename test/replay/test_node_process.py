@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iup_pose_ros.replay.process import (
+from iup_pose_ros.replay.node_process import (
     NodeProcess,
     NodeProcessError,
     isolated_environment,

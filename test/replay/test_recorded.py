@@ -18,7 +18,7 @@ from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.static_transforms import StaticTransforms
 from iup_pose_ros.cli import app
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.node import messages
+from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.mailbox import FrameCounts
 from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry
 
@@ -39,14 +39,16 @@ def as_time(nanoseconds: int) -> Time:
 def published(update: OdometryUpdate, stamp: int, processed: int, stamps: list[int]) -> list[tuple[str, Any]]:
     """What the node publishes for an image."""
     time, counts = as_time(stamp), FrameCounts(processed, processed)
-    state = messages.tracking_state(time, "camera_optical", update.state, update.reason, counts, 0)
+    state = message_conversion.tracking_state(time, "camera_optical", update.state, update.reason, counts, 0)
     found: list[tuple[str, Any]] = []
     if update.edge is not None:
         previous = min(stamps, key=lambda candidate: abs(candidate * 1e-9 - update.edge.previous_stamp))
-        edge = messages.keyframe_edge(update.edge, time, as_time(previous), "base_link", update.state)
+        edge = message_conversion.keyframe_edge(
+            update.edge, time, as_time(previous), "base_link", update.state
+        )
         found.append(("/vo_node/keyframe_edge", edge))
     if update.pose is not None and update.twist is not None:
-        odometry = messages.odometry(update.pose, update.twist, time, "odom", "base_link")
+        odometry = message_conversion.odometry(update.pose, update.twist, time, "odom", "base_link")
         found.append(("/vo_node/odometry", odometry))
     return [*found, ("/vo_node/tracking_state", state)]
 

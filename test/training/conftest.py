@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from iup_pose_ros.training.renderer import Renderer, RendererError
+from iup_pose_ros.training.synthetic.renderer import Renderer, RendererError
 
 _HALF = 3.0
 

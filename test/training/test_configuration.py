@@ -6,8 +6,8 @@ import pytest
 
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.training.configuration import from_mapping
-from iup_pose_ros.training.regimes import REGIMES
-from iup_pose_ros.training.source import SourceConfig
+from iup_pose_ros.training.synthetic.camera_motion import REGIMES
+from iup_pose_ros.training.synthetic.rendered_stream import SourceConfig
 
 
 def test_nothing_given_is_the_default():

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from iup_pose_ros.demo_scene.materials import photographs
+from iup_pose_ros.demo_scene.rendered_pair import RenderedPair, concatenate, random_pair, random_scene
 from iup_pose_ros.model.alignment import MATCH_STRIDE, Features
 from iup_pose_ros.model.correspondence import SoftCorrespondence, match_rays
 from iup_pose_ros.model.iup_pose import PosePrediction
 from iup_pose_ros.model.rotations import exponential
-from iup_pose_ros.rendering.materials import photographs
-from iup_pose_ros.rendering.pairs import RenderedPair, random_pairs, random_scene
 from iup_pose_ros.training.losses import (
     LossWeights,
     correspondence_loss,
@@ -27,9 +27,8 @@ HEIGHT, WIDTH = 96, 128
 @pytest.fixture(scope="module")
 def pair() -> RenderedPair:
     generator = torch.Generator().manual_seed(3)
-    return random_pairs(
-        random_scene(list(photographs().values()), generator), generator, 2, WIDTH, HEIGHT, "video"
-    )
+    scene = random_scene(list(photographs().values()), generator)
+    return concatenate([random_pair(scene, generator, WIDTH, HEIGHT) for _ in range(2)])
 
 
 @pytest.fixture(scope="module")

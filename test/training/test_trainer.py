@@ -18,7 +18,6 @@ import yaml
 from iup_pose_ros.errors import CheckpointError, ConfigurationError
 from iup_pose_ros.model.checkpoint import load_checkpoint
 from iup_pose_ros.training import run_state, trainer
-from iup_pose_ros.training.clusters import ViewConfig
 from iup_pose_ros.training.configuration import from_mapping
 from iup_pose_ros.training.losses import LossWeights
 from iup_pose_ros.training.run_config import (
@@ -30,7 +29,8 @@ from iup_pose_ros.training.run_config import (
 )
 from iup_pose_ros.training.run_state import checkpoints
 from iup_pose_ros.training.schedule import learning_rate, likelihood_share
-from iup_pose_ros.training.source import RenderedClusters, SourceConfig
+from iup_pose_ros.training.synthetic.rendered_stream import RenderedClusters, SourceConfig
+from iup_pose_ros.training.synthetic.view_config import ViewConfig
 from iup_pose_ros.training.trainer import Trainer, TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[2]

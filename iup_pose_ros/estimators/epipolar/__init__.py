@@ -1,0 +1,1 @@
+"""Relative pose from matches by epipolar geometry, with its covariance."""

@@ -1,0 +1,1 @@
+"""Matches of two frames: corners, optical flow and descriptors."""

@@ -1,0 +1,260 @@
+"""Point matches between two frames: Lucas-Kanade tracks for video, SIFT for wide baselines.
+
+All points are pixels (x, y) with the origin at the centre of the top-left pixel, as OpenCV's are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.types import Frame, Matches
+
+Image = NDArray[np.uint8]
+
+
+class FrontEnd(Protocol):
+    """Finds matches between two frames."""
+
+    @property
+    def name(self) -> str:
+        """Short name; the estimator's is made of it."""
+
+    def match(self, previous: Frame, current: Frame) -> Matches:
+        """Matches between two frames, possibly none, possibly wrong ones among them."""
+
+
+@dataclass(frozen=True)
+class LucasKanadeConfig:
+    """Settings of corner detection and tracking, in pixels of the images given.
+
+    Attributes:
+        max_corners: most corners that are tracked.
+        min_distance: least distance between two corners.
+        quality_level: least corner strength, relative to the strongest corner of the image.
+        window: side of the tracked patch.
+        levels: pyramid levels above the full image; each doubles the motion that can be followed.
+        max_backward_error: a point tracked forth and back must return to within this distance.
+        iterations: most steps on one level of the pyramid.
+        last_step: a step this short is the last one.
+    """
+
+    max_corners: int = 1500
+    min_distance: float = 7.0
+    quality_level: float = 0.01
+    window: int = 21
+    levels: int = 4
+    max_backward_error: float = 0.5
+    iterations: int = 30
+    last_step: float = 0.01
+
+
+@dataclass(frozen=True)
+class SiftConfig:
+    """Settings of SIFT.
+
+    Attributes:
+        max_features: the features of highest contrast that are kept.
+        ratio: nearest distance over second nearest must be below (Lowe, 2004, section 7.1).
+        contrast_threshold: least contrast of a feature.
+    """
+
+    max_features: int = 4096
+    ratio: float = 0.8
+    contrast_threshold: float = 0.01
+
+
+def detect_corners(
+    image: Image,
+    max_corners: int,
+    min_distance: float,
+    existing: Array | None = None,
+    quality_level: float = 0.01,
+) -> Array:
+    """Corners (N, 2) of a grey image, strongest first (Shi and Tomasi, "Good features to track", 1994).
+
+    Args:
+        image: (H, W) grey.
+        max_corners: most corners returned; none where it is not positive.
+        min_distance: least distance in pixels between two corners, and to a point of ``existing``.
+        existing: points (M, 2) that are tracked already.
+        quality_level: least corner strength, relative to the strongest corner found.
+    """
+    if max_corners <= 0:
+        return np.zeros((0, 2))
+    mask = None
+    if existing is not None and len(existing) > 0:
+        mask = np.full(image.shape, 255, dtype=np.uint8)
+        for x, y in np.rint(existing).astype(int).tolist():
+            cv2.circle(mask, (x, y), round(min_distance), 0, thickness=cv2.FILLED)
+    corners = cv2.goodFeaturesToTrack(image, max_corners, quality_level, min_distance, mask=mask)
+    return np.zeros((0, 2)) if corners is None else np.asarray(corners, dtype=np.float64).reshape(-1, 2)
+
+
+def track_points(
+    image_prev: Image,
+    image_curr: Image,
+    points: Array,
+    initial: Array | None = None,
+    config: LucasKanadeConfig = LucasKanadeConfig(),
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Follows points from one grey image to the next, both (H, W).
+
+    A point is valid when it ends inside the image and returns to its start when it is tracked backwards
+    (Kalal, Mikolajczyk, Matas, "Forward-backward error", 2010).
+
+    Args:
+        image_prev: grey image in which ``points`` lie.
+        image_curr: grey image of the same size.
+        points: (N, 2).
+        initial: where the search starts in ``image_curr`` (N, 2); at ``points`` by default.
+        config: window, levels and max_backward_error are used.
+
+    Returns:
+        points in ``image_curr`` (N, 2), meaningless where not valid, and valid (N,).
+    """
+    if len(points) == 0:
+        return np.zeros((0, 2)), np.zeros(0, dtype=np.bool_)
+    start = np.ascontiguousarray(points, dtype=np.float32).reshape(-1, 1, 2)
+    guess = start if initial is None else np.ascontiguousarray(initial, dtype=np.float32).reshape(-1, 1, 2)
+    forth, found = _lucas_kanade(image_prev, image_curr, start, guess, config)
+    back, found_back = _lucas_kanade(image_curr, image_prev, forth, forth + (start - guess), config)
+    error = np.linalg.norm((back - start).reshape(-1, 2), axis=1)
+    curr = forth.reshape(-1, 2).astype(np.float64)
+    height, width = image_curr.shape
+    inside = np.all((curr >= 0.0) & (curr <= (width - 1, height - 1)), axis=1)
+    return curr, found & found_back & inside & (error <= config.max_backward_error)
+
+
+def _lucas_kanade(
+    image_from: Image,
+    image_to: Image,
+    points: NDArray[np.float32],
+    guess: NDArray[np.float32],
+    config: LucasKanadeConfig,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    tracked, status, _ = cv2.calcOpticalFlowPyrLK(
+        image_from,
+        image_to,
+        points,
+        guess.copy(),
+        winSize=(config.window, config.window),
+        maxLevel=config.levels,
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, config.iterations, config.last_step),
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )
+    return np.asarray(tracked, dtype=np.float32), np.asarray(status).ravel() == 1
+
+
+class LucasKanadeFrontEnd:
+    """Corners of the previous frame, tracked into the current one."""
+
+    name = "klt"
+
+    def __init__(self, config: LucasKanadeConfig = LucasKanadeConfig()) -> None:
+        self._config = config
+
+    def match(self, previous: Frame, current: Frame) -> Matches:
+        """See FrontEnd.match."""
+        config = self._config
+        corners = detect_corners(
+            previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
+        )
+        return track_between(previous, current, corners, config)
+
+
+def track_between(previous: Frame, current: Frame, points: Array, config: LucasKanadeConfig) -> Matches:
+    """Those of points (N, 2) of the previous frame that can be followed into the current one.
+
+    The frames may differ in size.
+    """
+    height = max(previous.grey.shape[0], current.grey.shape[0])
+    width = max(previous.grey.shape[1], current.grey.shape[1])
+    tracked, valid = track_points(
+        _padded(previous.grey, height, width), _padded(current.grey, height, width), points, config=config
+    )
+    valid &= np.all(tracked <= (current.grey.shape[1] - 1, current.grey.shape[0] - 1), axis=1)
+    return Matches(points[valid], tracked[valid])
+
+
+def _padded(image: Image, height: int, width: int) -> Image:
+    """The image, extended below and to the right: Lucas-Kanade takes two images of one size only."""
+    below, right = height - image.shape[0], width - image.shape[1]
+    if below == 0 and right == 0:
+        return image
+    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+class SiftFrontEnd:
+    """SIFT features (Lowe, 2004), compared as RootSIFT (Arandjelovic and Zisserman, 2012)."""
+
+    name = "sift"
+
+    def __init__(self, config: SiftConfig = SiftConfig()) -> None:
+        self._config = config
+
+    def match(self, previous: Frame, current: Frame) -> Matches:
+        """See FrontEnd.match."""
+        points_prev, descriptors_prev = self._features(previous.grey)
+        points_curr, descriptors_curr = self._features(current.grey)
+        if min(len(points_prev), len(points_curr)) < 2:
+            return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
+        rows, columns = mutual_ratio_matches(descriptors_prev, descriptors_curr, self._config.ratio)
+        return _distinct(Matches(points_prev[rows], points_curr[columns]))
+
+    def _features(self, image: Image) -> tuple[Array, NDArray[np.float32]]:
+        # Without the precise upscaling the features of the finest octave lie a quarter of a pixel off.
+        sift = cv2.SIFT.create(
+            nfeatures=self._config.max_features,
+            contrastThreshold=self._config.contrast_threshold,
+            enable_precise_upscale=True,
+        )
+        keypoints, descriptors = sift.detectAndCompute(image, None)
+        if descriptors is None:
+            return np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32)
+        points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64)
+        total = np.maximum(descriptors.sum(axis=1, keepdims=True), 1.0)
+        return points, np.sqrt(descriptors / total).astype(np.float32)
+
+
+def mutual_ratio_matches(
+    descriptors_prev: NDArray[np.float32], descriptors_curr: NDArray[np.float32], ratio: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Row numbers of descriptors that are each other's nearest and pass the ratio test in both directions.
+
+    Args:
+        descriptors_prev: (N, D), rows of unit length, N >= 2.
+        descriptors_curr: (M, D), rows of unit length, M >= 2.
+        ratio: nearest distance over second nearest must be below.
+    """
+    similarity = descriptors_prev @ descriptors_curr.T
+    forward, distinct_forward = _nearest(similarity, ratio)
+    backward, distinct_backward = _nearest(np.ascontiguousarray(similarity.T), ratio)
+    rows = np.arange(len(forward))
+    accepted = (backward[forward] == rows) & distinct_forward & distinct_backward[forward]
+    return rows[accepted], forward[accepted]
+
+
+def _nearest(similarity: NDArray[np.float32], ratio: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Column of the greatest value in every row, and whether it passes the ratio test."""
+    rows = np.arange(len(similarity))
+    nearest = np.argmax(similarity, axis=1)
+    best = similarity[rows, nearest]
+    similarity[rows, nearest] = -np.inf
+    second = similarity.max(axis=1)
+    similarity[rows, nearest] = best
+    # |a - b|^2 = 2 - 2 a.b for vectors of unit length.
+    return nearest, 1.0 - best < ratio**2 * (1.0 - second)
+
+
+def _distinct(matches: Matches) -> Matches:
+    """One match of those that are alike: SIFT repeats a feature for every orientation it has."""
+    rows = np.hstack([matches.points_prev, matches.points_curr])
+    _, first = np.unique(np.round(rows, 2), axis=0, return_index=True)
+    first.sort()
+    return matches.chosen(first)

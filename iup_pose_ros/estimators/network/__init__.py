@@ -1,0 +1,1 @@
+"""Relative pose by the network IUP-Pose."""

@@ -1,0 +1,25 @@
+"""Poses with the correction of their standard deviations that calibration has found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from iup_pose_ros.model.checkpoint import SigmaCalibration
+from iup_pose_ros.types import RelativePose
+
+
+def calibrated(pose: RelativePose, temperatures: SigmaCalibration) -> RelativePose:
+    """The pose, of unit translation, with its standard deviations corrected."""
+    factors = np.repeat([temperatures.direction, temperatures.rotation], 3)
+    covariance = pose.covariance * np.outer(factors, factors)
+    t = pose.T_prev_curr.translation
+    covariance[:3, :3] += temperatures.direction_floor**2 * (np.eye(3) - np.outer(t, t))
+    covariance[3:, 3:] += temperatures.rotation_floor**2 * np.eye(3)
+    return replace(
+        pose,
+        covariance=covariance,
+        sigma_R=temperatures.corrected_rotation(pose.sigma_R),
+        sigma_t=temperatures.corrected_direction(pose.sigma_t),
+    )

@@ -1,0 +1,1 @@
+"""Errors of trajectories and pairs, and consistency of covariances. No I/O."""

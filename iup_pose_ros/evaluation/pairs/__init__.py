@@ -1,0 +1,1 @@
+"""Evaluation of estimators on image pairs, and calibration of their sigmas."""

@@ -1,0 +1,1 @@
+"""Reports on runs: terminal, JSON, CSV, HTML and plots."""

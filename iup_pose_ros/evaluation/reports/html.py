@@ -1,0 +1,196 @@
+"""A report on one recording as a single HTML file that needs nothing else, no network either."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.errors import DataError
+from iup_pose_ros.evaluation.reports.console import comparison_rows
+from iup_pose_ros.evaluation.reports.svg_plots import drift_svg, paths_svg, states_svg
+from iup_pose_ros.evaluation.runs.edge_table import EdgeRow
+from iup_pose_ros.evaluation.runs.evaluated_run import EvaluatedRun
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
+from iup_pose_ros.odometry import TrackingState
+
+_IMAGE_WIDTH = 480
+_JPEG_QUALITY = 80
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222 }
+body { max-width: 1150px; margin: 2em auto; padding: 0 1em }
+h1 { font-size: 1.5em } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc }
+table { border-collapse: collapse }
+td, th { padding: .2em .9em .2em 0; text-align: left; vertical-align: top }
+table.figures td + td, table.figures th + th { text-align: right; font-variant-numeric: tabular-nums }
+tr:nth-child(even) td { background: #f6f6f6 } img { max-width: 100% } figure { margin: 1em 0 }
+figure.pair img { width: 49% } figcaption, .note { color: #555; font-size: .93em }
+"""
+_EXPLANATION = """
+ATE: root mean square of the position errors after alignment (Sim(3): with scale, SE(3): without). RPE:
+error of the motion between two keyframes; per frame: divided by the images in between; per distance: over
+stretches of that length. Directions have errors of 0 to 180 degrees. t_rel and r_rel: KITTI's, over
+stretches of 100 to 800 m. NEES: squared error by its own covariance; more than ideal where the estimator is
+too sure. Coverage: share of the errors inside 1, 2 and 3 sigma, ideally 68, 95 and 99.7 %. "Integrated" is
+the pose since the start, laid upon the ground truth in the first pose alone, its unit set by the mean
+distance from the start; the others are motions between keyframes. A single camera measures no length:
+unless the estimator is metric, units are arbitrary before alignment.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class PairImages:
+    """The two images of a keyframe edge, undistorted, (H, W, 3) RGB or (H, W) grey."""
+
+    edge: EdgeRow
+    previous: NDArray[np.uint8]
+    current: NDArray[np.uint8]
+
+
+def write_html(
+    path: Path,
+    title: str,
+    notes: Sequence[str],
+    runs: Mapping[str, EvaluatedRun],
+    worst_pairs: Mapping[str, Sequence[PairImages]],
+) -> None:
+    """Write the report.
+
+    Args:
+        path: the file.
+        title: what was evaluated.
+        notes: how, a sentence each.
+        runs: by estimator, all on the same recording.
+        worst_pairs: the worst keyframe edges by estimator, the worst first.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    sections = [
+        f"<h1>{html.escape(title)}</h1>",
+        *(f"<p class='note'>{html.escape(note)}</p>" for note in notes),
+        _figures_table(runs),
+        _section("Path", _plot(paths_svg(runs), "paths from above and from the side")),
+        _section("Error over time", *_drift_plots(runs)),
+        _section("Tracking state", _plot(states_svg(runs), "tracking states over time"), _losses(runs)),
+        _section("Worst keyframe pairs", *_pair_sections(worst_pairs)),
+        _section("What the figures mean", f"<p class='note'>{_EXPLANATION}</p>"),
+    ]
+    body = "\n".join(section for section in sections if section)
+    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    document = f"<!DOCTYPE html>\n<html lang='en'><head>{head}</head>\n<body>\n{body}\n</body></html>\n"
+    try:
+        path.write_text(document, encoding="utf-8")
+    except OSError as failure:
+        raise DataError(f"cannot write {path}: {failure.strerror}") from failure
+
+
+def _section(title: str, *parts: str) -> str:
+    content = "\n".join(part for part in parts if part)
+    return f"<h2>{title}</h2>\n{content}" if content else ""
+
+
+def _figures_table(runs: Mapping[str, EvaluatedRun]) -> str:
+    rows = comparison_rows({name: run.stable_values for name, run in runs.items()})
+    return _table(["", *runs], [[label, *values] for label, values in rows], "figures")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]], kind: str) -> str:
+    def line(cells: Iterable[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    lines = [line(head, "th"), *(line(row, "td") for row in rows)]
+    return f"<table class='{kind}'>\n" + "\n".join(lines) + "\n</table>"
+
+
+def _plot(svg: str, description: str) -> str:
+    return f"<figure>{_image(svg.encode(), 'svg+xml', description)}</figure>" if svg else ""
+
+
+def _image(data: bytes, kind: str, description: str) -> str:
+    content = base64.b64encode(data).decode("ascii")
+    return f"<img alt='{html.escape(description)}' src='data:image/{kind};base64,{content}'>"
+
+
+def _drift_plots(runs: Mapping[str, EvaluatedRun]) -> list[str]:
+    parts = []
+    for name, run in runs.items():
+        if run.accuracy is not None and len(run.accuracy.drift.stamps):
+            start = float(run.record.image_stamps[0])
+            plot = _plot(drift_svg(run.accuracy.drift, start), f"error of {name} over time")
+            parts.append(f"<h3>{html.escape(name)}</h3>{plot}")
+    return parts
+
+
+def _losses(runs: Mapping[str, EvaluatedRun]) -> str:
+    rows = [[name, *row] for name, run in runs.items() for row in _lost_spans(run.record)]
+    return _table(["lost", "from", "to", "images", "reason"], rows, "losses") if rows else ""
+
+
+def _lost_spans(record: RunRecord) -> list[list[str]]:
+    """Begin, end, number of images and first reason of each stretch in which tracking was lost."""
+    start = float(record.image_stamps[0])
+    spans: list[list[str]] = []
+    length = 0
+    for frame in record.frames:
+        if frame.state != TrackingState.LOST:
+            length = 0
+            continue
+        time = f"{frame.stamp - start:.2f} s"
+        length += 1
+        if length == 1:
+            spans.append([time, time, "1", frame.reason])
+        else:
+            spans[-1][1:3] = [time, str(length)]
+    return spans
+
+
+def _pair_sections(worst_pairs: Mapping[str, Sequence[PairImages]]) -> list[str]:
+    return [
+        f"<h3>{html.escape(name)}</h3>" + "\n".join(_pair(pair) for pair in pairs)
+        for name, pairs in worst_pairs.items()
+        if pairs
+    ]
+
+
+def _pair(pair: PairImages) -> str:
+    images = "\n".join(
+        _image(_jpeg(pixels), "jpeg", f"keyframe at {stamp:.3f} s")
+        for pixels, stamp in (
+            (pair.previous, pair.edge.previous_stamp),
+            (pair.current, pair.edge.current_stamp),
+        )
+    )
+    return (
+        f"<figure class='pair'>{images}<figcaption>{html.escape(_caption(pair.edge))}</figcaption></figure>"
+    )
+
+
+def _caption(edge: EdgeRow) -> str:
+    rotation = _error("rotation", edge.rotation_error_deg, edge.rotation_sigma_deg)
+    direction = _error("direction", edge.direction_error_deg, edge.direction_sigma_deg)
+    apart = "1 image" if edge.frames == 1 else f"{edge.frames} images"
+    stamps = f"{edge.previous_stamp:.3f} s to {edge.current_stamp:.3f} s"
+    return f"{stamps}, {apart} apart: {rotation}; {direction}"
+
+
+def _error(part: str, error: float, sigma: float) -> str:
+    spread = "sigma unknown" if math.isnan(sigma) else f"sigma {sigma:.3f} deg"
+    return f"{part} {spread}" if math.isnan(error) else f"{part} wrong by {error:.3f} deg ({spread})"
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    height, width = image.shape[:2]
+    if width > _IMAGE_WIDTH:
+        size = (_IMAGE_WIDTH, max(round(height * _IMAGE_WIDTH / width), 1))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    ordered = image if image.ndim == 2 else image[:, :, ::-1]
+    _, data = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return bytes(data)

@@ -1,0 +1,1 @@
+"""One run of the visual odometry and its figures. No I/O."""

@@ -1,0 +1,147 @@
+"""The figures of one run, ready for JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from iup_pose_ros.evaluation.json_document import json_value
+from iup_pose_ros.evaluation.metrics.consistency import Consistency
+from iup_pose_ros.evaluation.metrics.segments import SegmentErrors
+from iup_pose_ros.evaluation.metrics.trajectory_errors import root_mean_square
+from iup_pose_ros.evaluation.runs.accuracy import RPE_DISTANCES, Accuracy
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
+from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.odometry import TrackingState
+
+Figures = dict[str, Any]
+
+# What needs ground truth: None without it.
+ACCURACY_KEYS = (
+    "path_length_m",
+    "ate_sim3_m",
+    "ate_sim3_percent_of_path",
+    "ate_se3_m",
+    "rpe_rotation_deg_per_frame",
+    "rpe_rotation_deg",
+    "rpe_rotation_deg_median",
+    "rpe_direction_deg",
+    "rpe_direction_deg_median",
+    "rpe_per_distance",
+    "kitti_t_rel_percent",
+    "kitti_r_rel_deg_per_m",
+    "nees",
+    "coverage",
+)
+
+
+def figures(record: RunRecord, accuracy: Accuracy | None) -> Figures:
+    """The figures of one run; None where one does not exist (no ground truth, no motion, too short a path).
+
+    Keys end in their unit: ``_m`` (unit of the ground truth), ``_deg``, ``_ms``, ``_share`` (0 to 1).
+    ``rpe_*`` and ``ate_*`` are root mean squares unless they say ``median``. Only the keys that begin with
+    ``latency_`` depend on the computer; the others of an offline run are the same in every run.
+    """
+    values = _run_figures(record)
+    values |= dict.fromkeys(ACCURACY_KEYS) if accuracy is None else _accuracy_figures(accuracy)
+    return {key: json_value(value) for key, value in values.items()}
+
+
+def _run_figures(record: RunRecord) -> Figures:
+    offered, processed = len(record.image_stamps), len(record.frames)
+    latencies = np.array([frame.latency for frame in record.frames])
+    keyframes = len(record.edges) + 1 if record.edges else 0
+    duration = float(np.ptp(record.image_stamps)) if offered else 0.0
+    return {
+        "mode": record.mode,
+        "frames": offered,
+        "frames_processed": processed,
+        "processed_share": processed / offered if offered else math.nan,
+        "keyframes": keyframes,
+        "keyframes_per_s": keyframes / duration if duration > 0.0 else math.nan,
+        "frames_dropped_busy": record.counters.get("frames_dropped_busy", 0),
+        "frames_dropped_invalid": record.counters.get("frames_dropped_invalid", 0),
+        "frames_not_delivered": offered - record.counters.get("frames_received", processed),
+        "tracked_share": record.share(TrackingState.TRACKING, TrackingState.STATIONARY),
+        "stationary_share": record.share(TrackingState.STATIONARY),
+        "lost_share": record.share(TrackingState.LOST),
+        "latency_ms_p50": 1e3 * percentile(latencies, 50),
+        "latency_ms_p99": 1e3 * percentile(latencies, 99),
+        "latency_ms_estimator_p50": 1e3 * percentile(_inference_times(record), 50),
+        "frames_per_edge": float(np.mean(record.frames_per_edge)) if record.edges else math.nan,
+        "estimate_farthest_from_start_units": _farthest_from_start(record),
+    }
+
+
+def _accuracy_figures(accuracy: Accuracy) -> Figures:
+    errors, drift = accuracy.edge_errors, accuracy.drift
+    moved = accuracy.path_length > 0.0
+    consistencies = {
+        "rotation": accuracy.rotation,
+        "direction": accuracy.direction,
+        "integrated_rotation": drift.rotation_consistency,
+        "integrated_position": drift.position_consistency,
+    }
+    return {
+        "path_length_m": accuracy.path_length,
+        "ate_sim3_m": accuracy.ate,
+        "ate_sim3_percent_of_path": 100.0 * accuracy.ate / accuracy.path_length if moved else math.nan,
+        "ate_se3_m": accuracy.ate_rigid,
+        "rpe_rotation_deg_per_frame": root_mean_square(accuracy.rotation_per_frame_deg),
+        "rpe_rotation_deg": root_mean_square(errors.rotation_deg),
+        "rpe_rotation_deg_median": percentile(errors.rotation_deg, 50),
+        "rpe_direction_deg": root_mean_square(errors.direction_deg),
+        "rpe_direction_deg_median": percentile(errors.direction_deg, 50),
+        "rpe_per_distance": {
+            f"{distance:g}_m": _segment_figures(accuracy.by_distance.get(distance))
+            for distance in RPE_DISTANCES
+        },
+        "kitti_t_rel_percent": 100.0 * accuracy.kitti.translation_share,
+        "kitti_r_rel_deg_per_m": math.degrees(accuracy.kitti.rotation_rate),
+        "nees": {name: _nees(consistency) for name, consistency in consistencies.items()},
+        "coverage": {name: _coverage(consistency) for name, consistency in consistencies.items()},
+    }
+
+
+def percentile(values: Array, percent: float) -> float:
+    """Percentile of the values that are not NaN; NaN where there is none."""
+    valid = values[~np.isnan(values)]
+    return float(np.percentile(valid, percent)) if len(valid) else math.nan
+
+
+def _inference_times(record: RunRecord) -> Array:
+    return np.array([edge.inference_time for edge in record.edges])
+
+
+def _segment_figures(errors: SegmentErrors | None) -> Figures | None:
+    if errors is None or len(errors) == 0:
+        return None
+    return {
+        "segments": len(errors),
+        "translation_m": root_mean_square(errors.translation),
+        "rotation_deg": math.degrees(root_mean_square(errors.rotation)),
+    }
+
+
+def _nees(consistency: Consistency) -> Figures:
+    low, high = consistency.expected_interval
+    return {
+        "mean": consistency.mean,
+        "median": percentile(consistency.nees, 50),
+        "ideal": consistency.dof,
+        "interval_low": low,
+        "interval_high": high,
+    }
+
+
+def _coverage(consistency: Consistency) -> Figures:
+    return {f"{sigmas}_sigma": share for sigmas, share in consistency.coverage.items()}
+
+
+def _farthest_from_start(record: RunRecord) -> float:
+    if not record.poses:
+        return math.nan
+    positions = record.trajectory.positions
+    return float(np.linalg.norm(positions - positions[0], axis=1).max())

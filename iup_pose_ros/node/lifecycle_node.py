@@ -1,0 +1,245 @@
+"""Visual odometry as a managed ROS 2 node: what exists in which state of its life cycle."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import tf2_ros
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from iup_pose_ros.errors import IupPoseError
+from iup_pose_ros.estimators.oom_fallback import CreateEstimator, ResilientEstimator
+from iup_pose_ros.estimators.registry import create_estimator
+from iup_pose_ros.node.camera_extrinsics import MountLookup
+from iup_pose_ros.node.debug_output import DebugOutput
+from iup_pose_ros.node.diagnostics import DiagnosticsPublisher, Status
+from iup_pose_ros.node.mailbox import FrameCounts
+from iup_pose_ros.node.monitor import Monitor
+from iup_pose_ros.node.outputs import OdometryOutputs
+from iup_pose_ros.node.parameters import (
+    change_parameters,
+    declare_parameters,
+    read_config,
+    unknown_overrides,
+)
+from iup_pose_ros.node.pipeline import FramePipeline
+from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
+from iup_pose_ros.node.services import NodeServices
+from iup_pose_ros.node.session import Equipment, TrackingSession
+from iup_pose_ros.node.settings import NodeConfig
+from iup_pose_ros.node.trajectory_log import SavedTrajectory
+from iup_pose_ros.odometry import TrackingState, WheelHistory
+
+_UNCONFIGURED = "the node is not configured"
+_INACTIVE = "the node is inactive"
+_SHUT_DOWN = "the node is shut down"
+
+
+@dataclass(frozen=True)
+class _Configured:
+    """What exists from configure to cleanup."""
+
+    config: NodeConfig
+    estimator: ResilientEstimator
+    equipment: Equipment
+
+
+class VoNode(LifecycleNode):
+    """configure builds the estimator, activate subscribes and works, deactivate stops, cleanup frees.
+
+    A transition that fails says why in the log and in ~/tracking_state and leaves the node as it was.
+
+    Args:
+        create: makes the estimator that the parameter ``estimator`` names.
+
+    Raises:
+        rclpy.exceptions.ParameterException: a parameter given at start has a wrong type or value.
+    """
+
+    def __init__(self, create: CreateEstimator = create_estimator) -> None:
+        super().__init__("vo_node")
+        self._create = create
+        self._configured: _Configured | None = None
+        self._session: TrackingSession | None = None
+        self._is_paused = False
+        self._life_cycle = "unconfigured"
+        declare_parameters(self)
+        self._unknown_parameters = unknown_overrides(self)
+        self.add_on_set_parameters_callback(
+            lambda changes: change_parameters(self, changes, self._configured is not None, self._change)
+        )
+        self._monitor = Monitor()
+        self._reporter = TrackingReporter(self)
+        # Listens from the start, so that a mount published once is known when the first image comes.
+        self._tf_buffer = tf2_ros.Buffer()
+        self._tf_listener = tf2_ros.TransformListener(self._tf_buffer, self)
+        NodeServices(self, self)
+        DiagnosticsPublisher(self, self._monitor, self._status)
+        for sentence in self._unknown_parameters:
+            self.get_logger().warning(f"{sentence} It is ignored.")
+        self._say(_UNCONFIGURED)
+
+    def autostart(self) -> None:
+        """Configures and activates the node where its parameter says so."""
+        if not self.get_parameter("autostart").value:
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def stop(self) -> None:
+        """Ends the work in any state; nothing is published any more."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def reset(self) -> str:
+        """See services.Commands.reset."""
+        equipment = self._ready().equipment
+        if self._session is not None:
+            self._session.reset()
+        else:
+            equipment.outputs.forget()
+        return "the odometry is at the origin"
+
+    def pause(self, paused: bool) -> str:
+        """See services.Commands.pause."""
+        if self._life_cycle == "finalized":
+            raise IupPoseError(_SHUT_DOWN)
+        self._is_paused = paused
+        if self._session is None:
+            return f"{'paused' if paused else 'not paused'}, from when the node is active"
+        if paused:
+            self._session.pause()
+        else:
+            self._session.resume()
+        return "paused: images are ignored" if paused else "images are taken again"
+
+    def save_trajectory(self, filename: str) -> SavedTrajectory:
+        """See services.Commands.save_trajectory."""
+        ready = self._ready()
+        config = ready.config
+        frames = f"{config.base_frame} in {config.odom_frame}"
+        return ready.equipment.outputs.trajectory.save(config.output_directory, filename, frames)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Reads the parameters and builds the estimator."""
+        return self._transition("configure", self._configure, "inactive", _INACTIVE)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribes to the images and starts the worker."""
+        return self._transition("activate", self._activate, "active")
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Ends subscriptions and worker; the estimator stays."""
+        return self._transition("deactivate", self.stop, "inactive", _INACTIVE)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees the estimator and the publishers."""
+        return self._transition("clean up", self._clean_up, "unconfigured", _UNCONFIGURED)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Ends everything, from any state."""
+        return self._transition("shut down", self._clean_up, "finalized", _SHUT_DOWN)
+
+    def _ready(self) -> _Configured:
+        """What a configured node has; raises IupPoseError where there is none."""
+        if self._configured is None:
+            raise IupPoseError(_SHUT_DOWN if self._life_cycle == "finalized" else _UNCONFIGURED)
+        return self._configured
+
+    def _configure(self) -> None:
+        config = read_config(self)
+        estimator = ResilientEstimator(
+            config.estimator, config.network, config.on_out_of_memory, self._create
+        )
+        if config.assume_identity_mount:
+            self.get_logger().warning(
+                f"assume_identity_mount: {config.base_frame} is taken to be the camera's optical frame"
+            )
+        mounts = MountLookup(
+            self._tf_buffer, config.base_frame, config.mount_timeout, config.assume_identity_mount
+        )
+        wheels = WheelHistory() if config.odometry.scale_source == "odometry" else None
+        equipment = Equipment(
+            FramePipeline(estimator, config, mounts, wheels),
+            OdometryOutputs(self, config, self._monitor),
+            DebugOutput(self),
+            self._reporter,
+            self._monitor,
+            wheels,
+        )
+        self._configured = _Configured(config, estimator, equipment)
+        self.get_logger().info(f"configured with estimator {estimator.figures}")
+
+    def _activate(self) -> None:
+        ready = self._ready()
+        self._session = TrackingSession(self, ready.config, ready.equipment, self._is_paused)
+
+    def _clean_up(self) -> None:
+        self.stop()
+        ready, self._configured = self._configured, None
+        if ready is not None:
+            ready.equipment.outputs.close()
+            ready.equipment.debug.close()
+            ready.estimator.close()
+
+    def _change(self, config: NodeConfig) -> None:
+        """Takes over what can change at run time."""
+        ready = self._ready()
+        self._configured = replace(ready, config=config)
+        if self._session is not None:
+            self._session.change(config)
+        else:
+            ready.equipment.pipeline.change(config)
+            ready.equipment.outputs.change(config)
+
+    def _transition(
+        self, name: str, action: Callable[[], None], life_cycle: str, afterwards: str = ""
+    ) -> TransitionCallbackReturn:
+        """Runs the action of a transition; rclpy itself would swallow what it raises."""
+        try:
+            action()
+        except IupPoseError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a failed transition is an answer, not the end of the node
+            self.get_logger().debug(traceback.format_exc())
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            self._life_cycle = life_cycle
+            if afterwards:
+                self._say(afterwards)
+            return TransitionCallbackReturn.SUCCESS
+        self._say(f"cannot {name}: {reason}; {self._way_on(name)}", Severity.ERROR)
+        return TransitionCallbackReturn.FAILURE
+
+    def _way_on(self, transition: str) -> str:
+        """What a person can do about a failed transition."""
+        own = self.get_fully_qualified_name()
+        if transition == "configure":
+            return (
+                f"correct it (ros2 param set {own} NAME VALUE), then: "
+                f"ros2 lifecycle set {own} configure, and activate"
+            )
+        return f"the node stays {self._life_cycle}"
+
+    def _say(self, reason: str, severity: Severity = Severity.NONE) -> None:
+        report = Report(TrackingState.INITIALIZING, reason, severity)
+        self._reporter.report(report, FrameCounts(), self.get_clock().now().to_msg())
+
+    def _status(self) -> Status:
+        """What the diagnostics tell now."""
+        ready, session = self._configured, self._session
+        complaints = [] if ready is None else [ready.equipment.outputs.complaint]
+        awaits_images = session is not None and ready is not None and not self._is_paused
+        return Status(
+            life_cycle=self._life_cycle,
+            report=self._reporter.last,
+            complaints=[*self._unknown_parameters, *(text for text in complaints if text)],
+            counts=FrameCounts() if session is None else session.counts,
+            estimator=None if ready is None else ready.estimator.figures,
+            device_megabytes=float("nan") if ready is None else ready.estimator.device_megabytes,
+            camera_frame=self._reporter.camera_frame,
+            input_timeout=ready.config.input_timeout if ready and awaits_images else float("inf"),
+        )

@@ -1,0 +1,101 @@
+"""Steps of the camera, with the covariance that errors of length, direction and rotation make together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, symmetrised
+from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.types import RelativePose
+
+Mask = NDArray[np.bool_]
+
+_UNKNOWN_DIRECTION = np.pi / 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Length:
+    """Length of a step.
+
+    Attributes:
+        value: metres or units of the trajectory.
+        sigma: its standard deviation for an exact pose.
+        source: where it comes from.
+        metric: whether it is in metres.
+        jacobian: (6,) its change with the pose's error, in the order and frame of the pose's covariance.
+    """
+
+    value: float
+    sigma: float
+    source: str
+    metric: bool = False
+    jacobian: Array = field(default_factory=lambda: np.zeros(6))
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledStep:
+    """A step with its length.
+
+    Attributes:
+        camera: T_prev_curr of the camera, covariance in the previous camera frame.
+        sigma_t: standard deviation of the direction per axis, radians; pi/2 where it is unknown.
+        metric: whether the length is in metres.
+        source: where the length comes from.
+        inliers: (N,) the tracks that agree with the pose.
+    """
+
+    camera: PoseWithCovariance
+    sigma_t: float
+    metric: bool
+    source: str
+    inliers: Mask
+
+
+def step_along(relative: RelativePose, length: Length, inliers: Mask) -> ScaledStep:
+    """A step along the estimated direction, which has unit length and a nominal error along itself."""
+    pose = relative.T_prev_curr
+    direction = pose.translation / np.linalg.norm(pose.translation)
+    along = np.outer(direction, direction)
+    tangential = np.eye(6)
+    tangential[:3, :3] -= along
+    scaling = np.diag(np.repeat([length.value, 1.0], 3))
+    scaling[:3] += np.outer(direction, length.jacobian)
+    mapping = scaling @ tangential
+    covariance = mapping @ relative.covariance @ mapping.T
+    covariance[:3, :3] += length.sigma**2 * along
+    camera = PoseWithCovariance(Pose(pose.rotation, length.value * direction), symmetrised(covariance))
+    return ScaledStep(camera, relative.sigma_t, length.metric, length.source, inliers)
+
+
+def turn_without_step(relative: RelativePose, length: Length, inliers: Mask) -> ScaledStep:
+    """The estimated rotation alone; a translation, if any, lies within ``length.sigma`` of nought."""
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = length.sigma**2 * np.eye(3)
+    covariance[3:, 3:] = relative.covariance[3:, 3:]
+    camera = PoseWithCovariance(Pose(relative.T_prev_curr.rotation, np.zeros(3)), covariance)
+    return ScaledStep(camera, _UNKNOWN_DIRECTION, length.metric, length.source, inliers)
+
+
+def step_from_translation(
+    relative: RelativePose,
+    translation: Array,
+    covariance: Array,
+    source: str,
+    inliers: Mask,
+    metric: bool = False,
+) -> ScaledStep:
+    """The estimated rotation, a translation (3,) found otherwise, and their covariance (6, 6)."""
+    pose = Pose(relative.T_prev_curr.rotation, translation)
+    length = float(np.linalg.norm(translation))
+    sigma = float(np.sqrt(np.trace(covariance[:3, :3]) / 3.0))
+    sigma_t = float(np.arctan2(sigma, length)) if length > sigma else _UNKNOWN_DIRECTION
+    return ScaledStep(PoseWithCovariance(pose, symmetrised(covariance)), sigma_t, metric, source, inliers)
+
+
+def metric_step(relative: RelativePose, inliers: Mask) -> ScaledStep:
+    """The step of an estimator that knows the length itself."""
+    camera = PoseWithCovariance(relative.T_prev_curr, relative.covariance)
+    return ScaledStep(camera, relative.sigma_t, True, "estimator", inliers)

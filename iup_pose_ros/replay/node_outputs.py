@@ -1,0 +1,101 @@
+"""What a node published during a run, live or recorded, as a run of the visual odometry. Needs no ROS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from iup_pose_ros.bags.messages import pose_of, stamp_of
+from iup_pose_ros.evaluation.runs.run_record import (
+    EdgeRecord,
+    FrameRecord,
+    RunRecord,
+    StampedPose,
+    from_origin,
+)
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.odometry import TrackingState
+
+_COUNTERS = ("frames_received", "frames_dropped_busy", "frames_dropped_invalid")
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(eq=False)
+class NodeOutputs:
+    """Messages of vo_node in order of arrival, of rclpy or of rosbags.
+
+    Attributes:
+        states: iup_pose_msgs/TrackingState, each with the time of its arrival in seconds.
+        odometry: nav_msgs/Odometry.
+        edges: iup_pose_msgs/RelativePose.
+    """
+
+    states: list[tuple[Any, float]] = field(default_factory=list)
+    odometry: list[Any] = field(default_factory=list)
+    edges: list[Any] = field(default_factory=list)
+
+    def record(self, mode: str, estimator: str, sent: Mapping[int, float], T_base_camera: Pose) -> RunRecord:
+        """Everything as motion of the camera.
+
+        Args:
+            mode: "live" or "recorded".
+            estimator: name of the estimator.
+            sent: time of sending, on the clock of the states' arrival, by the stamp (ns) of every image that
+                was offered; NaN where it is not known.
+            T_base_camera: where the camera sits on the base.
+        """
+        poses = [_stamped_pose(message, T_base_camera) for message in self.odometry]
+        edges = [_edge(message, T_base_camera) for message in self.edges]
+        return RunRecord(
+            mode=mode,
+            estimator=estimator,
+            image_stamps=np.array(sorted(sent)) * 1e-9,
+            frames=self._frames(sent),
+            poses=from_origin(poses, edges, T_base_camera),
+            edges=edges,
+            counters=self._counters(),
+        )
+
+    def _frames(self, sent: Mapping[int, float]) -> list[FrameRecord]:
+        frames, processed = [], 0
+        for message, arrived in self.states:
+            stamp = stamp_of(message)
+            # States also tell of refused images; only a processed one moves this counter.
+            if message.frames_processed > processed and stamp in sent:
+                latency = arrived - sent.get(stamp, math.nan)
+                frames.append(
+                    FrameRecord(stamp * 1e-9, TrackingState(message.state), message.reason, latency)
+                )
+            processed = message.frames_processed
+        return frames
+
+    def _counters(self) -> dict[str, int]:
+        if not self.states:
+            return {}
+        message = self.states[-1][0]
+        return {name: int(getattr(message, name)) for name in _COUNTERS}
+
+
+def _pose_with_covariance(message: Any) -> PoseWithCovariance:
+    covariance = np.array(message.covariance, dtype=np.float64).reshape(6, 6)
+    return PoseWithCovariance(pose_of(message.pose), covariance)
+
+
+def _stamped_pose(message: Any, T_base_camera: Pose) -> StampedPose:
+    T_odom_base = _pose_with_covariance(message.pose)
+    return StampedPose(stamp_of(message) * 1e-9, T_odom_base @ PoseWithCovariance.exact(T_base_camera))
+
+
+def _edge(message: Any, T_base_camera: Pose) -> EdgeRecord:
+    previous = message.previous_stamp
+    return EdgeRecord(
+        previous_stamp=(int(previous.sec) * _NANOSECONDS + int(previous.nanosec)) * 1e-9,
+        current_stamp=stamp_of(message) * 1e-9,
+        T_prev_curr=_pose_with_covariance(message.pose).change_of_frame(T_base_camera.inverse()),
+        metric=bool(message.metric),
+        inference_time=float(message.inference_time),
+    )

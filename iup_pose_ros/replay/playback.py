@@ -1,0 +1,35 @@
+"""A recording through the node; free of ROS, which is asked for only when it plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.errors import IupPoseError
+from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.evaluation.runs.run_record import RunRecord
+
+
+def run_in_node(
+    bag: BagReader,
+    estimator: str,
+    progress: Callable[[], None],
+    *,
+    rate: float,
+    log: Path,
+    network: NetworkOptions | None = None,
+) -> RunRecord:
+    """``live.run_live`` with these arguments, refused by a sentence where there is no ROS.
+
+    Raises:
+        IupPoseError: there is no ROS, or as ``run_live``.
+    """
+    try:
+        from iup_pose_ros.replay.live import run_live
+    except ImportError as error:
+        raise IupPoseError(
+            f"the node cannot run without ROS 2 ({error}); source a distribution, use `make demo`, or run "
+            "without ROS: --every-frame, in the demo --offline"
+        ) from error
+    return run_live(bag, estimator, progress, rate=rate, log=log, network=network)

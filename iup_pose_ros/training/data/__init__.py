@@ -1,0 +1,1 @@
+"""Clusters, batches and streams of training data."""

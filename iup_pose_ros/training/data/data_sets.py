@@ -1,0 +1,91 @@
+"""Data sets on disk as part of a training run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iup_pose_ros.datasets.euroc import load_euroc
+from iup_pose_ros.datasets.image_pair import DataSetPair
+from iup_pose_ros.datasets.kitti import load_kitti
+from iup_pose_ros.datasets.megadepth import load_megadepth
+from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
+from iup_pose_ros.datasets.scannet import load_scannet
+from iup_pose_ros.datasets.sequence_pairs import sequence_pairs
+from iup_pose_ros.datasets.tum import load_tum
+from iup_pose_ros.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class DataSetConfig:
+    """A data set, in the layout in which it is published.
+
+    Attributes:
+        layout: ``megadepth``, ``scannet``, ``tum``, ``kitti``, ``euroc`` or ``pairs`` (a pairs.csv).
+        folder: of the data set; for KITTI the one that holds ``sequences`` and ``poses``.
+        share: of the batches, against those of the other data sets and of rendered pairs.
+        index: megadepth: scene_info file or folder of them; scannet: index of pairs.
+        intrinsics: scannet: file of camera matrices.
+        sequences: kitti: two digits each.
+        overlap: megadepth, scannet: least overlap of a pair.
+        pairs: in a batch.
+    """
+
+    layout: str
+    folder: Path
+    share: float = 1.0
+    index: Path | None = None
+    intrinsics: Path | None = None
+    sequences: tuple[str, ...] = ()
+    overlap: float = 0.1
+    pairs: int = 16
+
+    def __post_init__(self) -> None:
+        if self.layout not in _LOADERS:
+            nearest = difflib.get_close_matches(self.layout, _LOADERS, n=1, cutoff=0.0)[0]
+            raise ConfigurationError(
+                f"layout {self.layout!r} does not exist; did you mean {nearest!r}? "
+                f"accepted: {', '.join(_LOADERS)}"
+            )
+        missing = [name for name in _NEEDED.get(self.layout, ()) if not getattr(self, name)]
+        if missing:
+            raise ConfigurationError(f"a data set of layout {self.layout} needs the setting {missing[0]}")
+
+    def load(self) -> list[DataSetPair]:
+        """Its pairs.
+
+        Raises:
+            DataError: files are missing or laid out otherwise.
+        """
+        return _LOADERS[self.layout](self)
+
+
+def _megadepth(config: DataSetConfig) -> list[DataSetPair]:
+    return load_megadepth(config.folder, config.index or config.folder, (config.overlap, 1.0))
+
+
+def _scannet(config: DataSetConfig) -> list[DataSetPair]:
+    return load_scannet(
+        config.folder, config.index or config.folder, config.intrinsics or config.folder, config.overlap
+    )
+
+
+def _kitti(config: DataSetConfig) -> list[DataSetPair]:
+    return [
+        pair
+        for sequence in config.sequences
+        for pair in sequence_pairs(load_kitti(config.folder, sequence), name=f"kitti_{sequence}")
+    ]
+
+
+_LOADERS: Mapping[str, Callable[[DataSetConfig], list[DataSetPair]]] = {
+    "megadepth": _megadepth,
+    "scannet": _scannet,
+    "tum": lambda config: sequence_pairs(load_tum(config.folder), name=config.folder.name),
+    "kitti": _kitti,
+    "euroc": lambda config: sequence_pairs(load_euroc(config.folder), name=config.folder.name),
+    "pairs": lambda config: load_pairs_folder(config.folder),
+}
+_NEEDED = {"megadepth": ("index",), "scannet": ("index", "intrinsics"), "kitti": ("sequences",)}

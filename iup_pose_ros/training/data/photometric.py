@@ -1,0 +1,141 @@
+"""What cameras do to colours and sharpness: response, vignetting, blur, noise, JPEG."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.types import Picture
+
+Rng = np.random.Generator
+
+_LEVELS = np.arange(256, dtype=np.float32) / 255.0
+
+
+@dataclass(frozen=True)
+class PhotometricConfig:
+    """Strength of every effect, and the share of views that it befalls.
+
+    Attributes:
+        exposure: spread of the logarithm of the brightness.
+        colour: spread of the logarithm of the gain of each channel.
+        gamma: spread of the logarithm of the exponent.
+        saturation: least and greatest factor.
+        grey: share of clusters in grey.
+        vignetting: share; vignetting_strength: greatest loss of light in the corners.
+        noise: share; noise_level: greatest standard deviation at full brightness, grey levels.
+        defocus: share; defocus_radius: greatest radius, share of the image's width.
+        motion_blur: share; motion_blur_length: greatest length, share of the image's width.
+        jpeg: share; jpeg_quality: least and greatest quality.
+    """
+
+    exposure: float = 0.15
+    colour: float = 0.06
+    gamma: float = 0.18
+    saturation: tuple[float, float] = (0.6, 1.3)
+    grey: float = 0.1
+    vignetting: float = 0.3
+    vignetting_strength: float = 0.5
+    noise: float = 0.7
+    noise_level: float = 10.0
+    defocus: float = 0.15
+    defocus_radius: float = 0.010
+    motion_blur: float = 0.12
+    motion_blur_length: float = 0.035
+    jpeg: float = 0.5
+    jpeg_quality: tuple[int, int] = (35, 95)
+
+    def augment_cluster(self, images: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
+        """The views (V, H, W, 3) of a cluster, each as its own camera delivers it.
+
+        How strong the effects are differs between clusters, so that some are nearly clean.
+        """
+        strength = math.sqrt(rng.random())
+        grey = rng.random() < self.grey
+        return np.stack([self.augment(image, strength, grey, rng) for image in images])
+
+    def augment(self, image: Picture, strength: float, grey: bool, rng: Rng) -> Picture:
+        """One view (H, W, 3), effects in the order in which light passes them; strength 0 to 1."""
+        width = image.shape[1]
+        if rng.random() < self.defocus:
+            image = defocused(image, strength * self.defocus_radius * width * rng.random())
+        if rng.random() < self.motion_blur:
+            length = strength * self.motion_blur_length * width * rng.random()
+            image = motion_blurred(image, length, rng.uniform(0.0, math.pi))
+        image = self._respond(image, strength, grey, rng)
+        vignetting = rng.random() < self.vignetting
+        noise = rng.random() < self.noise
+        if vignetting or noise:
+            values = image.astype(np.float32)
+            if vignetting:
+                values *= vignette(image.shape[0], width, strength * self.vignetting_strength * rng.random())
+            if noise:
+                add_noise(values, strength * self.noise_level * rng.random(), grey, rng)
+            image = np.clip(values + 0.5, 0.0, 255.0).astype(np.uint8)
+        if rng.random() < self.jpeg:
+            low, high = self.jpeg_quality
+            image = jpeg(image, round(high - strength * (high - low) * rng.random()))
+        return image
+
+    def _respond(self, image: Picture, strength: float, grey: bool, rng: Rng) -> Picture:
+        """Saturation, then for each channel a gain and an exponent."""
+        low, high = self.saturation
+        saturation = 0.0 if grey else 1.0 + strength * (rng.uniform(low, high) - 1.0)
+        mean = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        mixed = cv2.addWeighted(image, saturation, mean, 1.0 - saturation, 0.0)
+        gain = strength * (
+            self.exposure * rng.standard_normal() + (0.0 if grey else self.colour) * rng.standard_normal(3)
+        )
+        exponent = math.exp(strength * self.gamma * rng.standard_normal())
+        table = 255.0 * np.minimum(_LEVELS[:, None] * np.exp(gain), 1.0) ** exponent
+        return np.asarray(cv2.LUT(mixed, np.round(table).astype(np.uint8)[None]), dtype=np.uint8)
+
+
+def defocused(image: Picture, radius: float) -> Picture:
+    """The image blurred by a disc of this radius, pixels."""
+    reach = math.ceil(radius)
+    axis = np.arange(-reach, reach + 1)
+    distance = np.hypot(axis[:, None], axis[None])
+    # The rim of the disc covers its pixels in part.
+    kernel = np.clip(radius + 0.5 - distance, 0.0, 1.0).astype(np.float32)
+    return _filtered(image, kernel)
+
+
+def motion_blurred(image: Picture, length: float, angle: float) -> Picture:
+    """The image blurred along a line of this length, pixels, centred on every pixel; angle in radians."""
+    reach = math.ceil(0.5 * length)
+    axis = np.arange(-reach, reach + 1, dtype=np.float64)
+    along = axis[None] * math.cos(angle) + axis[:, None] * math.sin(angle)
+    across = axis[:, None] * math.cos(angle) - axis[None] * math.sin(angle)
+    kernel = np.clip(0.5 * length + 0.5 - np.abs(along), 0.0, 1.0) * np.clip(1.0 - np.abs(across), 0.0, 1.0)
+    return _filtered(image, kernel.astype(np.float32))
+
+
+def vignette(height: int, width: int, strength: float) -> NDArray[np.float32]:
+    """Factors (H, W, 1): 1 in the middle, 1 - strength in the corners."""
+    y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None, None]
+    x = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None, :, None]
+    return np.asarray(1.0 - np.float32(0.5 * strength) * (x * x + y * y), dtype=np.float32)
+
+
+def add_noise(values: NDArray[np.float32], level: float, grey: bool, rng: Rng) -> None:
+    """Add noise in place, stronger where it is bright (photons), with a floor (reading)."""
+    noise = rng.standard_normal((*values.shape[:2], 1 if grey else 3), dtype=np.float32)
+    values += noise * np.sqrt(0.1 + 0.9 / 255.0 * np.maximum(values, 0.0)) * np.float32(level)
+
+
+def jpeg(image: Picture, quality: int) -> Picture:
+    """The image after compression, quality 1 to 100."""
+    encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
+
+
+def _filtered(image: Picture, kernel: NDArray[np.float32]) -> Picture:
+    blurred = cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(blurred, dtype=np.uint8)

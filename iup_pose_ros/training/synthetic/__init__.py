@@ -1,0 +1,1 @@
+"""Rendered training scenes and clusters of their views (OpenGL)."""

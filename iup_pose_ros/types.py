@@ -1,0 +1,105 @@
+"""The data types that every part of the package shares: images, matches and relative poses of two frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.errors import CalibrationError, ImageError
+from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.so3 import Array
+
+# An image with colours: (H, W, 3), RGB.
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One undistorted image of one camera.
+
+    Attributes:
+        image: uint8, (H, W, 3) RGB or (H, W) grey.
+        intrinsics: pinhole intrinsics of exactly this image.
+        stamp: time of exposure in seconds.
+        frame_id: name of the camera's optical frame.
+
+    Raises:
+        ImageError: the image is not uint8 or not of one of the two shapes.
+        CalibrationError: the intrinsics belong to an image of another size.
+    """
+
+    image: NDArray[np.uint8]
+    intrinsics: Intrinsics
+    stamp: float
+    frame_id: str
+
+    def __post_init__(self) -> None:
+        shape = self.image.shape
+        if self.image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+            raise ImageError(
+                f"image is {self.image.dtype} {shape}; uint8 of shape (H, W) or (H, W, 3) is needed"
+            )
+        if shape[:2] != (self.intrinsics.height, self.intrinsics.width):
+            raise CalibrationError(
+                f"image is {shape[1]}x{shape[0]} pixels but its intrinsics are for "
+                f"{self.intrinsics.width}x{self.intrinsics.height}"
+            )
+
+    @cached_property
+    def grey(self) -> NDArray[np.uint8]:
+        """The image as (H, W) grey levels."""
+        if self.image.ndim == 2:
+            return self.image
+        return np.asarray(cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Points seen in two frames: pixels (N, 2) in the previous and, row by row, in the current frame."""
+
+    points_prev: Array
+    points_curr: Array
+
+    def __len__(self) -> int:
+        return len(self.points_prev)
+
+    def chosen(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Matches:
+        """Those of an index or a mask."""
+        return Matches(self.points_prev[index], self.points_curr[index])
+
+    def followed_by(self, others: Matches) -> Matches:
+        """These matches, then others."""
+        return Matches(
+            np.vstack([self.points_prev, others.points_prev]),
+            np.vstack([self.points_curr, others.points_curr]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RelativePose:
+    """Motion of the camera between two frames.
+
+    Attributes:
+        T_prev_curr: pose of the current in the previous camera frame; of unit length unless ``metric``.
+        covariance: (6, 6) in the previous camera frame, ROS convention (geometry/pose.py), positive definite.
+            Unless ``metric`` the length is a convention and the variance along the translation is nominal.
+        sigma_R: (3,) standard deviations of the rotation about the previous camera's axes, radians.
+        sigma_t: standard deviation of the direction of translation in its tangent plane, per axis, radians.
+        metric: whether the translation is in metres.
+        source: name of the estimator.
+        attention: (h, w) in [0, 1] over the current image: where a network found what the previous one shows;
+            None where none was asked.
+    """
+
+    T_prev_curr: Pose
+    covariance: Array
+    sigma_R: Array
+    sigma_t: float
+    metric: bool
+    source: str
+    attention: NDArray[np.float32] | None = None
