@@ -153,7 +153,7 @@ class Trainer:
             group["lr"] = rate
         self._module.train()
         if config.network.fixed_statistics:
-            self._network.encoder.eval()
+            self._network.matcher.encoder.eval()
         given = StepInput.of(batch, pairs)
         result: StepResult = self._module(
             StepInput(*(tensor.to(fabric.device) for tensor in given)), likelihood
@@ -226,7 +226,7 @@ def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
     """
     network = IUPPose(config.model_config(size))
     if config.encoder_weights is not None:
-        load_mobilenet_v2(network.encoder, config.encoder_weights)
+        load_mobilenet_v2(network.matcher.encoder, config.encoder_weights)
     if config.weights is not None:
         _load_weights(network, config.weights, config.fresh)
     for name in config.frozen:
