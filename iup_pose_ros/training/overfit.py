@@ -19,7 +19,6 @@ from torch import Tensor
 
 from iup_pose_ros.demo_scene.materials import photographs
 from iup_pose_ros.demo_scene.rendered_pair import RenderedPair, concatenate, random_pair, random_scene
-from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.config import IUPPoseConfig, preset
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error, turned
@@ -91,7 +90,8 @@ class PairSet:
         features_0 = model.encode(self.pairs.image_0[chosen], K)
         features_1 = model.encode(self.pairs.image_1[chosen], K)
         both = [
-            Features(*map(_joined, *order)) for order in ((features_0, features_1), (features_1, features_0))
+            type(features_0)(*map(_joined, *order))
+            for order in ((features_0, features_1), (features_1, features_0))
         ]
         return model.match(*both)
 
@@ -132,7 +132,7 @@ def overfit(
     for step in range(options.steps):
         model.train()
         if step >= options.fixed_statistics * options.steps:
-            model.encoder.eval()
+            model.matcher.encoder.eval()
         chosen = torch.randperm(options.pairs, generator=generator)[: options.batch]
         loss = _loss(model, pairs, chosen, options, step)
         optimiser.zero_grad()
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     model = IUPPose(config)
     if parsed.imagenet:
-        load_mobilenet_v2(model.encoder, parsed.imagenet)
+        load_mobilenet_v2(model.matcher.encoder, parsed.imagenet)
     pairs = PairSet(fixed_pairs(options))
     print(json.dumps(asdict(overfit(model, pairs, options, _print_progress)), indent=2))
 

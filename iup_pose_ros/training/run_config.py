@@ -24,18 +24,18 @@ class NetworkConfig:
     """The network to train, and what its weights start from.
 
     Attributes:
-        preset: ``small`` or ``base``.
+        preset: ``small_grid`` or ``base``.
         image_area: pixels of the network's input in use; None: that of the first size trained on.
         initial_pose: what stage 1 starts from; None: as the preset.
         encoder_weights: ImageNet weights of the encoder (training.imagenet).
         weights: weights file of an earlier run, for example one at a lower resolution.
         fresh: modules that begin anew all the same, for example ``translation_decoder``.
-        frozen: modules that stay as they are, for example ``encoder``.
+        frozen: modules that stay as they are, for example ``matcher.encoder``.
         fixed_statistics: whether the encoder's batch normalisation keeps the statistics it has. Right for a
             trained encoder: views of one cluster are too alike for statistics of a batch.
     """
 
-    preset: str = "small"
+    preset: str = "small_grid"
     image_area: int | None = None
     initial_pose: str | None = None
     encoder_weights: Path | None = None

@@ -152,7 +152,7 @@ class Trainer:
             group["lr"] = rate
         self._module.train()
         if config.network.fixed_statistics:
-            self._network.encoder.eval()
+            self._network.matcher.encoder.eval()
         means = self._add_gradients(batches, likelihood)
         norm = float(_clip(self._network, config.optimiser.clip))
         if norm < float("inf"):
@@ -244,7 +244,7 @@ def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
     """
     network = IUPPose(config.model_config(size))
     if config.encoder_weights is not None:
-        load_mobilenet_v2(network.encoder, config.encoder_weights)
+        load_mobilenet_v2(network.matcher.encoder, config.encoder_weights)
     if config.weights is not None:
         _load_weights(network, config.weights, config.fresh)
     for name in config.frozen:

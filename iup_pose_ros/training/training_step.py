@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iup_pose_ros.model.alignment import Features
-from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
+from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction, ViewFeatures
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch
@@ -97,8 +96,8 @@ def _median_errors(prediction: PosePrediction, target: PairTarget) -> tuple[Tens
     return torch.rad2deg(rotation.median()), torch.rad2deg(direction.nanmedian())
 
 
-def _chosen(features: Features, views: Tensor) -> Features:
-    return Features(*(tensor[views] for tensor in features))
+def _chosen(features: ViewFeatures, views: Tensor) -> ViewFeatures:
+    return type(features)(*(tensor[views] for tensor in features))
 
 
 @torch.no_grad()
