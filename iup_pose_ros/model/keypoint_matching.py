@@ -106,6 +106,7 @@ class KeypointMatcher(nn.Module):
             correspondence,
             (correspondence,),
             matches,
+            assignment,
         )
 
 
