@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction, ViewFeatures
 from iup_pose_ros.model.keypoint_matching import KeypointFeatures
 from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch, SparseMatches
 from iup_pose_ros.training.keypoint_losses import assignment_loss
@@ -21,6 +22,7 @@ from iup_pose_ros.training.keypoint_targets import (
 )
 from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget
+from iup_pose_ros.training.true_keypoints import with_true_keypoints
 
 
 class StepInput(NamedTuple):
@@ -46,10 +48,11 @@ class StepInput(NamedTuple):
 
     def to(self, device: torch.device) -> StepInput:
         """The same on another device."""
-        *tensors, matches = self
+        matches = self.matches
         if matches is not None:
             matches = SparseMatches(*(tensor.to(device) for tensor in matches))
-        return StepInput(*(tensor.to(device) for tensor in tensors), matches)
+        moved: Any = {name: getattr(self, name).to(device) for name in self._fields[:-1]}
+        return StepInput(**moved, matches=matches)
 
 
 class StepResult(NamedTuple):
@@ -84,22 +87,17 @@ class TrainingStep(nn.Module):
         images = given.images.to(memory_format=torch.channels_last).float() / 255.0
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
             features = self.network.encode(images, given.K)
-            views = _chosen(features, given.view_0), _chosen(features, given.view_1)
-            pair = self.network.align(*views)
+            first, second = _chosen(features, given.view_0), _chosen(features, given.view_1)
+            if given.matches is not None:
+                first, second = _with_true_keypoints(first, second, given.matches)
+            pair = self.network.align(first, second)
             prediction = self.network.decode(pair) if self.weights.pose else None
         with full_precision(images):
-            found, refined = (given.K.new_zeros(()) for _ in range(2))
-            if pair.assignment is not None:
-                target = PairTarget(given.R_1_0, given.t_1_0)
-                found = assignment_loss(pair.assignment, _keypoint_target(given, *views))
-            else:
-                target = _target(given)
-            if target.matches is not None:
-                found = correspondence_loss(pair.correspondence, target.matches)
-                refined = refinement_loss(pair.refined, target.matches)
+            found, refined = _match_losses(pair, first, second, given)
             loss = self.weights.correspondence * found + self.weights.refinement * refined
             pose = rotation = direction = given.K.new_tensor(torch.nan)
             if prediction is not None:
+                target = PairTarget(given.R_1_0, given.t_1_0)
                 pose = pose_loss(prediction, target, self.weights, likelihood)
                 loss = loss + self.weights.pose * pose
                 rotation, direction = _median_errors(prediction, target)
@@ -118,6 +116,27 @@ def _median_errors(prediction: PosePrediction, target: PairTarget) -> tuple[Tens
 
 def _chosen(features: ViewFeatures, views: Tensor) -> ViewFeatures:
     return type(features)(*(tensor[views] for tensor in features))
+
+
+def _with_true_keypoints(
+    first: ViewFeatures, second: ViewFeatures, matches: SparseMatches
+) -> tuple[ViewFeatures, ViewFeatures]:
+    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures):
+        return with_true_keypoints(first, second, matches)
+    return first, second
+
+
+def _match_losses(
+    pair: AlignedPair, first: ViewFeatures, second: ViewFeatures, given: StepInput
+) -> tuple[Tensor, Tensor]:
+    """Losses () of what attention finds and of refined matches, each 0 where it does not apply."""
+    zero = given.K.new_zeros(())
+    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.assignment:
+        return assignment_loss(pair.assignment, _keypoint_target(given, first, second)), zero
+    matches = _target(given).matches
+    if matches is None:
+        return zero, zero
+    return correspondence_loss(pair.correspondence, matches), refinement_loss(pair.refined, matches)
 
 
 @torch.no_grad()

@@ -48,7 +48,7 @@ class ScenePairsConfig:
     pairs: int = 8
     crop: float = 0.7
     flip: float = 0.5
-    matches: int = 200
+    matches: int = 128
     least_matches: int = 30
     seed: int = 0
 
