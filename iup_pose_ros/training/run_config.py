@@ -26,6 +26,7 @@ class NetworkConfig:
     Attributes:
         preset: ``small_grid`` or ``base``.
         image_area: pixels of the network's input in use; None: that of the first size trained on.
+        tokens: keypoints of a view in training; None: as many as in use.
         initial_pose: what stage 1 starts from; None: as the preset.
         encoder_weights: ImageNet weights of the encoder (training.imagenet).
         weights: weights file of an earlier run, for example one at a lower resolution.
@@ -37,6 +38,7 @@ class NetworkConfig:
 
     preset: str = "small_grid"
     image_area: int | None = None
+    tokens: int | None = None
     initial_pose: str | None = None
     encoder_weights: Path | None = None
     weights: Path | None = None
@@ -89,14 +91,17 @@ class EvaluationConfig:
     """Evaluation on real pairs during training.
 
     Attributes:
-        folders: each with a ``pairs.csv``; none: no evaluation.
-        every: steps between evaluations.
-        max_pairs: most pairs of every folder.
+        folders: sets (with a ``pairs.csv``) and folders of sets; a set's split is named by the folder it is
+            in. None: no evaluation.
+        every: steps between evaluations; one comes before the first step.
+        max_pairs: most pairs of every set.
+        patience: evaluations in a row that gain nothing after which the run ends; None: it goes on.
     """
 
     folders: tuple[Path, ...] = ()
     every: int = 5000
     max_pairs: int = 40
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ class TrainConfig:
         workers: processes that render, for every training process; 0: render in between.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32-true`` or ``bf16-mixed``.
-        checkpoint_every: steps between checkpoints.
+        checkpoint_every: most steps between checkpoints.
+        checkpoint_minutes: most minutes between checkpoints.
         keep: checkpoints kept.
         tensorboard: whether to log for TensorBoard too.
         seed: of the network's weights and of the pairs drawn; ``source.seed`` is that of the images.
@@ -129,6 +135,7 @@ class TrainConfig:
     device: str = "auto"
     precision: str = "32-true"
     checkpoint_every: int = 500
+    checkpoint_minutes: float = 10.0
     keep: int = 2
     tensorboard: bool = True
     seed: int = 0

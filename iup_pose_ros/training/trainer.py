@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, IupPoseError
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint, save_checkpoint
 from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.keypoint_matching import KeypointMatcher
 from iup_pose_ros.training.data.batch_stream import BatchStream, MixedStream
 from iup_pose_ros.training.data.batches import ClusterBatch
 from iup_pose_ros.training.data.pair_stream import PairStream, StreamConfig
 from iup_pose_ros.training.data.scene_pairs import ScenePairs
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
-from iup_pose_ros.training.periodic_evaluation import PeriodicEvaluation
+from iup_pose_ros.training.periodic_evaluation import Gains, PeriodicEvaluation
 from iup_pose_ros.training.run_config import NetworkConfig, TrainConfig
 from iup_pose_ros.training.run_log import RunLog
 from iup_pose_ros.training.run_progress import RunProgress
@@ -33,6 +35,7 @@ from iup_pose_ros.training.synthetic.rendered_stream import RenderedClusters, cl
 from iup_pose_ros.training.training_step import StepInput, StepResult, TrainingStep
 
 WEIGHTS = "weights.safetensors"
+BEST_WEIGHTS = "best.safetensors"
 _MOST_SKIPPED = 20  # steps in a row without finite gradient
 
 
@@ -43,7 +46,8 @@ class TrainingError(IupPoseError):
 def train(config: TrainConfig, resume: bool = False, console: Console | None = None) -> Path:
     """Train a network; returns the weights file, which holds the averaged weights.
 
-    Under ``torchrun`` every process trains on its share of the stream.
+    Those of the best evaluation are beside it in ``BEST_WEIGHTS``. Under ``torchrun`` every process trains on
+    its share of the stream.
 
     Args:
         config: of the run.
@@ -85,7 +89,11 @@ class Trainer:
         self._trainee = Trainee(self._network, average, optimiser)
         module = TrainingStep(self._network, config.loss, mixed=config.precision == "bf16-mixed")
         self._module, self._optimiser = fabric.setup(module, optimiser)
+        if config.network.tokens is not None and isinstance(self._network.matcher, KeypointMatcher):
+            self._network.matcher.tokens = config.network.tokens
         self._progress = Progress(0, 0, 0, _plain(self._network))
+        self._saved = time.monotonic()
+        self._stalled = False
         self._evaluation = PeriodicEvaluation(config.evaluation, config.output, str(fabric.device))
 
     def resume(self, path: Path) -> None:
@@ -113,14 +121,25 @@ class Trainer:
             RunLog(self._config.output, start, self._config.tensorboard) as log,
             RunProgress(self._console, start, self._config.steps) as shown,
         ):
+            gains = Gains(log.evaluations(), self._config.evaluation.patience)
+            if start == 0:
+                self._evaluate(log, shown, gains)
             for row in self._steps():
                 log.add_step(row)
                 shown.advance(row)
                 if self._due(self._config.evaluation.every):
-                    for figures in self._evaluation.run(self._trainee.average, self._progress.step):
-                        log.add_evaluation(figures)
-                        shown.print(figures)
+                    self._evaluate(log, shown, gains)
         return self._config.output / WEIGHTS
+
+    def _evaluate(self, log: RunLog, shown: RunProgress, gains: Gains) -> None:
+        """Evaluate the averaged weights, keep them if they are the best, and see whether there are gains."""
+        rows = self._evaluation.run(self._trainee.average, self._progress.step, self._progress.pairs)
+        for figures in rows:
+            log.add_evaluation(figures)
+            shown.print(figures)
+        if gains.add(rows):
+            self._write_weights(BEST_WEIGHTS)
+        self._stalled = gains.stalled
 
     def _steps(self) -> Iterator[dict[str, Any]]:
         """Every step's row of the log; a checkpoint is written behind the row's use."""
@@ -135,8 +154,12 @@ class Trainer:
                     "lower optimiser.learning_rate or use precision 32-true"
                 )
             yield row
-            if self._due(self._config.checkpoint_every):
+            stalled = self._due(self._config.evaluation.every) and self._fabric.broadcast(self._stalled)
+            old = time.monotonic() - self._saved > 60.0 * self._config.checkpoint_minutes
+            if stalled or old or self._due(self._config.checkpoint_every):
                 self._save()
+            if stalled:
+                break
 
     def _batches(self) -> Iterable[ClusterBatch]:
         fabric = self._fabric
@@ -206,11 +229,17 @@ class Trainer:
             return
         config, progress = self._config, self._progress
         save_state(self._trainee, progress, config.output, config.keep)
+        self._write_weights(WEIGHTS)
+        self._saved = time.monotonic()
+
+    def _write_weights(self, name: str) -> None:
+        """Write the averaged weights to a file of this name in the run's folder."""
+        config, progress = self._config, self._progress
         statement = f"{config.training_data} ({progress.step} steps, {progress.pairs} pairs)"
         size = config.source.sizes[0]
         info = CheckpointInfo(self._network.config, size, SigmaCalibration(), statement)
         average: Any = self._trainee.average
-        save_checkpoint(average, info, config.output / WEIGHTS)
+        save_checkpoint(average, info, config.output / name)
 
 
 def training_stream(config: TrainConfig, start: int = 0, rank: int = 0, world_size: int = 1) -> BatchStream:
