@@ -87,7 +87,7 @@ def graph(domain_id):
         ]
 
     def is_complete(found):
-        sides = (interface_tables.PUBLISHED, readme_tables.SUBSCRIBED, readme_tables.SERVICES)
+        sides = (interface_tables.PUBLISHED, interface_tables.SUBSCRIBED, interface_tables.SERVICES)
         return all(listed(side).keys() <= names.keys() for side, names in zip(sides, found, strict=True))
 
     try:
