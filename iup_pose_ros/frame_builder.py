@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iup_pose_ros.camera_config import CameraConfig
+from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError
 from iup_pose_ros.geometry.rectification import Rectifier, SensorWindow
 from iup_pose_ros.images import decode_compressed_image, decode_image
@@ -142,11 +143,6 @@ def calibration_of(info: Any, width: int, height: int, image_is_rectified: bool)
         return Calibration(matrix, (), "", *size, window)
     distortion = tuple(float(value) for value in info.d)
     return Calibration(matrix, distortion, info.distortion_model, *size, window)
-
-
-def frame_name(frame_id: str) -> str:
-    """Return a frame_id without the leading slash of ROS 1, which tf2 does not know."""
-    return frame_id.lstrip("/")
 
 
 def _window(info: Any, width: int, height: int) -> SensorWindow:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.camera_frames import optical_frame_warning
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.frame_builder import FrameBuilder
@@ -74,6 +75,7 @@ class FramePipeline:
             self.clock.seconds, self._config.image_transport == "compressed", self._config, self._topic
         )
         self._camera_frame = ""
+        self._mount_warning = ""
         self._odometry: VisualOdometry | None = None
 
     def change(self, config: NodeConfig) -> None:
@@ -87,6 +89,11 @@ class FramePipeline:
     def keyframes(self) -> int:
         """Number of keyframes so far."""
         return 0 if self._odometry is None else self._odometry.keyframes
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unusual about camera and calibration, a sentence each."""
+        return (*self._frames.warnings, *([self._mount_warning] if self._mount_warning else []))
 
     def process(self, image: Any, info: Any) -> ProcessedFrame:
         """Return the odometry's answer to an image.
@@ -114,6 +121,8 @@ class FramePipeline:
             wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
             self._odometry = VisualOdometry(self._estimator, self._config.odometry, mount, wheels)
             self._camera_frame = camera_frame
+            if not self._config.assume_identity_mount:
+                self._mount_warning = optical_frame_warning(camera_frame, self._config.base_frame, mount)
         if camera_frame != self._camera_frame:
             raise ImageError(
                 f"image is from camera {camera_frame!r}, but this node follows {self._camera_frame!r}: "

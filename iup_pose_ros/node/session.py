@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import traceback
@@ -68,6 +69,7 @@ class TrackingSession:
         self._components = components
         self._had_fault = False
         self._changed_at = time.monotonic()
+        self._warned: set[str] = set()
         self._header: Any = None
         # Guards what the worker publishes against orders from the executor's thread.
         self._lock = threading.Lock()
@@ -124,6 +126,12 @@ class TrackingSession:
             with self._lock:
                 waiting = self._unmeasured("waiting for images after a pause", Severity.NONE)
                 self._report(waiting, self._header)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is unusual about the inputs, a sentence each."""
+        inputs = self._inputs
+        return [*self._components.pipeline.warnings, *([] if inputs is None else inputs.warnings)]
 
     def change(self, config: NodeConfig) -> None:
         """Continue with other settings of what can change at run time."""
@@ -227,6 +235,15 @@ class TrackingSession:
             self._inputs.follow_publishers()
 
     def _watch(self) -> None:
+        for warning in self.warnings:
+            # Numbers change from time to time; what is said stays the same.
+            kind = re.sub(r"\d", "", warning)
+            if kind not in self._warned:
+                self._warned.add(kind)
+                self._node.get_logger().warning(warning)
+        self._watch_inputs()
+
+    def _watch_inputs(self) -> None:
         """Report a fault of the inputs that two checks in a row find."""
         inputs = self._inputs
         fault = None if inputs is None else inputs.fault()

@@ -83,6 +83,12 @@ class NodeConfig(CameraConfig):
         minimum=0.0,
         maximum=1.0,
     )
+    camera_info_policy: str = setting(
+        "synchronised",
+        "Which camera_info an image gets: 'synchronised', that of its stamp, or 'latest', the last one. "
+        "Where camera_info is rarer than images, 'synchronised' becomes 'latest' with a warning.",
+        choices=("synchronised", "latest"),
+    )
     assume_identity_mount: bool = setting(
         False,
         "For benches without TF: takes the camera's optical frame as base_frame.",

@@ -30,6 +30,12 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_MOUNT = Pose.identity()
+# Share of the tracks that stay in place while the others move; of a moving camera hardly 2 % do.
+_CONTRADICTING_SHARE = 0.2
+_CONTRADICTION = (
+    "more than a fifth of the tracks stand still while the others move: something moves in front of a "
+    "camera at rest, or most is too far away to show the motion"
+)
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -121,6 +127,8 @@ class VisualOdometry:
         if resting and not self._has_unfinished_motion(tracks):
             return self._rest(reference, tracks)
         due = resting or self._is_keyframe(tracks)
+        if due and not resting and self._stationary.still_share(tracks) > _CONTRADICTING_SHARE:
+            return self._lose(reference, tracks, _CONTRADICTION)
         if not due and self._state is not TrackingState.LOST:
             return self._go_on(tracks)
         try:

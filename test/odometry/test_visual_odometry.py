@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from odometry_scenes import INTRINSICS, Oracle, black, frame, pose, positive_definite
@@ -353,3 +354,21 @@ def test_a_picture_sent_again_and_again_is_no_standstill():
     assert all(update.repeated and update.pose is None for update in frozen)
     assert states(frozen) == {TrackingState.TRACKING}
     assert vo.process(frame(60 * PERIOD, forward_right(14 * PERIOD + 0.01))).repeated is False
+
+
+@pytest.mark.parametrize("covered", [0.6, 0.7])
+def test_something_that_moves_in_front_of_a_camera_at_rest_makes_no_motion(covered):
+    vo = VisualOdometry(EpipolarEstimator(LucasKanadeFrontEnd()), CONFIG)
+    rng = np.random.default_rng(4)
+    cloth = cv2.GaussianBlur(rng.normal(0.0, 1.0, (240, 900)), (0, 0), 2.0)
+    cloth = np.clip(128.0 + 55.0 * cloth / cloth.std(), 0, 255).astype(np.uint8)
+    left = round(160 - 160 * covered)
+    updates = []
+    for index in range(30):
+        seen = frame(PERIOD * index, pose())
+        image = seen.image.copy()
+        image[:, left : 320 - left] = cloth[:, 4 * index : 4 * index + 320 - 2 * left]
+        updates.append(vo.process(replace(seen, image=image)))
+    assert states(updates) <= {TrackingState.INITIALIZING, TrackingState.LOST}
+    assert any("something moves in front of a camera at rest" in update.reason for update in updates)
+    assert all(update.edge is None for update in updates)
