@@ -172,5 +172,5 @@ def bag_to_folder(
         with progress_bar(table_console(), "writing the images") as advance:
             trajectory = None if truth is None else truth.trajectory
             write_sequence(reader, folder, trajectory, lambda: advance(reader.image_count))
-        if truth is not None and truth.note:
-            typer.echo(f"Beware: {truth.note}.", err=True)
+        for warning in (*reader.warnings, *([truth.note] if truth is not None and truth.note else [])):
+            typer.echo(f"Beware: {warning}.", err=True)

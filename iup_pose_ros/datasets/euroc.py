@@ -67,7 +67,7 @@ def _calibration(
     path: Path,
 ) -> tuple[NDArray[np.float64], tuple[int, int], tuple[float, ...], Pose]:
     """K, image size, distortion and T_body_camera of a sensor.yaml."""
-    content: Any = yaml.safe_load(need(path, "the calibration of the camera").read_text(encoding="utf-8"))
+    content: Any = yaml.safe_load(need(path, "the calibration of the camera").read_text(encoding="utf-8-sig"))
     try:
         model = content["distortion_model"]
         if model not in ("radial-tangential", "radtan"):
