@@ -73,6 +73,7 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(scenes, tmp_pa
 
 def test_the_loss_falls_and_frozen_modules_stay(scenes, tmp_path):
     config = tiny(tmp_path, scenes, steps=25, checkpoint_every=25)
+    torch.manual_seed(config.seed)
     before = trainer.initial_network(config.network, (96, 64)).state_dict()
     train(config)
     losses = [float(row["loss"]) for row in rows(tmp_path)]
