@@ -48,8 +48,10 @@ class IUPPoseConfig:
     """Channels of the decoders' last convolution and hidden units of their heads."""
     image_area: int
     """Pixels of the network's input; images are resized to about this area."""
-    tokens: int = 1024
+    tokens: int = 1536
     """Most keypoints of a view, where keypoints are matched."""
+    kept_tokens: int = 512
+    """Of these, most that all layers of the alignment see: those likeliest to have a match."""
     decoders: bool = True
     """Whether the decoders run outside training too; if not, the pose is what the matches agree on."""
     experts: int = 2

@@ -16,19 +16,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.ray_matches import chosen
+
+ALL_SEEN = 2  # layers that see all keypoints
 
 
-class Assignment(NamedTuple):
-    """Which keypoints of two views show the same point.
+class AlignedKeypoints(NamedTuple):
+    """Keypoints of two views after alignment: those that may have a match, and which match each other.
 
     Attributes:
-        log_probability: (B, N_0, N_1), that two keypoints match each other.
-        log_matchable_0, log_matchable_1: logits (B, N_0) and (B, N_1) that a keypoint has a match at all.
+        kept_0, kept_1: indices (B, n_v) of the given keypoints, ascending.
+        tokens_0, tokens_1: (B, n_v, C).
+        log_probability: (B, n_0, n_1), that two keypoints match each other.
     """
 
+    kept_0: Tensor
+    kept_1: Tensor
+    tokens_0: Tensor
+    tokens_1: Tensor
     log_probability: Tensor
-    matchable_0: Tensor
-    matchable_1: Tensor
 
 
 class RotaryPosition(nn.Module):
@@ -109,43 +115,63 @@ class CrossAttention(nn.Module):
 
 
 class KeypointAlignment(nn.Module):
-    """Descriptors and positions of both views' keypoints -> their aligned tokens and the assignment.
+    """Descriptors and positions of both views' keypoints -> AlignedKeypoints.
+
+    After the first layers, keypoints that are the least likely to have a match are left out.
 
     Args:
         descriptor_size: channels D of the descriptors.
         channels: C, of the tokens.
         heads: of attention.
         layers: of self- and cross-attention.
+        kept: most keypoints of a view in the layers after those.
     """
 
-    def __init__(self, descriptor_size: int, channels: int, heads: int, layers: int) -> None:
+    def __init__(self, descriptor_size: int, channels: int, heads: int, layers: int, kept: int) -> None:
         super().__init__()
+        self.kept = kept
         self.enter = nn.Linear(descriptor_size, channels)
         self.position = RotaryPosition(channels // heads)
         self.within = nn.ModuleList(SelfAttention(channels, heads) for _ in range(layers))
         self.across = nn.ModuleList(CrossAttention(channels, heads) for _ in range(layers))
         self.descriptor = nn.Linear(channels, channels)
+        self.promising = nn.Linear(channels, 1)
         self.matchable = nn.Linear(channels, 1)
 
     def forward(
         self, descriptors_0: Tensor, positions_0: Tensor, descriptors_1: Tensor, positions_1: Tensor
-    ) -> tuple[Tensor, Tensor, Assignment]:
+    ) -> AlignedKeypoints:
         """Unit descriptors (B, N_v, D); positions (B, N_v, 2) in units of half the longer side."""
         x_0, x_1 = self.enter(descriptors_0), self.enter(descriptors_1)
-        position_0, position_1 = self.position(positions_0), self.position(positions_1)
-        for within, across in zip(self.within, self.across, strict=True):
-            x_0, x_1 = across(within(x_0, position_0), within(x_1, position_1))
-        return x_0, x_1, self._assignment(x_0, x_1)
+        x_0, x_1 = self._layers(slice(ALL_SEEN), x_0, positions_0, x_1, positions_1)
+        kept_0, kept_1 = self._kept(x_0), self._kept(x_1)
+        x_0, positions_0 = chosen(x_0, kept_0), chosen(positions_0, kept_0)
+        x_1, positions_1 = chosen(x_1, kept_1), chosen(positions_1, kept_1)
+        x_0, x_1 = self._layers(slice(ALL_SEEN, None), x_0, positions_0, x_1, positions_1)
+        return AlignedKeypoints(kept_0, kept_1, x_0, x_1, self._log_probability(x_0, x_1))
 
-    def _assignment(self, x_0: Tensor, x_1: Tensor) -> Assignment:
-        matchable_0, matchable_1 = (self.matchable(x)[..., 0].float() for x in (x_0, x_1))
+    def _layers(
+        self, part: slice, x_0: Tensor, positions_0: Tensor, x_1: Tensor, positions_1: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens after some of the layers."""
+        position_0, position_1 = self.position(positions_0), self.position(positions_1)
+        for within, across in zip(self.within[part], self.across[part], strict=True):
+            x_0, x_1 = across(within(x_0, position_0), within(x_1, position_1))
+        return x_0, x_1
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """Indices (B, n) of the tokens (B, N, C) most likely to have a match, ascending."""
+        promise = self.promising(x.detach())[..., 0]
+        return promise.topk(min(self.kept, promise.shape[1]), dim=1).indices.sort(dim=1).values
+
+    def _log_probability(self, x_0: Tensor, x_1: Tensor) -> Tensor:
+        """Log probability (B, N_0, N_1) that keypoints match: each other's best, and matchable at all."""
+        certain_0, certain_1 = (functional.logsigmoid(self.matchable(x).float()) for x in (x_0, x_1))
         descriptors_0, descriptors_1 = (self.descriptor(x).float() for x in (x_0, x_1))
         with full_precision(descriptors_0):
             similarity = descriptors_0 @ descriptors_1.transpose(1, 2) / math.sqrt(x_0.shape[-1])
-            log_probability = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
-        certainty_0, certainty_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
-        log_probability = log_probability + certainty_0[:, :, None] + certainty_1[:, None]
-        return Assignment(log_probability, matchable_0, matchable_1)
+            best = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
+        return best + certain_0 + certain_1.transpose(1, 2)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

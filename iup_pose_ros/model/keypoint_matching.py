@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from iup_pose_ros.model.config import IUPPoseConfig
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
-from iup_pose_ros.model.keypoint_alignment import Assignment, KeypointAlignment
+from iup_pose_ros.model.keypoint_alignment import KeypointAlignment
 from iup_pose_ros.model.keypoints import find_keypoints
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.ray_matches import CERTAIN_SIGMA, RayMatches, chosen
@@ -71,7 +71,7 @@ class KeypointMatcher(nn.Module):
         self.token_channels = DESCRIPTOR_SIZE + config.width
         self.encoder = XFeatEncoder()
         self.alignment = KeypointAlignment(
-            DESCRIPTOR_SIZE, config.width, config.heads, config.alignment_layers
+            DESCRIPTOR_SIZE, config.width, config.heads, config.alignment_layers, config.kept_tokens
         )
 
     def encode(self, image: Tensor, intrinsics: Tensor) -> KeypointFeatures:
@@ -85,24 +85,25 @@ class KeypointMatcher(nn.Module):
 
     def align(self, features_0: KeypointFeatures, features_1: KeypointFeatures) -> AlignedPair:
         """Aligned tokens and matches of a pair."""
-        tokens_0, tokens_1, assignment = self.alignment(
+        aligned = self.alignment(
             features_0.descriptors, features_0.positions, features_1.descriptors, features_1.positions
         )
-        with full_precision(tokens_0):
-            index_0, index_1, probability = mutual_matches(assignment, MATCHES)
+        with full_precision(aligned.log_probability):
+            best_0, best_1, probability = mutual_matches(aligned.log_probability, MATCHES)
+            index_0, index_1 = aligned.kept_0.gather(1, best_0), aligned.kept_1.gather(1, best_1)
             rays_0, rays_1 = chosen(features_0.rays, index_0), chosen(features_1.rays, index_1)
             noise = NOISE / (_focal_length(features_0) * _focal_length(features_1)).sqrt()
             matches = RayMatches(rays_0, rays_1, noise.square()[:, None].expand_as(probability), probability)
             correspondence = SoftCorrespondence(
                 _on_cells(features_0, index_0, rays_0, rays_1, probability),
                 _on_cells(features_1, index_1, rays_1, rays_0, probability),
-                assignment.log_probability,
+                aligned.log_probability,
             )
         return AlignedPair(
             features_0.intrinsics,
             features_1.intrinsics,
-            _token_map(features_0, tokens_0),
-            _token_map(features_1, tokens_1),
+            _token_map(features_0, aligned.kept_0, aligned.tokens_0),
+            _token_map(features_1, aligned.kept_1, aligned.tokens_1),
             correspondence,
             (correspondence,),
             matches,
@@ -110,17 +111,18 @@ class KeypointMatcher(nn.Module):
         )
 
 
-def mutual_matches(assignment: Assignment, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def mutual_matches(log_probability: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The surest matches of keypoints that are each other's most probable.
 
     Returns:
         Indices (B, n) of keypoints of view 0, ascending, and of view 1, n at most ``count``, and the matches'
         probabilities (B, n), which are LEAST_PROBABILITY where there are fewer matches.
     """
-    best_0, best_1 = assignment.log_probability.max(dim=2), assignment.log_probability.max(dim=1)
+    best_0, best_1 = log_probability.max(dim=2), log_probability.max(dim=1)
     own = torch.arange(best_0.indices.shape[1], device=best_0.indices.device)
     mutual = best_1.indices.gather(1, best_0.indices) == own
-    probability = torch.where(mutual, best_0.values.exp(), 0.0).clamp(min=LEAST_PROBABILITY)
+    certain = torch.where(mutual, best_0.values.exp(), 0.0)
+    probability = LEAST_PROBABILITY + (1.0 - LEAST_PROBABILITY) * certain
     index_0 = probability.topk(min(count, len(own)), dim=1).indices.sort(dim=1).values
     return index_0, best_0.indices.gather(1, index_0), probability.gather(1, index_0)
 
@@ -155,10 +157,10 @@ def _on_cells(
     )
 
 
-def _token_map(features: KeypointFeatures, tokens: Tensor) -> Tensor:
+def _token_map(features: KeypointFeatures, kept: Tensor, tokens: Tensor) -> Tensor:
     """Descriptors of all cells and the tokens of those with a keypoint, (B, 64 + C, H/8, W/8)."""
     empty = tokens.new_zeros(len(tokens), tokens.shape[2], *features.maps.shape[-2:])
-    return torch.cat([features.maps, _scattered(empty, features.cells, tokens)], dim=1)
+    return torch.cat([features.maps, _scattered(empty, features.cells.gather(1, kept), tokens)], dim=1)
 
 
 def _scattered(cells: Tensor, index: Tensor, values: Tensor) -> Tensor:

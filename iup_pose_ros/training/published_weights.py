@@ -20,6 +20,7 @@ from iup_pose_ros.errors import CheckpointError
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, file_digest, save_checkpoint
 from iup_pose_ros.model.config import preset
 from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.keypoint_alignment import ALL_SEEN
 from iup_pose_ros.model.keypoint_matching import KeypointMatcher
 
 SHA256 = "766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8"
@@ -85,6 +86,8 @@ def convert_alignment(published: Mapping[str, Tensor], layers: int) -> dict[str,
         converted[f"enter.{kind}"] = published[f"matcher.input_proj.{kind}"]
         last = f"matcher.log_assignment.{layers - 1}"
         converted[f"descriptor.{kind}"] = published[f"{last}.final_proj.{kind}"]
+        early = f"matcher.log_assignment.{ALL_SEEN - 1}"
+        converted[f"promising.{kind}"] = published[f"{early}.matchability.{kind}"]
         converted[f"matchable.{kind}"] = published[f"{last}.matchability.{kind}"]
     for layer in range(layers):
         prefix = f"matcher.transformers.{layer}."

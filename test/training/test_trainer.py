@@ -87,6 +87,7 @@ def assert_same_run(folder: Path, whole: Path) -> None:
         torch.testing.assert_close(state[name], value, rtol=0.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_checkpoints_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
     """kill -9 at step 3, one step behind the checkpoint."""
     settings = {**SETTINGS, "output": str(tmp_path / "run")}

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from iup_pose_ros.errors import ConfigurationError, EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.network.conversion import attention_maps, relative_pose, soft_matches, trusted
 from iup_pose_ros.estimators.network.options import NetworkOptions
@@ -69,6 +70,7 @@ class IUPPoseEstimator:
         self.device = choose_device(device)
         self._precision = choose_precision(precision, self.device)
         self.weights: CheckpointInfo | None = None
+        self._weights_file = ""
         self.model = folded(model).to(self.device)
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.temperatures = temperatures or SigmaCalibration()
@@ -83,12 +85,21 @@ class IUPPoseEstimator:
             CheckpointError: the file is missing or not acceptable.
             ConfigurationError: the device does not exist, or does not know the precision.
         """
-        model, info = load_checkpoint(options.weights or SHIPPED_WEIGHTS)
+        file = options.weights or SHIPPED_WEIGHTS
+        model, info = load_checkpoint(file)
         if options.image_area is not None:
             model.config = replace(model.config, image_area=options.image_area)
         estimator = cls(model, info.temperatures, options.device, options.precision)
-        estimator.weights = info
+        estimator.weights, estimator._weights_file = info, file.name
         return estimator
+
+    @property
+    def info(self) -> EstimatorInfo:
+        """See RelativePoseEstimator.info."""
+        precision = str(self._precision).removeprefix("torch.")
+        sha256 = self.weights.sha256 if self.weights else ""
+        area = self.model.config.image_area
+        return EstimatorInfo(self.name, str(self.device), precision, area, self._weights_file, sha256)
 
     @torch.inference_mode()
     def predict(self, previous: Frame, current: Frame) -> PosePrediction:
