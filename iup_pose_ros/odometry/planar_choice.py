@@ -61,6 +61,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
         sigma_R=np.sqrt(first.sigma_R**2 + probability * step[3:] ** 2),
         sigma_t=float(np.sqrt(first.sigma_t**2 + 0.5 * probability * step[:3] @ step[:3])),
         attention=relative.attention,
+        inlier_probability=relative.inlier_probability,
     )
 
 
