@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from iup_pose_ros.model.checkpoint import load_checkpoint
+from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.training import trainer
 from iup_pose_ros.training.data.scene_pairs import ScenePairsConfig
 from iup_pose_ros.training.losses import LossWeights
@@ -79,7 +80,7 @@ def test_the_loss_falls_and_frozen_modules_stay(scenes, tmp_path):
     losses = [float(row["loss"]) for row in rows(tmp_path)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     network, info = load_checkpoint(tmp_path / WEIGHTS)
-    assert network.config.tokens == 1024
+    assert network.config.tokens == PRESETS["small"].tokens
     assert "25 steps, 100 pairs" in info.training_data
     after = network.state_dict()
     assert torch.equal(
