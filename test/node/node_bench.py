@@ -30,7 +30,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from iup_pose_ros.node import stamps
+from iup_pose_ros import stamps
 
 NODE = ("-m", "iup_pose_ros.node.vo_node")
 CAMERA_FRAME = "camera_optical"

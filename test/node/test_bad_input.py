@@ -10,7 +10,7 @@ from iup_pose_msgs.msg import TrackingState
 from moving_texture import view
 from node_bench import OUTPUTS, camera_info, image_message, set_stamp, wait_until
 
-from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.stamps import nanoseconds
 
 PERIOD = 50_000_000
 

@@ -11,8 +11,8 @@ import pytest
 from moving_texture import K, view
 from node_bench import camera_info, image_message
 
-from iup_pose_ros.node.stamps import nanoseconds
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE
+from iup_pose_ros.stamps import nanoseconds
 
 RATE = 60.0
 SECONDS = 7.0
@@ -86,5 +86,5 @@ def test_every_image_is_processed_or_counted_as_dropped(stream):
     )
     assert last.frames_dropped_busy > last.frames_processed >= PROCESSED
     counted = last.frames_processed + last.frames_dropped_busy + last.frames_dropped_invalid
-    # Not counted yet: what waits for its camera_info, the one in the mailbox and the one in hand.
+    # Not counted yet: what waits for its camera_info, the one that waits for the worker and the one in hand.
     assert counted <= last.frames_received <= counted + QUEUE_SIZE + 2

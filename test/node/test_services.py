@@ -9,7 +9,7 @@ from node_bench import Drive, stamp_of, wait_until
 from std_srvs.srv import SetBool, Trigger
 
 from iup_pose_ros.bags.trajectory_io import read_tum
-from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.stamps import nanoseconds
 
 ODOMETRY = "/vo_node/odometry"
 

@@ -13,7 +13,7 @@ from iup_pose_ros.model.rotations import length, logarithm
 OPTIONS = OverfitOptions(pairs=3, batch=3, steps=100, width=96, height=64)
 # From identity, so that it is the decoders that learn.
 TINY = replace(
-    PRESETS["small"], initial_pose="identity", width=64, alignment_layers=2, bottleneck=32, head_width=64
+    PRESETS["small_grid"], initial_pose="identity", width=64, alignment_layers=2, bottleneck=32, head_width=64
 )
 
 

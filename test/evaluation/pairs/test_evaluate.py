@@ -12,6 +12,7 @@ from rich.console import Console
 
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import ConfigurationError, DataError, EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, evaluate_on, load_sets
 from iup_pose_ros.evaluation.pairs.report import PairsReport
 from iup_pose_ros.geometry import so3
@@ -58,6 +59,7 @@ class FixedEstimator:
     backwards: bool = False
     gives_up_on: Sequence[int] = ()
     name: str = "fixed"
+    info: EstimatorInfo = field(default=EstimatorInfo("fixed"))
     seen: list[int] = field(default_factory=list)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
