@@ -1,7 +1,7 @@
 """Fit of the hybrid estimator's ``InlierModel`` on image pairs with ground truth.
 
-After every kind of matches that the search adds, each candidate pose is one example: its features, and whether
-it errs by less than ``INLIER_ERROR_DEG``. Every set of pairs weighs the same.
+After every kind of matches that the search adds, each candidate pose is one example: its features, and
+whether it errs by less than ``INLIER_ERROR_DEG``. Every set of pairs weighs the same.
 """
 
 from __future__ import annotations
