@@ -13,7 +13,7 @@ from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch, SparseMatches
-from iup_pose_ros.training.keypoint_losses import assignment_loss
+from iup_pose_ros.training.keypoint_losses import keypoint_loss
 from iup_pose_ros.training.keypoint_targets import (
     KeypointTarget,
     View,
@@ -131,8 +131,8 @@ def _match_losses(
 ) -> tuple[Tensor, Tensor]:
     """Losses () of what attention finds and of refined matches, each 0 where it does not apply."""
     zero = given.K.new_zeros(())
-    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.assignment:
-        return assignment_loss(pair.assignment, _keypoint_target(given, first, second)), zero
+    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.keypoints:
+        return keypoint_loss(pair.keypoints, _keypoint_target(given, first, second)), zero
     matches = _target(given).matches
     if matches is None:
         return zero, zero

@@ -39,7 +39,10 @@ def _with_points(features: KeypointFeatures, points: Tensor, taken: Tensor) -> K
     shown = points.masked_fill(~taken[..., None], torch.inf)
     distance = torch.cdist(features.pixels, shown, compute_mode="donot_use_mm_for_euclid_dist")
     crowded = (distance < DISTANCE).any(dim=2)
+    # Crowded keypoints come last, and so do the points that are taken.
     order = crowded.int().argsort(dim=1, stable=True)
+    places = taken.int().argsort(dim=1, stable=True)
+    points, taken = _picked(points, places), taken.gather(1, places)
     pixels, descriptors = _picked(features.pixels, order), _picked(features.descriptors, order)
     at_points = functional.normalize(sample(features.maps, points), dim=2)
     pixels = torch.cat([pixels[:, :kept], torch.where(taken[..., None], points, pixels[:, kept:])], dim=1)

@@ -22,8 +22,8 @@ from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.network.conversion import attention_maps, relative_pose, soft_matches, trusted
+from iup_pose_ros.estimators.network.network_matches import NetworkMatches
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.network.prior import PosePrior
 from iup_pose_ros.estimators.network.sigma_calibration import calibrated
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint
 from iup_pose_ros.model.folding import folded
@@ -122,20 +122,15 @@ class IUPPoseEstimator:
         return self._relative_poses(self.predict(previous, current), [(previous, current)])[0]
 
     @torch.inference_mode()
-    def prior(self, previous: Frame, current: Frame) -> PosePrior:
-        """Soft matches of two frames, and their pose, for other estimators; see ``PriorNetwork``.
+    def match(self, previous: Frame, current: Frame) -> NetworkMatches:
+        """Return the matches of two frames without solving for a pose; see ``MatchingNetwork``.
 
         Raises:
             EstimationError: an image is too small.
         """
         pair = self._align(self._features(previous), self._features(current))
         matches, weights = soft_matches(pair.best.view_0, previous, current)
-        attention = attention_maps(pair.correspondence)[0]
-        try:
-            pose = self._relative_poses(self._decode(pair), [(previous, current)])[0]
-        except EstimationError:
-            pose = None
-        return PosePrior(matches, weights, attention, pose)
+        return NetworkMatches(matches, weights, attention_maps(pair.correspondence)[0])
 
     def _features(self, frame: Frame) -> ViewFeatures:
         for kept, features in self._kept:

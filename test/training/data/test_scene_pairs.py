@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.datasets.matched_scenes import load_matched_scene, load_matched_scenes
 from iup_pose_ros.errors import ConfigurationError, DataError
@@ -20,69 +17,16 @@ from iup_pose_ros.training.data.batch_stream import MixedStream
 from iup_pose_ros.training.data.photometric import PhotometricConfig
 from iup_pose_ros.training.data.scene_pairs import ScenePairs, ScenePairsConfig
 
-COLUMNS = [
-    *("image0", "image1", "fx0", "fy0", "cx0", "cy0", "fx1", "fy1", "cx1", "cy1"),
-    *(
-        "width0",
-        "height0",
-        "width1",
-        "height1",
-        "qx",
-        "qy",
-        "qz",
-        "qw",
-        "tx",
-        "ty",
-        "tz",
-        "overlap_hint",
-        "metric",
-    ),
-]
 POINTS = 60
 
 
-def write_scene(folder: Path, pairs: int, size: tuple[int, int] = (120, 90), seed: int = 0) -> None:
-    """A scene of pairs of dark images in which every matched point is a bright dot."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    K = np.array([[100.0, 0.0, 0.5 * size[0] - 0.5], [0.0, 102.0, 0.5 * size[1] - 0.5], [0.0, 0.0, 1.0]])
-    rows, xy, depth = [], [], []
-    for pair in range(pairs):
-        rotation = Rotation.from_rotvec(rng.uniform(-0.05, 0.05, 3))
-        t = rng.uniform(-0.2, 0.2, 3)
-        points = rng.uniform([-0.9, -0.7, 2.0], [0.9, 0.7, 4.0], (POINTS, 3)) * size[0] / 120.0
-        for view, seen in enumerate((points, rotation.apply(points) + t)):
-            pixels = (seen / seen[:, 2:]) @ K.T[:, :2]
-            image = np.zeros((size[1], size[0]), np.float32)
-            y, x = np.mgrid[: size[1], : size[0]]
-            for u, v in pixels:
-                image += np.exp(-0.5 * ((x - u) ** 2 + (y - v) ** 2) / 1.5**2).astype(np.float32)
-            cv2.imwrite(str(folder / f"{pair}_{view}.png"), np.clip(255.0 * image, 0.0, 255.0))
-            xy.append(pixels)
-            depth.append(seen[:, 2])
-        camera = [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
-        names = [f"{pair}_0.png", f"{pair}_1.png"]
-        rows.append([*names, *camera, *camera, *size, *size, *rotation.as_quat(), *t, 0.8, 0])
-    with (folder / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    index = np.arange(pairs * 2 * POINTS).reshape(pairs, 2, POINTS)
-    np.savez_compressed(
-        folder / "matches.npz",
-        xy=np.concatenate(xy).astype(np.float32),
-        depth=np.concatenate(depth).astype(np.float32),
-        pair_start=(np.arange(pairs + 1) * POINTS).astype(np.int32),
-        idx0=index[:, 0].ravel().astype(np.uint16),
-        idx1=index[:, 1].ravel().astype(np.uint16),
-    )
-
-
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
+def scenes(tmp_path_factory, write_photographs) -> Path:
     """Three scenes with 6, 1 and 2 pairs, the last in portrait format."""
     folder = tmp_path_factory.mktemp("scenes")
-    write_scene(folder / "many", 6, seed=1)
-    write_scene(folder / "one", 1, seed=2)
-    write_scene(folder / "upright", 2, size=(90, 120), seed=3)
+    write_photographs(folder / "many", 6, seed=1)
+    write_photographs(folder / "one", 1, seed=2)
+    write_photographs(folder / "upright", 2, size=(90, 120), seed=3)
     return folder
 
 
@@ -197,10 +141,10 @@ def test_a_group_of_batches_holds_the_share_of_every_stream(scenes):
     assert 1.2 < np.mean(counts) < 1.5
 
 
-def test_files_that_contradict_each_other_are_named(tmp_path):
+def test_files_that_contradict_each_other_are_named(tmp_path, write_photographs):
     with pytest.raises(DataError, match="has no scene"):
         load_matched_scenes(tmp_path)
-    write_scene(tmp_path / "scene", 2)
+    write_photographs(tmp_path / "scene", 2)
     file = tmp_path / "scene" / "matches.npz"
     stored = dict(np.load(file))
     np.savez(file, **{**stored, "pair_start": stored["pair_start"][:-1]})
