@@ -31,6 +31,13 @@ PARAMETER_ARGUMENTS = {
     "publish_tf": ("bool", "broadcast odom_frame -> base_frame"),
     "image_transport": ("str", "'raw' or 'compressed'"),
     "image_is_rectified": ("bool", "images are undistorted already: use P, ignore D"),
+    "rectified_fov": (
+        "float",
+        "field of view of rectified images, 20 to 140; 0: the lens's, at most 100; deg",
+    ),
+    "allow_frame_mismatch": ("bool", "accept camera_info whose frame_id differs from that of the image"),
+    "mono16_range": ("str", "levels of 16-bit images that become black and white: 'low,high' or 'auto'"),
+    "camera_info_policy": ("str", "'synchronised' or 'latest'"),
     "sync_slop": ("float", "largest difference between the stamps of image and camera_info; s"),
     "assume_identity_mount": ("bool", "take the camera's optical frame as base_frame, without asking TF"),
     "keyframe_parallax": ("float", "motion that makes a keyframe; fraction of the image width"),

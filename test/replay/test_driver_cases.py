@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import FOCAL, HEIGHT, WIDTH
 from rosbags.rosbag2 import StoragePlugin, Writer
 from typer.testing import CliRunner, Result
 
@@ -23,6 +22,8 @@ from iup_pose_ros.cli import app
 from iup_pose_ros.geometry.trajectory import Trajectory
 
 INFO, IMAGE = "/camera/camera_info", "/camera/image"
+# Of the flight in conftest.py.
+FOCAL, WIDTH, HEIGHT = 260.0, 320, 240
 Edit = Callable[[int, Any], Any]
 
 
