@@ -25,15 +25,12 @@ from iup_pose_ros.estimators.matching.features import SiftFrontEnd
 from iup_pose_ros.estimators.matching.guided_klt import RETRACKED, GuidedTracker
 from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEnd
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
-from iup_pose_ros.estimators.network.network_matches import MatchingNetwork
+from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.network.sigma_calibration import calibrated
-from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence
+from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
-
-# Weight of a match of the network below which it has no say in poses; it still guides tracks.
-_MINIMUM_WEIGHT = 0.1
 
 _Found = TypeVar("_Found")
 
@@ -48,7 +45,6 @@ class HybridConfig:
         min_inlier_ratio: minimum share of all tracks that agree.
         max_sigma_R, max_sigma_t: maximum standard deviations, radians, with which tracks decide alone.
         sufficient_probability: probability of a candidate at which the search for more matches ends.
-        min_probability: minimum probability of a pose that is returned.
     """
 
     always_ask: bool = False
@@ -57,7 +53,6 @@ class HybridConfig:
     max_sigma_R: float = float(np.radians(3.0))
     max_sigma_t: float = float(np.radians(15.0))
     sufficient_probability: float = 0.95
-    min_probability: float = 0.2
 
 
 class Stage(NamedTuple):
@@ -103,7 +98,7 @@ class HybridEstimator:
         self._sift = SiftFrontEnd()
         # Tracks are mostly right, so that good samples come early.
         self._track_solver = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
-        self._network_solver = EpipolarSolver(self.name, EpipolarConfig(threshold=2.0, min_iterations=1000))
+        self._network_solver = EpipolarSolver(self.name, MATCH_SOLVER)
         self._sift_solver = EpipolarSolver(self.name)
 
     @classmethod
@@ -142,12 +137,7 @@ class HybridEstimator:
         # 2. Fail rather than return a pose that is probably wrong.
         if best is None:
             raise EstimationError(f"no consistent motion: {_counts(stage.evidence)} agree on no pose")
-        if probability < self._config.min_probability:
-            raise EstimationError(
-                f"no probable pose: the best of {len(stage.candidates)} candidates from "
-                f"{_counts(stage.evidence)} is right with a probability of {probability:.2f}, "
-                f"at least {self._config.min_probability} is needed"
-            )
+        check_probability(probability)
         # 3. Refine the candidate by tracks that start from all matches that agree with it.
         decided_by_tracks = len(stage.evidence.matches) == 1
         result = best.result if decided_by_tracks else self._refined(previous, current, stage.evidence, best)
@@ -166,9 +156,9 @@ class HybridEstimator:
 
         found = _tried(lambda: self.network.match(previous, current))
         if found is not None:
-            trusted = found.matches.chosen(found.weights >= _MINIMUM_WEIGHT)
-            evidence.matches["network"] = trusted
-            matched = _tried(lambda: self._network_solver.fit(previous, current, trusted))
+            confident = found.confident
+            evidence.matches["network"] = confident
+            matched = _tried(lambda: self._network_solver.fit(previous, current, confident))
             if matched is not None:
                 candidates.append(Candidate(matched, "network"))
             yield Stage(evidence, candidates, found.attention)
