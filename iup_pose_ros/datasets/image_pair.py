@@ -1,4 +1,4 @@
-"""An image of a data set and a pair of such images; files are read when they are asked for."""
+"""Images and image pairs of data sets; files are read on demand."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Depth = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
-    """An undistorted image with its camera.
+    """An undistorted image with its intrinsics and depth.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        intrinsics: of this image.
-        depth: (H, W) metres (or the data set's unit) along the optical axis, 0 where unknown.
+        intrinsics: pinhole intrinsics of this image.
+        depth: (H, W) depth along the optical axis in metres (or the data set's unit); 0: unknown.
     """
 
     image: Picture
@@ -37,16 +37,17 @@ class LoadedImage:
 
 @dataclass(frozen=True, eq=False)
 class DataSetImage:
-    """Where an image and its depth lie, and the camera that took it.
+    """Files and camera calibration of an image.
 
     Attributes:
-        path: of the image.
-        K: (3, 3) camera matrix, pixel (0, 0) at the centre of the top-left pixel.
-        size: width and height of the image that K belongs to; the file is resized to it. None: as stored.
-        distortion, model: as ``geometry.rectification.Rectifier`` takes them.
-        depth: file with the depth of the stored image: .png (16 bit) or .h5 (array ``depth``); None: unknown.
-            The depth of a distorted image is not used.
-        depth_unit: length of one unit of the depth file.
+        path: image file.
+        K: (3, 3) camera matrix; pixel (0, 0) is the centre of the top-left pixel.
+        size: width and height of the image for which K is valid; the image is resized to it. None: the size
+            of the file.
+        distortion, model: see ``geometry.rectification.Rectifier``.
+        depth: depth file of the stored image: .png (16 bit) or .h5 (array ``depth``); None: unknown. Ignored
+            for distorted images.
+        depth_unit: length of one unit of the depth file, in metres or in the data set's unit.
     """
 
     path: Path
@@ -58,11 +59,11 @@ class DataSetImage:
     depth_unit: float = 1.0
 
     def load(self) -> LoadedImage:
-        """Read, resize and undistort.
+        """Read, resize and undistort the image.
 
         Raises:
             DataError: a file is missing or not readable.
-            CalibrationError: the camera is not plausible for the image.
+            CalibrationError: the camera calibration is not plausible for the image.
         """
         image = read_image(self.path)
         if self.size is not None and image.shape[1::-1] != self.size:
@@ -77,14 +78,14 @@ class DataSetImage:
 
 @dataclass(frozen=True, eq=False)
 class DataSetPair:
-    """Two images and the pose between their cameras.
+    """Two images and the relative pose of their cameras.
 
     Attributes:
         images: image 0 and image 1.
-        T_1_0: maps points of camera 0's optical frame into camera 1's.
-        metric: whether lengths are metres.
-        overlap: share of surfaces that both see, NaN where the data set does not say.
-        name: of the data set or of the scene in it.
+        T_1_0: transforms points from the optical frame of camera 0 to that of camera 1.
+        metric: whether the translation is in metres.
+        overlap: fraction of the scene that is visible in both images; NaN if unknown.
+        name: name of the data set or of its scene.
     """
 
     images: tuple[DataSetImage, DataSetImage]
@@ -95,7 +96,7 @@ class DataSetPair:
 
 
 def read_image(path: Path) -> Picture:
-    """The image (H, W, 3) RGB, turned as its pixels are stored.
+    """Read an image (H, W, 3) RGB, ignoring the EXIF orientation.
 
     Raises:
         DataError: the file is missing or not an image.
@@ -107,23 +108,27 @@ def read_image(path: Path) -> Picture:
 
 
 def read_depth(path: Path, unit: float) -> Depth:
-    """The depth (H, W) in a .png or .h5 file, 0 where unknown.
+    """Read the depth (H, W) of a .png (16 bit) or .h5 (array ``depth``) file; 0: unknown.
+
+    Args:
+        path: depth file.
+        unit: length of one unit of the file.
 
     Raises:
-        DataError: the file is missing or holds no depth.
+        DataError: the file is missing or contains no depth, or h5py is not installed.
     """
     if not path.is_file():
         raise DataError(f"depth image {path} is missing")
     if path.suffix == ".h5":
-        return _read_h5(path) * np.float32(unit)
+        return read_h5_depth(path) * np.float32(unit)
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
-        raise DataError(f"depth image {path} is not a one-channel image of 16 bits")
+        raise DataError(f"depth image {path} is not a single-channel 16-bit image")
     return np.asarray(stored.astype(np.float32) * np.float32(unit), dtype=np.float32)
 
 
 def resized_depth(depth: Depth, width: int, height: int) -> Depth:
-    """The depth at the pixels of an image of another size; depths of two surfaces are never mixed."""
+    """Resize depth (H, W) by nearest-neighbour sampling, which does not mix depths of different surfaces."""
     if depth.shape == (height, width):
         return depth
     rows, columns = (
@@ -133,7 +138,12 @@ def resized_depth(depth: Depth, width: int, height: int) -> Depth:
     return depth[rows[:, None], columns]
 
 
-def _read_h5(path: Path) -> Depth:
+def read_h5_depth(path: Path) -> Depth:
+    """Read the array ``depth`` (H, W) of an HDF5 file, in the unit of the file.
+
+    Raises:
+        DataError: h5py is not installed, or the file is not readable or has no such array.
+    """
     try:
         h5py = importlib.import_module("h5py")
     except ImportError as error:

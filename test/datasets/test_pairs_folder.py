@@ -26,7 +26,7 @@ def write(folder: Path, *lines: str) -> Path:
     return folder
 
 
-def test_a_row_gives_cameras_and_the_pose_that_maps_camera_0_into_camera_1(tmp_path):
+def test_a_row_contains_both_cameras_and_their_relative_pose(tmp_path):
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((48, 64, 3), np.uint8))
     (pair,) = load_pairs_folder(write(tmp_path, HEADER, ROW))
     np.testing.assert_allclose(pair.T_1_0.rotation, ROTATION.as_matrix(), atol=1e-9)
@@ -38,7 +38,7 @@ def test_a_row_gives_cameras_and_the_pose_that_maps_camera_0_into_camera_1(tmp_p
     assert not unknown.metric
 
 
-def test_files_in_another_layout_are_refused(tmp_path):
+def test_files_in_another_layout_are_rejected(tmp_path):
     with pytest.raises(DataError, match=r"pairs\.csv is missing: a table of image pairs"):
         load_pairs_folder(tmp_path)
     with pytest.raises(DataError, match=r"lacks the columns fx0, .*tz; it has \['image0', 'image1'\]"):
