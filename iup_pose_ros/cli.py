@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from iup_pose_ros.commands import bag_commands, pair_commands
-from iup_pose_ros.commands.conventions import EXIT_BAD_INPUT, EXIT_FAILED, report_errors
+from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors
 from iup_pose_ros.errors import DataError
 
 app = typer.Typer(
@@ -22,9 +22,7 @@ app = typer.Typer(
     add_completion=False,
 )
 evaluate_app = typer.Typer(help="Evaluate against ground truth.", no_args_is_help=True)
-train_app = typer.Typer(invoke_without_command=True)
 app.add_typer(evaluate_app, name="evaluate")
-app.add_typer(train_app, name="train")
 pair_commands.register(app, evaluate_app)
 bag_commands.register(app, evaluate_app)
 
@@ -84,13 +82,10 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
         print_info(collected, Console())
 
 
-@train_app.callback()
+@app.command()
 @report_errors
 def train(
-    context: typer.Context,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML training configuration; see config/train_small.yaml.")
-    ] = None,
+    config: Annotated[Path, typer.Option(help="YAML training configuration; see config/train_small.yaml.")],
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume from the newest checkpoint in the run folder.")
     ] = False,
@@ -99,11 +94,6 @@ def train(
 
     On multiple GPUs: torchrun --nproc-per-node N -m iup_pose_ros.cli train --config FILE
     """
-    if context.invoked_subcommand is not None:
-        return
-    if config is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(EXIT_BAD_INPUT)
     from rich.console import Console
 
     from iup_pose_ros.training.run_config import read_config
@@ -111,17 +101,6 @@ def train(
 
     weights = train_network(read_config(config), resume, Console())
     typer.echo(f"weights: {weights}")
-
-
-@train_app.command(
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)
-@report_errors
-def overfit(context: typer.Context) -> None:
-    """Sanity check: overfit the network on a few rendered pairs (options: `overfit --help`)."""
-    from iup_pose_ros.training.overfit import main
-
-    main(context.args)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rosbags.typesys.store import Typestore
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -25,7 +26,6 @@ POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 # Files and messages carry as few as four decimals.
 QUATERNION_TOLERANCE = 0.01
 
-_NANOSECONDS = 1_000_000_000
 # A serialised message begins with 4 bytes of encapsulation, the second of which tells the byte order.
 _ENCAPSULATION = 4
 _STAMP_SIZE = 8
@@ -77,14 +77,14 @@ def deserialize(data: bytes, kind: str, types: Typestore | None = None) -> Any:
 def header(stamp: int, frame_id: str) -> Any:
     """std_msgs/Header at ``stamp`` nanoseconds."""
     types = typestore().types
-    time = types["builtin_interfaces/msg/Time"](sec=stamp // _NANOSECONDS, nanosec=stamp % _NANOSECONDS)
+    seconds, rest = divmod(stamp, NANOSECONDS)
+    time = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=rest)
     return types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
 
 
 def stamp_of(message: Any) -> int:
     """Stamp in nanoseconds of a message with a header."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * _NANOSECONDS + int(stamp.nanosec)
+    return nanoseconds(message.header.stamp)
 
 
 def header_stamp(data: bytes) -> int:
@@ -96,8 +96,8 @@ def header_stamp(data: bytes) -> int:
     if len(data) < _ENCAPSULATION + _STAMP_SIZE:
         raise DataError(f"{len(data)} bytes are not a message with a header")
     order = "<" if data[1] & 1 else ">"
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, _ENCAPSULATION)
-    return int(seconds) * _NANOSECONDS + int(nanoseconds)
+    seconds, rest = struct.unpack_from(f"{order}iI", data, _ENCAPSULATION)
+    return int(seconds) * NANOSECONDS + int(rest)
 
 
 def image_message(image: NDArray[np.uint8], stamp: int, frame_id: str) -> Any:

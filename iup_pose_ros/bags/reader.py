@@ -11,8 +11,8 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
 from iup_pose_ros.bags.topics import CameraTopics, find_camera
 from iup_pose_ros.errors import CalibrationError, DataError, ImageError, IupPoseError
-from iup_pose_ros.geometry.rectification import Rectifier
-from iup_pose_ros.images import decode_compressed_image, decode_image
+from iup_pose_ros.frame_builder import FrameBuilder
+from iup_pose_ros.stamps import epoch_seconds
 from iup_pose_ros.types import Frame
 
 
@@ -23,15 +23,21 @@ class BagReader(Recording):
         path: the bag's folder, or a single .mcap or .db3 file.
         image_topic: needed where the recording holds several cameras.
         info_topic: needed where camera_info does not lie beside the image topic.
+        image_is_rectified: images are undistorted already: P is their camera matrix, and D is ignored.
 
     Raises:
         DataError: as for any recording; or it holds no or several cameras.
     """
 
     def __init__(
-        self, path: Path | str, image_topic: str | None = None, info_topic: str | None = None
+        self,
+        path: Path | str,
+        image_topic: str | None = None,
+        info_topic: str | None = None,
+        image_is_rectified: bool = False,
     ) -> None:
         super().__init__(path)
+        self._image_is_rectified = image_is_rectified
         try:
             self.camera: CameraTopics = find_camera(self.topics, image_topic, info_topic)
         except DataError as error:
@@ -80,19 +86,18 @@ class BagReader(Recording):
             ImageError, CalibrationError: an image or calibration that is of no use.
         """
         info = self._first_info()
-        rectify = LazyRectifier(info)
+        compressed = self.camera.image_kind == messages.COMPRESSED_IMAGE
+        builder = FrameBuilder(epoch_seconds, compressed, self._image_is_rectified)
         for message in self.camera_messages():
             if message.topic == self.camera.info:
-                latest = self.deserialized(message, messages.CAMERA_INFO)
-                if not _same_calibration(info, latest):
-                    info, rectify = latest, LazyRectifier(latest)
+                info = self.deserialized(message, messages.CAMERA_INFO)
                 continue
             stamp = messages.header_stamp(message.data)
             if stamps is not None and stamp not in stamps:
                 continue
             image = self.deserialized(message, self.camera.image_kind)
             try:
-                frame = self._frame(image, rectify)
+                frame = builder.build(image, info)
             except (ImageError, CalibrationError) as fault:
                 if on_bad_image is None:
                     raise
@@ -100,51 +105,7 @@ class BagReader(Recording):
             else:
                 yield frame
 
-    def _frame(self, image: Any, rectify: LazyRectifier) -> Frame:
-        decode = decode_image if self.camera.image_kind == messages.IMAGE else decode_compressed_image
-        pixels = decode(image)
-        rectifier = rectify.of_size(pixels.shape[1], pixels.shape[0])
-        return Frame(
-            image=rectifier.rectify(pixels),
-            intrinsics=rectifier.intrinsics,
-            stamp=messages.stamp_of(image) * 1e-9,
-            frame_id=image.header.frame_id,
-        )
-
     def _first_info(self) -> Any:
         for info in self.decoded(self.camera.info):
             return info
         raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
-
-
-class LazyRectifier:
-    """The rectifier of one camera_info, made with its first image, so that its faults are the image's."""
-
-    def __init__(self, info: Any) -> None:
-        self._info = info
-        self._rectifier: Rectifier | None = None
-
-    def of_size(self, width: int, height: int) -> Rectifier:
-        """The rectifier, for images of so many pixels.
-
-        Raises:
-            CalibrationError: the calibration is of no use, or for images of another size.
-        """
-        info = self._info
-        if (info.width, info.height) != (width, height):
-            raise CalibrationError(
-                f"camera_info is for images of {info.width}x{info.height} pixels, "
-                f"but the image has {width}x{height}"
-            )
-        if self._rectifier is None:
-            self._rectifier = Rectifier(
-                info.k.tolist(), info.d.tolist(), info.distortion_model, info.width, info.height
-            )
-        return self._rectifier
-
-
-def _same_calibration(first: Any, second: Any) -> bool:
-    def values(info: Any) -> tuple[Any, ...]:
-        return (info.width, info.height, info.distortion_model, info.k.tolist(), info.d.tolist())
-
-    return values(first) == values(second)

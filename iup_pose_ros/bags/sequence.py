@@ -21,6 +21,7 @@ from iup_pose_ros.errors import CalibrationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory, associate
+from iup_pose_ros.stamps import NANOSECONDS
 
 _INTRINSIC_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
 # Distortion model in intrinsics.yaml -> that of camera_info, and possible numbers of coefficients.
@@ -179,10 +180,10 @@ def _read_timestamps(file: Path, folder: Path) -> tuple[tuple[int, ...], tuple[P
 def _nanoseconds(file: Path, number: int, text: str) -> int:
     """Exact nanoseconds of a decimal number of seconds; a float has too few digits since 1970."""
     try:
-        nanoseconds = int((Decimal(text.strip()) * 1_000_000_000).to_integral_value())
+        nanoseconds = int((Decimal(text.strip()) * NANOSECONDS).to_integral_value())
     except (InvalidOperation, ValueError, OverflowError):
         raise DataError(f"{file}, line {number}: timestamp {text!r} is not a number of seconds") from None
-    if not 0 <= nanoseconds < 2**31 * 1_000_000_000:
+    if not 0 <= nanoseconds < 2**31 * NANOSECONDS:
         raise DataError(f"{file}, line {number}: timestamp {text} s is outside what ROS time holds")
     return nanoseconds
 

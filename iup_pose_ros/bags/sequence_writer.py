@@ -17,6 +17,7 @@ from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.geometry.trajectory import Trajectory
 from iup_pose_ros.images import decode_image
+from iup_pose_ros.stamps import decimal_seconds
 
 _PNG_MAGIC = b"\x89PNG"
 
@@ -56,8 +57,7 @@ def _write(
     (folder / "intrinsics.yaml").write_text(text + yaml.safe_dump(calibration, sort_keys=False))
     rows = ["timestamp,filename"]
     for image in bag.decoded(bag.camera.image):
-        stamp = messages.stamp_of(image)
-        seconds = f"{stamp // 10**9}.{stamp % 10**9:09d}"
+        seconds = decimal_seconds(messages.stamp_of(image))
         suffix, data = _file(image, bag.camera.image_kind)
         target = folder / "images" / f"{seconds}{suffix}"
         if target.exists():

@@ -11,13 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from iup_pose_ros.errors import DataError
+from iup_pose_ros.errors import CalibrationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.rectification import Rectifier
 from iup_pose_ros.types import Picture
 
 Depth = NDArray[np.float32]
+
+# ScanNet's image sizes of one camera, 1296x968 and 640x480, differ by half a percent in aspect ratio.
+_ASPECT_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +45,8 @@ class DataSetImage:
     Attributes:
         path: image file.
         K: (3, 3) camera matrix; pixel (0, 0) is the centre of the top-left pixel.
-        size: width and height of the image for which K is valid; the image is resized to it. None: the size
-            of the file.
+        size: width and height of the image for which K is valid; None: the size of the file. A larger image
+            is downscaled to this size; for a smaller one K is scaled.
         distortion, model: see ``geometry.rectification.Rectifier``.
         depth: depth file of the stored image: .png (16 bit) or .h5 (array ``depth``); None: unknown. Ignored
             for distorted images.
@@ -63,17 +66,19 @@ class DataSetImage:
 
         Raises:
             DataError: a file is missing or not readable.
-            CalibrationError: the camera calibration is not plausible for the image.
+            CalibrationError: the camera calibration is not plausible for the image, or the aspect ratio of
+                the image differs from that of ``size``.
         """
-        image = read_image(self.path)
+        image, K = read_image(self.path), self.K
         if self.size is not None and image.shape[1::-1] != self.size:
-            image = np.asarray(cv2.resize(image, self.size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            image, K = scale_to_match(image, self.K, self.size, self.path)
         height, width = image.shape[:2]
-        rectifier = Rectifier(self.K.ravel().tolist(), self.distortion, self.model, width, height)
-        depth = np.zeros((height, width), np.float32)
+        rectifier = Rectifier(K.ravel().tolist(), self.distortion, self.model, width, height)
+        view = rectifier.intrinsics
+        depth = np.zeros((view.height, view.width), np.float32)
         if self.depth is not None and not any(self.distortion):
             depth = resized_depth(read_depth(self.depth, self.depth_unit), width, height)
-        return LoadedImage(rectifier.rectify(image), rectifier.intrinsics, depth)
+        return LoadedImage(rectifier.rectify(image), view, depth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +98,34 @@ class DataSetPair:
     metric: bool
     overlap: float = math.nan
     name: str = ""
+
+
+def scale_to_match(
+    image: Picture, K: NDArray[np.float64], size: tuple[int, int], path: Path
+) -> tuple[Picture, NDArray[np.float64]]:
+    """Scale an image or its camera matrix to the smaller of their two resolutions.
+
+    Args:
+        image: (H, W, 3).
+        K: (3, 3) camera matrix.
+        size: width and height of the image for which K is valid.
+        path: file of the image, for the error message.
+
+    Raises:
+        CalibrationError: the aspect ratio of the image differs from that of ``size``.
+    """
+    height, width = image.shape[:2]
+    scale = (width / size[0], height / size[1])
+    if abs(scale[0] / scale[1] - 1.0) > _ASPECT_TOLERANCE:
+        raise CalibrationError(
+            f"{path} has {width}x{height} pixels, but its camera matrix K is for {size[0]}x{size[1]}; "
+            "equal aspect ratios are required"
+        )
+    if scale[0] > 1.0:
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), K
+    # Pixel (0, 0) is the centre of the top-left pixel; scaling keeps its outer corner at (-0.5, -0.5).
+    half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    return image, np.linalg.inv(half) @ np.diag([*scale, 1.0]) @ half @ K
 
 
 def read_image(path: Path) -> Picture:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, EpipolarSolver
 from iup_pose_ros.estimators.matching.guided_klt import RETRACKED, GuidedTracker
@@ -89,6 +90,11 @@ class HybridEstimator:
         """
         network = IUPPoseEstimator.from_options(options)
         return cls(network, network.weights.track_temperatures if network.weights else None)
+
+    @property
+    def info(self) -> EstimatorInfo:
+        """See RelativePoseEstimator.info: its network, under its own name."""
+        return replace(self.network.info, name=self.name)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose of unit translation; given matches are used before own ones are searched for.

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from iup_pose_ros.node.debug_image import draw_debug_image
-from iup_pose_ros.node.pipeline import View
+from iup_pose_ros.node.pipeline import ProcessedFrame
 from iup_pose_ros.node.reporting import Report
 from iup_pose_ros.odometry import KeyframeEdge
 
@@ -20,20 +20,31 @@ class DebugOutput:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._publisher = node.create_publisher(Image, "~/debug_image", 1)
+        self.forget()
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody subscribes."""
-        return bool(self._publisher.get_subscription_count() > 0)
+    def forget(self) -> None:
+        """Forget the last image and step: the odometry begins at the origin again."""
+        self._last: ProcessedFrame | None = None
+        self._last_edge: KeyframeEdge | None = None
 
-    def publish(self, view: View, header: Any, report: Report, edge: KeyframeEdge | None) -> None:
-        """Publishes the view with the state of its image, and the last step's deviations."""
-        matches = view.matches
+    def publish(self, processed: ProcessedFrame | None, header: Any, report: Report) -> None:
+        """Publish an image with its tracks, its state and the standard deviations of the last step.
+
+        Draws only while somebody subscribes. An image that could not be processed (None) is announced on the
+        picture of the last one.
+        """
+        self._last = processed or self._last
+        if processed is not None:
+            self._last_edge = processed.update.edge or self._last_edge
+        if self._last is None or self._publisher.get_subscription_count() == 0:
+            return
+        image, matches, edge = self._last.image, self._last.matches, self._last.update.edge
         lines = [report.reason] if report.reason else []
         lines.append(f"{report.keyframes} keyframes, {0 if matches is None else len(matches)} tracks")
-        if edge is not None:
-            lines.append(_described(edge))
-        picture = draw_debug_image(view.image, matches, report.state.name, lines, view.attention)
+        if self._last_edge is not None:
+            lines.append(_described(self._last_edge))
+        attention = None if edge is None else edge.attention
+        picture = draw_debug_image(image, matches, report.state.name, lines, attention)
         height, width = picture.shape[:2]
         self._publisher.publish(
             Image(
@@ -47,12 +58,12 @@ class DebugOutput:
         )
 
     def close(self) -> None:
-        """Removes the publisher."""
+        """Remove the publisher."""
         self._node.destroy_publisher(self._publisher)
 
 
 def _described(edge: KeyframeEdge) -> str:
-    """The last step in a line."""
+    """Return the last step in a line."""
     turn = " ".join(f"{sigma:.2f}" for sigma in np.degrees(edge.sigma_R))
     return (
         f"{edge.estimator} {1e3 * edge.inference_time:.0f} ms, sigma R {turn} deg, "

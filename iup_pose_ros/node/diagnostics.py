@@ -10,9 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from iup_pose_ros.estimators.oom_fallback import EstimatorFigures
-from iup_pose_ros.node.mailbox import FrameCounts
-from iup_pose_ros.node.monitor import Figures, Monitor, resident_megabytes
+from iup_pose_ros.estimators.base import EstimatorInfo
+from iup_pose_ros.node.monitor import Figures, resident_megabytes
 from iup_pose_ros.node.reporting import Report, Severity
 from iup_pose_ros.odometry import TrackingState
 
@@ -26,8 +25,8 @@ class Status:
     Attributes:
         life_cycle: state of the life cycle.
         report: how the tracker stands.
-        complaints: what else deserves a warning, a sentence each.
-        counts: what became of the images since activation.
+        warnings: what else deserves one, a sentence each.
+        figures: counts and rates.
         estimator: what measures the motion; None while there is none.
         device_megabytes: memory of the accelerator in use; ``nan`` without one.
         camera_frame: frame of the last image.
@@ -37,9 +36,9 @@ class Status:
 
     life_cycle: str
     report: Report
-    complaints: Sequence[str]
-    counts: FrameCounts
-    estimator: EstimatorFigures | None
+    warnings: Sequence[str]
+    figures: Figures
+    estimator: EstimatorInfo | None
     device_megabytes: float
     camera_frame: str
     input_timeout: float
@@ -50,37 +49,35 @@ class DiagnosticsPublisher:
 
     Args:
         node: owner of publisher and timer.
-        monitor: the node's figures.
-        status: tells the rest.
+        status: returns what they tell.
     """
 
-    def __init__(self, node: Node, monitor: Monitor, status: Callable[[], Status]) -> None:
+    def __init__(self, node: Node, status: Callable[[], Status]) -> None:
         self._node = node
-        self._monitor = monitor
         self._status = status
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         node.create_timer(_PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _publish(self) -> None:
-        status, figures = self._status(), self._monitor.look()
-        level, message = judgement(status, figures)
+        status = self._status()
+        level, message = judgement(status)
         entry = DiagnosticStatus(
             level=level,
             name=f"{self._node.get_fully_qualified_name().lstrip('/')}: visual odometry",
             message=message,
             hardware_id=status.camera_frame,
-            values=[KeyValue(key=key, value=value) for key, value in values(status, figures).items()],
+            values=[KeyValue(key=key, value=value) for key, value in values(status).items()],
         )
         message = DiagnosticArray(status=[entry])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
 
 
-def judgement(status: Status, figures: Figures) -> tuple[bytes, str]:
+def judgement(status: Status) -> tuple[bytes, str]:
     """Level and message of the status: OK while motion is measured, ERROR while it should be and is not."""
     report = status.report
     text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
-    silence = figures.silence
+    silence = status.figures.silence
     if status.life_cycle != "active":
         failed = report.severity is Severity.ERROR
         return (DiagnosticStatus.ERROR if failed else DiagnosticStatus.WARN), report.reason
@@ -90,20 +87,20 @@ def judgement(status: Status, figures: Figures) -> tuple[bytes, str]:
         return DiagnosticStatus.WARN, f"no image for {silence:.1f} s; {text}"
     if report.state == TrackingState.INITIALIZING or report.severity is Severity.WARNING:
         return DiagnosticStatus.WARN, text
-    if status.complaints:
-        return DiagnosticStatus.WARN, "; ".join([text, *status.complaints])
+    if status.warnings:
+        return DiagnosticStatus.WARN, "; ".join([text, *status.warnings])
     return DiagnosticStatus.OK, text
 
 
-def values(status: Status, figures: Figures) -> Mapping[str, str]:
+def values(status: Status) -> Mapping[str, str]:
     """The figures, by name, in words that a table can show."""
-    counts = status.counts
-    estimator = status.estimator or EstimatorFigures("none", "")
+    figures, counts = status.figures, status.figures.counts
+    estimator = status.estimator or EstimatorInfo("none", "")
     return {
         "life cycle": status.life_cycle,
         "tracking state": status.report.state.name,
         "reason": status.report.reason,
-        "warnings": "; ".join(status.complaints),
+        "warnings": "; ".join(status.warnings),
         "image rate [Hz]": _number(figures.image_rate, 1),
         "odometry rate [Hz]": _number(figures.odometry_rate, 1),
         "frame age [s]": _number(figures.frame_age, 3),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from rclpy.node import Node
 
-from iup_pose_ros.node.mailbox import FrameCounter
 from iup_pose_ros.node.monitor import Monitor
-from iup_pose_ros.node.reporting import Severity
+from iup_pose_ros.node.reporting import Report, Severity
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamps import NANOSECONDS, nanoseconds
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE, CameraSubscriptions
+from iup_pose_ros.odometry import TrackingState
+from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 
 class Unpaired:
@@ -50,13 +50,6 @@ class Unpaired:
         return number
 
 
-class Complaint(NamedTuple):
-    """What is missing, one sentence, and how bad that is."""
-
-    reason: str
-    severity: Severity
-
-
 @dataclass
 class _Arrivals:
     """When messages last came, seconds of the monotonic clock."""
@@ -72,8 +65,7 @@ class ImageInputs:
     Args:
         node: owner of the subscriptions.
         config: settings.
-        counter: told of every image, and of those that never find their camera_info.
-        monitor: told of every image.
+        monitor: counts every image, and those that never find their camera_info.
         on_pair: called with (image, camera_info) in the executor's thread.
     """
 
@@ -81,11 +73,9 @@ class ImageInputs:
         self,
         node: Node,
         config: NodeConfig,
-        counter: FrameCounter,
         monitor: Monitor,
         on_pair: Callable[[Any, Any], None],
     ) -> None:
-        self._counter = counter
         self._monitor = monitor
         self._on_pair = on_pair
         self.timeout = config.input_timeout
@@ -104,10 +94,10 @@ class ImageInputs:
         """Ends the subscriptions."""
         self._subscriptions.close()
 
-    def complaint(self) -> Complaint | None:
-        """Why images do not reach the odometry; None while they do.
+    def fault(self) -> Report | None:
+        """Return why images do not reach the odometry; None while they do.
 
-        Images that came and then ended are no complaint: so ends every recording.
+        Images that were received and then ended are no fault: so ends every recording.
         """
         image_topic, info_topic = self._subscriptions.topics
         now = time.monotonic()
@@ -117,11 +107,12 @@ class ImageInputs:
         if now - arrivals.image >= self.timeout:
             # A camera or a player that has not begun is no error; one that has ended is none either.
             silence = self._silence("image", image_topic, now - arrivals.image)
-            return None if self.last_header else Complaint(silence, Severity.WARNING)
+            return None if self.last_header else Report(TrackingState.LOST, silence, Severity.WARNING)
         if now - arrivals.info >= self.timeout:
             silence = self._silence("camera_info", info_topic, now - arrivals.info)
-            return Complaint(silence, Severity.ERROR)
-        return Complaint(
+            return Report(TrackingState.LOST, silence, Severity.ERROR)
+        return Report(
+            TrackingState.LOST,
             f"no camera_info on {info_topic} has the stamp of an image on {image_topic}; "
             "sync_slop accepts stamps that differ",
             Severity.ERROR,
@@ -132,20 +123,20 @@ class ImageInputs:
 
     def _on_image(self, image: Any) -> None:
         self._arrivals.image = time.monotonic()
-        self._monitor.image_came()
+        self._monitor.on_image()
         self.last_header = image.header
         stamp = nanoseconds(image.header.stamp)
         if self._newest_stamp is not None and stamp < self._newest_stamp - NANOSECONDS:
             # Slop may make the camera_info of the new time a little later than its image.
             self._subscriptions.forget_later(stamp + NANOSECONDS)
-            self._counter.add(dropped_invalid=self._unpaired.clear())
+            self._monitor.count(dropped_invalid=self._unpaired.clear())
         self._newest_stamp = stamp
-        self._counter.add(received=1, dropped_invalid=self._unpaired.add(stamp))
+        self._monitor.count(dropped_invalid=self._unpaired.add(stamp))
 
     def _on_info(self, _: Any) -> None:
         self._arrivals.info = time.monotonic()
 
     def _on_both(self, image: Any, info: Any) -> None:
-        self._counter.add(dropped_invalid=self._unpaired.pair(nanoseconds(image.header.stamp)))
+        self._monitor.count(dropped_invalid=self._unpaired.pair(nanoseconds(image.header.stamp)))
         self._arrivals.pair = time.monotonic()
         self._on_pair(image, info)

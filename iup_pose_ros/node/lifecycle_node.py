@@ -10,12 +10,11 @@ import tf2_ros
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from iup_pose_ros.errors import IupPoseError
-from iup_pose_ros.estimators.oom_fallback import CreateEstimator, ResilientEstimator
+from iup_pose_ros.estimators.oom_fallback import CreateEstimator, OutOfMemoryFallback
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.node.camera_extrinsics import MountLookup
 from iup_pose_ros.node.debug_output import DebugOutput
 from iup_pose_ros.node.diagnostics import DiagnosticsPublisher, Status
-from iup_pose_ros.node.mailbox import FrameCounts
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.parameters import (
@@ -27,7 +26,7 @@ from iup_pose_ros.node.parameters import (
 from iup_pose_ros.node.pipeline import FramePipeline
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
 from iup_pose_ros.node.services import NodeServices
-from iup_pose_ros.node.session import Equipment, TrackingSession
+from iup_pose_ros.node.session import SessionComponents, TrackingSession
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.trajectory_log import SavedTrajectory
 from iup_pose_ros.odometry import TrackingState, WheelHistory
@@ -42,8 +41,8 @@ class _Configured:
     """What exists from configure to cleanup."""
 
     config: NodeConfig
-    estimator: ResilientEstimator
-    equipment: Equipment
+    estimator: OutOfMemoryFallback
+    components: SessionComponents
 
 
 class VoNode(LifecycleNode):
@@ -71,12 +70,12 @@ class VoNode(LifecycleNode):
             lambda changes: change_parameters(self, changes, self._configured is not None, self._change)
         )
         self._monitor = Monitor()
-        self._reporter = TrackingReporter(self)
+        self._reporter = TrackingReporter(self, self._monitor)
         # Listens from the start, so that a mount published once is known when the first image comes.
         self._tf_buffer = tf2_ros.Buffer()
         self._tf_listener = tf2_ros.TransformListener(self._tf_buffer, self)
         NodeServices(self, self)
-        DiagnosticsPublisher(self, self._monitor, self._status)
+        DiagnosticsPublisher(self, self._status)
         for sentence in self._unknown_parameters:
             self.get_logger().warning(f"{sentence} It is ignored.")
         self._say(_UNCONFIGURED)
@@ -96,11 +95,11 @@ class VoNode(LifecycleNode):
 
     def reset(self) -> str:
         """See services.Commands.reset."""
-        equipment = self._ready().equipment
+        components = self._ready().components
         if self._session is not None:
             self._session.reset()
         else:
-            equipment.outputs.forget()
+            components.outputs.forget()
         return "the odometry is at the origin"
 
     def pause(self, paused: bool) -> str:
@@ -121,7 +120,7 @@ class VoNode(LifecycleNode):
         ready = self._ready()
         config = ready.config
         frames = f"{config.base_frame} in {config.odom_frame}"
-        return ready.equipment.outputs.trajectory.save(config.output_directory, filename, frames)
+        return ready.components.outputs.trajectory.save(config.output_directory, filename, frames)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Reads the parameters and builds the estimator."""
@@ -151,7 +150,7 @@ class VoNode(LifecycleNode):
 
     def _configure(self) -> None:
         config = read_config(self)
-        estimator = ResilientEstimator(
+        estimator = OutOfMemoryFallback(
             config.estimator, config.network, config.on_out_of_memory, self._create
         )
         if config.assume_identity_mount:
@@ -162,7 +161,7 @@ class VoNode(LifecycleNode):
             self._tf_buffer, config.base_frame, config.mount_timeout, config.assume_identity_mount
         )
         wheels = WheelHistory() if config.odometry.scale_source == "odometry" else None
-        equipment = Equipment(
+        components = SessionComponents(
             FramePipeline(estimator, config, mounts, wheels),
             OdometryOutputs(self, config, self._monitor),
             DebugOutput(self),
@@ -170,19 +169,19 @@ class VoNode(LifecycleNode):
             self._monitor,
             wheels,
         )
-        self._configured = _Configured(config, estimator, equipment)
-        self.get_logger().info(f"configured with estimator {estimator.figures}")
+        self._configured = _Configured(config, estimator, components)
+        self.get_logger().info(f"configured with estimator {estimator.info}")
 
     def _activate(self) -> None:
         ready = self._ready()
-        self._session = TrackingSession(self, ready.config, ready.equipment, self._is_paused)
+        self._session = TrackingSession(self, ready.config, ready.components, self._is_paused)
 
     def _clean_up(self) -> None:
         self.stop()
         ready, self._configured = self._configured, None
         if ready is not None:
-            ready.equipment.outputs.close()
-            ready.equipment.debug.close()
+            ready.components.outputs.close()
+            ready.components.debug.close()
             ready.estimator.close()
 
     def _change(self, config: NodeConfig) -> None:
@@ -192,8 +191,8 @@ class VoNode(LifecycleNode):
         if self._session is not None:
             self._session.change(config)
         else:
-            ready.equipment.pipeline.change(config)
-            ready.equipment.outputs.change(config)
+            ready.components.pipeline.change(config)
+            ready.components.outputs.change(config)
 
     def _transition(
         self, name: str, action: Callable[[], None], life_cycle: str, afterwards: str = ""
@@ -226,19 +225,19 @@ class VoNode(LifecycleNode):
 
     def _say(self, reason: str, severity: Severity = Severity.NONE) -> None:
         report = Report(TrackingState.INITIALIZING, reason, severity)
-        self._reporter.report(report, FrameCounts(), self.get_clock().now().to_msg())
+        self._reporter.report(report, self.get_clock().now().to_msg())
 
     def _status(self) -> Status:
         """What the diagnostics tell now."""
         ready, session = self._configured, self._session
-        complaints = [] if ready is None else [ready.equipment.outputs.complaint]
+        warnings = [] if ready is None else [ready.components.outputs.warning]
         awaits_images = session is not None and ready is not None and not self._is_paused
         return Status(
             life_cycle=self._life_cycle,
             report=self._reporter.last,
-            complaints=[*self._unknown_parameters, *(text for text in complaints if text)],
-            counts=FrameCounts() if session is None else session.counts,
-            estimator=None if ready is None else ready.estimator.figures,
+            warnings=[*self._unknown_parameters, *(text for text in warnings if text)],
+            figures=self._monitor.snapshot(),
+            estimator=None if ready is None else ready.estimator.info,
             device_megabytes=float("nan") if ready is None else ready.estimator.device_megabytes,
             camera_frame=self._reporter.camera_frame,
             input_timeout=ready.config.input_timeout if ready and awaits_images else float("inf"),

@@ -17,8 +17,15 @@ from std_msgs.msg import Header
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
-from iup_pose_ros.node.mailbox import FrameCounts
+from iup_pose_ros.node.monitor import FrameCounts
 from iup_pose_ros.odometry import KeyframeEdge, TrackingState, Twist
+from iup_pose_ros.stamps import NANOSECONDS
+
+
+def time_message(nanoseconds: int) -> Time:
+    """Return a stamp in nanoseconds since the epoch as builtin_interfaces/Time."""
+    seconds, rest = divmod(nanoseconds, NANOSECONDS)
+    return Time(sec=seconds, nanosec=rest)
 
 
 def header(stamp: Time, frame_id: str) -> Header:

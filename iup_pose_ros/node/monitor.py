@@ -1,4 +1,4 @@
-"""Figures of the running node; without ROS."""
+"""Counts and figures of the running node; without ROS."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-# So many estimates make the percentiles.
+# Number of latest estimates from which the percentiles are computed.
 _ESTIMATES = 200
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """Images since activation. Each received one is processed, dropped in one of two ways, or still waits."""
+
+    received: int = 0
+    processed: int = 0
+    dropped_busy: int = 0
+    dropped_invalid: int = 0
 
 
 @dataclass(frozen=True)
@@ -19,14 +29,16 @@ class Figures:
     """The node's figures; ``nan`` where there is none yet.
 
     Attributes:
-        image_rate: images received per second since the last look.
-        odometry_rate: odometry messages per second since the last look.
+        counts: what became of the images since activation.
+        image_rate: images received per second since the last snapshot.
+        odometry_rate: odometry messages per second since the last snapshot.
         frame_age: seconds from the last image's stamp to its result.
-        silence: seconds since the last image came.
+        silence: seconds since the last image was received.
         inference_p50: median time of the estimator, seconds.
         inference_p99: 99th percentile, seconds.
     """
 
+    counts: FrameCounts
     image_rate: float
     odometry_rate: float
     frame_age: float
@@ -36,46 +48,73 @@ class Figures:
 
 
 class Monitor:
-    """Collects figures; several threads may tell it."""
+    """Counts images and collects figures; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._counts = FrameCounts()
         self._inference: deque[float] = deque(maxlen=_ESTIMATES)
         self._frame_age = float("nan")
         self._last_image = float("nan")
         self._images = self._odometry = 0
-        self._looked = time.monotonic()
+        self._last_snapshot = time.monotonic()
 
-    def image_came(self) -> None:
-        """An image was received."""
+    def on_image(self) -> None:
+        """Count a received image."""
         with self._lock:
             self._images += 1
             self._last_image = time.monotonic()
+        self.count(received=1)
 
-    def image_done(self, age: float) -> None:
-        """An image's result is out, ``age`` seconds after its stamp."""
-        with self._lock:
-            self._frame_age = age
-
-    def estimated(self, seconds: float) -> None:
-        """The estimator took so long."""
+    def on_estimate(self, seconds: float) -> None:
+        """Take the time that the estimator needed."""
         with self._lock:
             self._inference.append(seconds)
 
-    def odometry_sent(self) -> None:
-        """An odometry message was published."""
+    def on_odometry(self) -> None:
+        """Count a published odometry message."""
         with self._lock:
             self._odometry += 1
 
-    def look(self) -> Figures:
-        """The figures now; rates are since the last look."""
+    def on_result(self, age: float) -> None:
+        """Take the age of an image's stamp, seconds, when its result is out."""
+        with self._lock:
+            self._frame_age = age
+
+    def count(
+        self, received: int = 0, processed: int = 0, dropped_busy: int = 0, dropped_invalid: int = 0
+    ) -> None:
+        """Increase the counts by the given numbers, all at once."""
+        with self._lock:
+            counts = self._counts
+            self._counts = FrameCounts(
+                received=counts.received + received,
+                processed=counts.processed + processed,
+                dropped_busy=counts.dropped_busy + dropped_busy,
+                dropped_invalid=counts.dropped_invalid + dropped_invalid,
+            )
+
+    def reset_counts(self) -> None:
+        """Count images from zero again."""
+        with self._lock:
+            self._counts = FrameCounts()
+
+    @property
+    def counts(self) -> FrameCounts:
+        """The counts now, consistent with each other."""
+        with self._lock:
+            return self._counts
+
+    def snapshot(self) -> Figures:
+        """Return the figures now; rates are since the last snapshot."""
         with self._lock:
             now = time.monotonic()
-            elapsed = max(now - self._looked, 1e-3)
+            elapsed = max(now - self._last_snapshot, 1e-3)
             p50, p99 = (
                 np.percentile(self._inference, (50, 99)) if self._inference else (float("nan"), float("nan"))
             )
             figures = Figures(
+                self._counts,
                 self._images / elapsed,
                 self._odometry / elapsed,
                 self._frame_age,
@@ -84,12 +123,12 @@ class Monitor:
                 float(p99),
             )
             self._images = self._odometry = 0
-            self._looked = now
+            self._last_snapshot = now
             return figures
 
 
 def resident_megabytes() -> float:
-    """Memory of this process; ``nan`` where the system does not tell."""
+    """Return the memory of this process; ``nan`` where the system does not tell."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmRSS:")[1].split()[0]) / 1024.0

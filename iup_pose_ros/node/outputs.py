@@ -16,10 +16,10 @@ from tf2_ros import TransformBroadcaster
 from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamps import StampClock, nanoseconds
 from iup_pose_ros.node.tf_conflict import TransformOwnerWatch
 from iup_pose_ros.node.trajectory_log import TrajectoryLog
 from iup_pose_ros.odometry import OdometryUpdate
+from iup_pose_ros.stamps import StampClock, nanoseconds
 
 _DEPTH = 10
 
@@ -38,7 +38,7 @@ class OdometryOutputs:
     Args:
         node: owner of the publishers.
         config: settings.
-        monitor: told of every odometry message.
+        monitor: counts every odometry message.
     """
 
     def __init__(self, node: Node, config: NodeConfig, monitor: Monitor) -> None:
@@ -83,10 +83,10 @@ class OdometryOutputs:
             self._node.destroy_publisher(publisher)
 
     @property
-    def complaint(self) -> str:
+    def warning(self) -> str:
         """Who else broadcasts the node's transform, one sentence; empty while nobody does."""
         broadcast = self._broadcast
-        return "" if broadcast is None else broadcast.watch.complaint
+        return "" if broadcast is None else broadcast.watch.warning
 
     def publish(self, update: OdometryUpdate, stamp: Time, clock: StampClock) -> None:
         """Publishes the update of the image of this stamp.
@@ -98,7 +98,7 @@ class OdometryOutputs:
             publisher.publish(message)
         if update.pose is None:
             return
-        self._monitor.odometry_sent()
+        self._monitor.on_odometry()
         if update.edge is not None:
             self._remember(update, stamp)
         broadcast = self._broadcast
@@ -128,7 +128,7 @@ class OdometryOutputs:
         edge = update.edge
         if edge is None:
             return []
-        previous_stamp = clock.message(edge.previous_stamp)
+        previous_stamp = message_conversion.time_message(clock.nanoseconds(edge.previous_stamp))
         base_frame = self._config.base_frame
         return [
             (self._relative_pose, message_conversion.relative_pose(edge, stamp, update.frame_id)),

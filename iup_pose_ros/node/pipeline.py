@@ -9,28 +9,27 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
+from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.images import decode_compressed_image, decode_image
-from iup_pose_ros.node.camera_model import CameraModel
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamps import StampClock
 from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
 from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
-from iup_pose_ros.types import Frame, Matches
+from iup_pose_ros.stamps import StampClock
+from iup_pose_ros.types import Matches
 
 
-class View(NamedTuple):
-    """An undistorted image and what was seen in it.
+class ProcessedFrame(NamedTuple):
+    """The odometry's answer to one image, with what the debug image shows of it.
 
     Attributes:
-        image: (H, W, 3) RGB or (H, W) grey.
-        matches: tracks from the last keyframe into it.
-        attention: the network's, (h, w) in [0, 1]; None where it was not asked about this image.
+        update: the answer; its stamps are seconds of ``FramePipeline.clock``.
+        image: the undistorted image, (H, W, 3) RGB or (H, W) grey.
+        matches: tracks from the last keyframe into the image; None where nothing is tracked.
     """
 
+    update: OdometryUpdate
     image: NDArray[np.uint8]
     matches: Matches | None
-    attention: NDArray[np.float32] | None
 
 
 class Mounts(Protocol):
@@ -63,17 +62,16 @@ class FramePipeline:
         self._wheels = wheels
         self._config = config
         self._mounts = mounts
-        self._decode = decode_compressed_image if config.image_transport == "compressed" else decode_image
-        self._camera = CameraModel(config.image_is_rectified)
         self.reset()
 
     def reset(self) -> None:
         """Back to the origin; the camera is asked for anew with the next image."""
         self.clock = StampClock()
+        self._frames = FrameBuilder(
+            self.clock.seconds, self._config.image_transport == "compressed", self._config.image_is_rectified
+        )
         self._camera_frame = ""
         self._odometry: VisualOdometry | None = None
-        self._image: NDArray[np.uint8] | None = None
-        self._attention: NDArray[np.float32] | None = None
 
     def change(self, config: NodeConfig) -> None:
         """Goes on with other settings of what can change at run time."""
@@ -87,15 +85,8 @@ class FramePipeline:
         """Number of keyframes so far."""
         return 0 if self._odometry is None else self._odometry.keyframes
 
-    @property
-    def view(self) -> View | None:
-        """The last image and what was tracked in it; None before the first good one."""
-        if self._image is None or self._odometry is None:
-            return None
-        return View(self._image, self._odometry.matches, self._attention)
-
-    def process(self, image: Any, info: Any) -> OdometryUpdate:
-        """What the odometry makes of an image; its stamps are seconds of ``clock``.
+    def process(self, image: Any, info: Any) -> ProcessedFrame:
+        """Return the odometry's answer to an image.
 
         Args:
             image: sensor_msgs/Image, or CompressedImage where the settings say so.
@@ -106,15 +97,10 @@ class FramePipeline:
             CalibrationError: camera_info does not fit the image.
             MountError: the camera's mount is not known (yet).
         """
-        pixels = self._decode(image)
-        rectifier = self._camera.rectifier(info, pixels.shape[1], pixels.shape[0])
+        frame = self._frames.build(image, info)
         odometry = self._odometry_of(image.header)
-        stamp = self.clock.seconds(image.header.stamp)
-        self._image, self._attention = rectifier.rectify(pixels), None
-        update = odometry.process(Frame(self._image, rectifier.intrinsics, stamp, image.header.frame_id))
-        if update.edge is not None:
-            self._attention = update.edge.attention
-        return update
+        update = odometry.process(frame)
+        return ProcessedFrame(update, frame.image, odometry.matches)
 
     def _odometry_of(self, header: Any) -> VisualOdometry:
         """The odometry of the camera that took the first good image."""

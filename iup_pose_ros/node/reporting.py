@@ -14,7 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from iup_pose_ros.node import message_conversion
-from iup_pose_ros.node.mailbox import FrameCounts
+from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.odometry import TrackingState
 
 # Deeper than one: a reliable publisher that keeps one sample loses states that come in quick succession.
@@ -51,9 +51,14 @@ class TrackingReporter:
     """Publishes every report and logs, without flooding, those that are news.
 
     Latched, so that a late subscriber learns the state. Several threads may report.
+
+    Args:
+        node: owner of the publisher.
+        monitor: counts the images.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, monitor: Monitor) -> None:
+        self._monitor = monitor
         qos = QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(TrackingStateMessage, "~/tracking_state", qos)
         self._logger = node.get_logger()
@@ -72,10 +77,10 @@ class TrackingReporter:
         """Frame of the last image, empty before the first."""
         return self._camera_frame
 
-    def report(self, report: Report, counts: FrameCounts, stamp: Time, camera_frame: str = "") -> None:
+    def report(self, report: Report, stamp: Time, camera_frame: str = "") -> None:
         """Publishes how the tracker stands after the image of this stamp."""
         message = message_conversion.tracking_state(
-            stamp, camera_frame, report.state, report.reason, counts, report.keyframes
+            stamp, camera_frame, report.state, report.reason, self._monitor.counts, report.keyframes
         )
         with self._lock:
             if self._is_news(report):

@@ -12,7 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 from tf2_msgs.msg import TFMessage
 
-from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.stamps import nanoseconds
 
 # Seconds: how long a foreign transform is remembered, and how often the log repeats the warning.
 _MEMORY = 5.0
@@ -52,7 +52,7 @@ class TransformOwnerWatch:
         self._sent.append(_key(transform))
 
     @property
-    def complaint(self) -> str:
+    def warning(self) -> str:
         """Who else moves the base, one sentence; empty while nobody does."""
         return self._owner if time.monotonic() - self._heard < _MEMORY else self._static_owner
 

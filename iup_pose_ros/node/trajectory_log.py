@@ -14,11 +14,11 @@ import numpy as np
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.stamps import decimal_seconds
 
 DEFAULT_FILE = "trajectory.tum"
 # Ten hours of five keyframes per second.
 _LONGEST = 200_000
-_NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,7 @@ def file_inside(directory: str, filename: str) -> Path:
 def _write(path: Path, poses: list[tuple[int, Array]], frames: str) -> None:
     lines = [f"# timestamp tx ty tz qx qy qz qw  ({frames})"]
     for stamp, row in poses:
-        seconds, rest = divmod(stamp, _NANOSECONDS)
-        lines.append(f"{seconds}.{rest:09d} " + " ".join(f"{value:.9f}" for value in row))
+        lines.append(f"{decimal_seconds(stamp)} " + " ".join(f"{value:.9f}" for value in row))
     temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

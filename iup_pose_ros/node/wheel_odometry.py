@@ -11,8 +11,8 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.node.stamps import StampClock, nanoseconds
 from iup_pose_ros.odometry import WheelHistory
+from iup_pose_ros.stamps import StampClock, nanoseconds
 
 _DEPTH = 50
 _LOG_PERIOD = 30.0

@@ -19,9 +19,9 @@ from iup_pose_ros.evaluation.runs.run_record import (
 )
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry import TrackingState
+from iup_pose_ros.stamps import epoch_seconds
 
 _COUNTERS = ("frames_received", "frames_dropped_busy", "frames_dropped_invalid")
-_NANOSECONDS = 1_000_000_000
 
 
 @dataclass(eq=False)
@@ -87,14 +87,15 @@ def _pose_with_covariance(message: Any) -> PoseWithCovariance:
 
 def _stamped_pose(message: Any, T_base_camera: Pose) -> StampedPose:
     T_odom_base = _pose_with_covariance(message.pose)
-    return StampedPose(stamp_of(message) * 1e-9, T_odom_base @ PoseWithCovariance.exact(T_base_camera))
+    return StampedPose(
+        epoch_seconds(message.header.stamp), T_odom_base @ PoseWithCovariance.exact(T_base_camera)
+    )
 
 
 def _edge(message: Any, T_base_camera: Pose) -> EdgeRecord:
-    previous = message.previous_stamp
     return EdgeRecord(
-        previous_stamp=(int(previous.sec) * _NANOSECONDS + int(previous.nanosec)) * 1e-9,
-        current_stamp=stamp_of(message) * 1e-9,
+        previous_stamp=epoch_seconds(message.previous_stamp),
+        current_stamp=epoch_seconds(message.header.stamp),
         T_prev_curr=_pose_with_covariance(message.pose).change_of_frame(T_base_camera.inverse()),
         metric=bool(message.metric),
         inference_time=float(message.inference_time),

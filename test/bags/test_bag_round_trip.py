@@ -143,3 +143,16 @@ def test_compressed_bags_read_like_plain_ones(
     with BagReader(tmp_path / "compressed") as bag:
         read = [(message.topic, message.time, message.data) for message in bag.camera_messages()]
     assert read == [(message.topic, message.time, message.data) for message in plain]
+
+
+def test_images_recorded_as_rectified_are_not_undistorted_again(
+    make_bag: Callable[..., Path], sample: Any
+) -> None:
+    distorted = CameraCalibration(sample.calibration.intrinsics, (-0.3, 0.1, 0.0, 0.0, 0.0))
+    path = make_bag(calibration=distorted)
+    with BagReader(path, image_is_rectified=True) as bag:
+        rectified = next(bag.frames())
+    np.testing.assert_array_equal(rectified.image, sample.picture(0))
+    assert rectified.intrinsics == sample.calibration.intrinsics
+    with BagReader(path) as bag:
+        assert not np.array_equal(next(bag.frames()).image, sample.picture(0))

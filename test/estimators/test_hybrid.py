@@ -9,6 +9,7 @@ from two_view_scenes import Scene, direction_angle, make_scene, random_pose, rot
 
 from iup_pose_ros.demo_scene.rendered_pair import random_pair, random_scene, warp_0_to_1
 from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
 from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
 from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
@@ -32,6 +33,7 @@ class FakeNetwork:
     """Answers every pair with one prior."""
 
     answer: PosePrior
+    info: EstimatorInfo = field(default=EstimatorInfo("network"))
     asked: list[tuple[Frame, Frame]] = field(default_factory=list)
 
     def prior(self, previous: Frame, current: Frame) -> PosePrior:
@@ -141,6 +143,8 @@ def test_the_network_stands_alone_where_nothing_can_be_tracked():
 
 class SilentNetwork:
     """A network without an answer."""
+
+    info = EstimatorInfo("network")
 
     def prior(self, previous: Frame, current: Frame) -> PosePrior:
         raise EstimationError("image is too small")

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from iup_pose_ros.errors import ConfigurationError, EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
+from iup_pose_ros.estimators.hybrid import HybridEstimator
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.oom_fallback import ResilientEstimator
+from iup_pose_ros.estimators.oom_fallback import OutOfMemoryFallback
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.types import Frame
 
@@ -24,6 +26,7 @@ class Hungry:
 
     def __init__(self, options, room):
         self.options, self.room, self.device = options, room, options.device
+        self.info = EstimatorInfo("hungry", options.device, options.precision, options.image_area)
 
     def estimate(self, previous, current, matches=None):
         if self.device != "cpu" and self.options.image_area > self.room:
@@ -33,7 +36,7 @@ class Hungry:
 
 def resilient(policy, room, precision="float32"):
     options = NetworkOptions(device="cuda", image_area=80_000, precision=precision)
-    return ResilientEstimator("hungry", options, policy, lambda name, options: Hungry(options, room))
+    return OutOfMemoryFallback("hungry", options, policy, lambda name, options: Hungry(options, room))
 
 
 def test_next_call_after_the_failure_has_half_of_the_pixels():
@@ -66,12 +69,12 @@ def test_on_the_cpu_the_resolution_stays():
 
 def test_other_errors_pass_through():
     class Broken:
-        name = "broken"
+        name, info = "broken", EstimatorInfo("broken")
 
         def estimate(self, previous, current, matches=None):
             raise RuntimeError("kernel failed")
 
-    estimator = ResilientEstimator("broken", NetworkOptions(), "cpu", lambda *_: Broken())
+    estimator = OutOfMemoryFallback("broken", NetworkOptions(), "cpu", lambda *_: Broken())
     with pytest.raises(RuntimeError, match="kernel failed"):
         estimator.estimate(FRAME, FRAME)
 
@@ -81,7 +84,7 @@ def test_too_little_memory_at_the_start_is_a_configuration_error():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(ConfigurationError, match="runs out of memory on device auto"):
-        ResilientEstimator("iup_pose", NetworkOptions(), "cpu", create)
+        OutOfMemoryFallback("iup_pose", NetworkOptions(), "cpu", create)
 
 
 def test_network_is_freed_when_it_is_closed_and_when_it_gives_way():
@@ -93,7 +96,7 @@ def test_network_is_freed_when_it_is_closed_and_when_it_gives_way():
         return hungry
 
     options = NetworkOptions(device="cuda", image_area=80_000)
-    estimator = ResilientEstimator("hungry", options, "lower_resolution", create)
+    estimator = OutOfMemoryFallback("hungry", options, "lower_resolution", create)
     with pytest.raises(EstimationError):
         estimator.estimate(FRAME, FRAME)
     assert [network() is None for network in made] == [True, False]
@@ -101,31 +104,39 @@ def test_network_is_freed_when_it_is_closed_and_when_it_gives_way():
     assert [network() is None for network in made] == [True, True]
 
 
-class Asking:
-    """Asks its network only about pairs that it cannot do without; never in this test."""
+class CountingNetwork:
+    """Counts the pairs that it is asked about, and has no answer."""
 
-    name = "asking"
+    info = EstimatorInfo("network", "cuda", "float32", 80_000, "weights.safetensors", "0f1e")
 
-    def __init__(self, network):
-        self.network = network
+    def __init__(self):
+        self.pairs = 0
 
-    def estimate(self, previous, current, matches=None):
-        return self.network.options
+    def prior(self, previous, current):
+        self.pairs += 1
+        raise EstimationError("no answer")
 
 
 def test_the_network_itself_is_used_once_however_seldom_its_estimator_asks_it():
-    class Counted(Hungry):
-        weights, pairs = "info", 0
+    network = CountingNetwork()
+    options = NetworkOptions(device="cuda", image_area=80_000)
+    estimator = OutOfMemoryFallback("hybrid", options, "cpu", lambda *_: HybridEstimator(network))
+    assert network.pairs == 1
+    assert str(estimator.info) == (
+        "hybrid on cuda in float32, 80000 pixels, weights weights.safetensors (sha256 0f1e)"
+    )
+
+
+def test_estimator_without_weights_is_not_used_before_its_first_pair():
+    asked = []
+
+    class Plain:
+        name, info = "plain", EstimatorInfo("plain")
 
         def estimate(self, previous, current, matches=None):
-            self.pairs += 1
-            return super().estimate(previous, current, matches)
+            asked.append(current)
 
-    networks = []
-
-    def create(name, options):
-        networks.append(Counted(options, room=100_000))
-        return Asking(networks[-1])
-
-    ResilientEstimator("asking", NetworkOptions(device="cuda", image_area=80_000), "cpu", create)
-    assert [network.pairs for network in networks] == [1]
+    estimator = OutOfMemoryFallback("plain", NetworkOptions(), "cpu", lambda *_: Plain())
+    assert asked == []
+    estimator.estimate(FRAME, FRAME)
+    assert asked == [FRAME]

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any
 
+from iup_pose_ros import frame_builder
 from iup_pose_ros.images import decode_image
-from iup_pose_ros.node import pipeline
 from iup_pose_ros.node.lifecycle_node import VoNode
 from iup_pose_ros.node.process import run
 from iup_pose_ros.node.stop_request import StopRequest
@@ -20,5 +20,5 @@ def decode_slowly(message: Any) -> Any:
 
 
 if __name__ == "__main__":
-    vars(pipeline)["decode_image"] = decode_slowly
+    vars(frame_builder)["decode_image"] = decode_slowly
     sys.exit(run(VoNode, StopRequest()))

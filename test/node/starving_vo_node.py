@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from iup_pose_ros.estimators.base import RelativePoseEstimator
+from iup_pose_ros.estimators.base import EstimatorInfo, RelativePoseEstimator
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.node.lifecycle_node import VoNode
@@ -31,6 +31,7 @@ class StarvingEstimator:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         self.device = options.device
         self._area = options.image_area or 320 * 240
+        self.info = EstimatorInfo(self.name, options.device, options.precision, self._area)
         self._calls = 0
         self._inner = create_estimator("epipolar_klt")
 

@@ -17,7 +17,7 @@ from iup_pose_ros.demo_scene.planes import PlaneScene, TexturedPlane, render
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.node.settings import PARAMETERS
-from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.stamps import nanoseconds
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 FILES = ("ekf_metric.yaml", "ekf_rotation_only.yaml")

@@ -16,9 +16,9 @@ from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.inputs import Unpaired
-from iup_pose_ros.node.mailbox import FrameCounts
-from iup_pose_ros.node.stamps import StampClock, nanoseconds
+from iup_pose_ros.node.monitor import FrameCounts
 from iup_pose_ros.odometry import KeyframeEdge, TrackingState, Twist
+from iup_pose_ros.stamps import StampClock, nanoseconds
 
 STAMP = Time(sec=1_700_000_000, nanosec=123_456_789)
 POSE = Pose(so3.exp(np.array([0.1, -0.2, 0.3])), np.array([1.0, -2.0, 3.0]))
@@ -124,7 +124,7 @@ def test_stamps_come_back_to_the_nanosecond(first, offset):
     if not 0 <= total < 2**31 * 1_000_000_000:
         return
     stamp = Time(sec=total // 1_000_000_000, nanosec=total % 1_000_000_000)
-    assert clock.message(clock.seconds(stamp)) == stamp
+    assert message_conversion.time_message(clock.nanoseconds(clock.seconds(stamp))) == stamp
     assert nanoseconds(stamp) == total
 
 

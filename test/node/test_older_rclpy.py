@@ -57,20 +57,20 @@ def transforms():
 def test_without_gids_all_that_may_own_the_transform_are_named(graph):
     watch = TransformOwnerWatch(graph, "odom", "base_link")
     graph.callbacks["/tf"](transforms(), {"source_timestamp": 1})
-    assert watch.complaint.startswith("node /robot/ekf or /wheels broadcasts map -> base_link")
+    assert watch.warning.startswith("node /robot/ekf or /wheels broadcasts map -> base_link")
 
 
 def test_with_a_gid_its_owner_is_named(graph):
     watch = TransformOwnerWatch(graph, "odom", "base_link")
     graph.callbacks["/tf"](transforms(), {"publisher_gid": {"data": bytes([2] * 16)}})
-    assert watch.complaint.startswith("node /wheels broadcasts map -> base_link")
+    assert watch.warning.startswith("node /wheels broadcasts map -> base_link")
 
 
 def test_without_info_callbacks_take_the_message_alone(graph, monkeypatch):
     monkeypatch.delattr(Subscription, "CallbackType")
     watch = TransformOwnerWatch(graph, "odom", "base_link")
     graph.callbacks["/tf_static"](transforms())
-    assert watch.complaint.startswith("node /robot/ekf or /wheels broadcasts map -> base_link")
+    assert watch.warning.startswith("node /robot/ekf or /wheels broadcasts map -> base_link")
 
 
 def test_own_transforms_are_known(graph):
@@ -78,7 +78,7 @@ def test_own_transforms_are_known(graph):
     message = transforms()
     watch.sending(message.transforms[0])
     graph.callbacks["/tf"](message, {})
-    assert watch.complaint == ""
+    assert watch.warning == ""
 
 
 def test_warning_is_logged_once_while_it_lasts(graph):

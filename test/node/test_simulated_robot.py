@@ -15,7 +15,7 @@ from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.stamps import nanoseconds
 
 # Optical axes on a robot that looks forward.
 MOUNT = Pose.from_quaternion(np.array([-0.5, 0.5, -0.5, 0.5]), np.array([0.5, 0.1, 0.3]))

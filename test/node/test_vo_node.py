@@ -10,7 +10,7 @@ from node_bench import CAMERA_FRAME, OUTPUTS, STATE_TOPIC, camera_info, image_me
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
-from iup_pose_ros.node.stamps import nanoseconds
+from iup_pose_ros.stamps import nanoseconds
 
 # Optical axes on a robot: x forward, y left, z up; half a metre ahead of base_link.
 MOUNT = Pose.from_quaternion(np.array([-0.5, 0.5, -0.5, 0.5]), np.array([0.5, 0.1, 0.3]))

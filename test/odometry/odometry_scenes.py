@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
@@ -124,6 +125,7 @@ class Oracle:
     """Knows the path: answers with the true relative pose unless told to fail or to answer something else."""
 
     name = "oracle"
+    info = EstimatorInfo("oracle")
 
     def __init__(self, path: Path, metric: bool = False) -> None:
         self._path = path

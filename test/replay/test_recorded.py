@@ -19,7 +19,7 @@ from iup_pose_ros.bags.static_transforms import StaticTransforms
 from iup_pose_ros.cli import app
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.node import message_conversion
-from iup_pose_ros.node.mailbox import FrameCounts
+from iup_pose_ros.node.monitor import FrameCounts
 from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry
 
 ESTIMATOR = "epipolar_klt"

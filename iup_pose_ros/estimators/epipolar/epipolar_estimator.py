@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.matching.features import FrontEnd
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -18,6 +19,11 @@ class EpipolarEstimator:
     def name(self) -> str:
         """``epipolar_`` and the front end's name."""
         return f"epipolar_{self._front_end.name}"
+
+    @property
+    def info(self) -> EstimatorInfo:
+        """See RelativePoseEstimator.info."""
+        return EstimatorInfo(self.name)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         """Relative pose with translation of unit length (RelativePoseEstimator.estimate).

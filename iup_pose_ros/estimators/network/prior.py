@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
@@ -31,6 +32,10 @@ class PosePrior:
 
 class PriorNetwork(Protocol):
     """A network behind ``PosePrior``."""
+
+    @property
+    def info(self) -> EstimatorInfo:
+        """See RelativePoseEstimator.info."""
 
     def prior(self, previous: Frame, current: Frame) -> PosePrior:
         """What the network sees in two frames.

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import ConfigurationError, DataError, EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, evaluate_on, load_sets
 from iup_pose_ros.evaluation.pairs.report import PairsReport
 from iup_pose_ros.geometry import so3
@@ -58,6 +59,7 @@ class FixedEstimator:
     backwards: bool = False
     fails_on: Sequence[int] = ()
     name: str = "fixed"
+    info: EstimatorInfo = field(default=EstimatorInfo("fixed"))
     seen: list[int] = field(default_factory=list)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
@@ -198,6 +200,7 @@ def test_an_unknown_estimator_is_rejected():
         create_estimators(["epipolar_sift", "epipolar_lkt"])
 
 
+@pytest.mark.slow
 def test_accuracy_on_real_pairs_is_at_least_that_of_the_reference():
     if not SHARED.is_dir():
         pytest.skip(f"the evaluation pairs are not available: {SHARED} is optional")

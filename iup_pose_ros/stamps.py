@@ -1,17 +1,29 @@
-"""Stamps of ROS as seconds, without losing a nanosecond."""
+"""ROS stamps as nanoseconds and as seconds, without ROS.
+
+A stamp is any object with the fields of builtin_interfaces/Time, of rclpy or of rosbags.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from builtin_interfaces.msg import Time
-
 NANOSECONDS = 1_000_000_000
 
 
 def nanoseconds(stamp: Any) -> int:
-    """Nanoseconds of a builtin_interfaces/Time since its epoch."""
+    """Return the nanoseconds since the epoch of a builtin_interfaces/Time."""
     return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
+
+def epoch_seconds(stamp: Any) -> float:
+    """Return the seconds since the epoch of a builtin_interfaces/Time, rounded to a float (240 ns today)."""
+    return nanoseconds(stamp) * 1e-9
+
+
+def decimal_seconds(stamp: int) -> str:
+    """Return a stamp in nanoseconds as a decimal number of seconds with all nine digits."""
+    seconds, rest = divmod(stamp, NANOSECONDS)
+    return f"{seconds}.{rest:09d}"
 
 
 class StampClock:
@@ -25,16 +37,11 @@ class StampClock:
         self._origin: int | None = None
 
     def seconds(self, stamp: Any) -> float:
-        """Seconds of a stamp; negative before the first one."""
+        """Return the seconds of a builtin_interfaces/Time; negative before the first one."""
         if self._origin is None:
             self._origin = nanoseconds(stamp)
         return (nanoseconds(stamp) - self._origin) / NANOSECONDS
 
     def nanoseconds(self, seconds: float) -> int:
-        """Nanoseconds since the epoch of the stamp whose ``seconds`` these are."""
+        """Return the nanoseconds since the epoch of the stamp whose ``seconds`` these are."""
         return (self._origin or 0) + round(seconds * NANOSECONDS)
-
-    def message(self, seconds: float) -> Time:
-        """The stamp whose ``seconds`` these are."""
-        total = self.nanoseconds(seconds)
-        return Time(sec=total // NANOSECONDS, nanosec=total % NANOSECONDS)

@@ -1,0 +1,68 @@
+"""The one thread in which images are processed, so that callbacks never wait for the estimator."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class LatestFrameWorker(Generic[Item]):
+    """Hands the newest item to ``handle`` in a thread of its own, until stopped.
+
+    One item at most waits, so that a slow consumer works on the present and memory stays flat.
+
+    Args:
+        handle: takes an item; must not raise.
+        on_drop: called for every item that is replaced or cleared before it was taken.
+    """
+
+    def __init__(self, handle: Callable[[Item], None], on_drop: Callable[[], None]) -> None:
+        self._handle = handle
+        self._on_drop = on_drop
+        self._condition = threading.Condition()
+        self._waiting: Item | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="odometry")
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Leave an item for the thread, in place of the one that still waits. A stopped worker drops it."""
+        with self._condition:
+            if self._stopped:
+                self._on_drop()
+                return
+            self._drop_waiting()
+            self._waiting = item
+            self._condition.notify()
+
+    def clear(self) -> None:
+        """Drop the item that still waits, if there is one."""
+        with self._condition:
+            self._drop_waiting()
+
+    def stop(self) -> None:
+        """Drop the item that still waits and return when the thread has finished the one in hand."""
+        with self._condition:
+            self._stopped = True
+            self._drop_waiting()
+            self._condition.notify()
+        self._thread.join()
+
+    def _drop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting = None
+            self._on_drop()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopped or self._waiting is not None)
+                item, self._waiting = self._waiting, None
+            if item is None:
+                return
+            self._handle(item)
+            # Otherwise the last image would be held while waiting for the next one.
+            del item
