@@ -38,7 +38,7 @@ def test_a_pose_is_trusted_the_less_the_worse_matches_agree_with_it():
 
 def test_a_pose_that_matches_contradict_is_not_judged():
     scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
-    with pytest.raises(EstimationError, match="at least 15 are needed"):
+    with pytest.raises(EstimationError, match="at least 15 are required"):
         SOLVER.judge(turned(scene.T_prev_curr, 60.0), scene.previous, scene.current, scene.matches)
 
 
@@ -54,7 +54,7 @@ def test_a_pose_is_refined_to_the_one_near_it_that_matches_agree_on():
     assert refined.matches == len(scene.matches)
     assert abs(refined.inliers - fitted.inliers) < 3
     assert refined.inliers == len(refined.agreeing)
-    with pytest.raises(EstimationError, match="at least 15 are needed"):
+    with pytest.raises(EstimationError, match="at least 15 are required"):
         solver.refine(turned(scene.T_prev_curr, 60.0), *frames, scene.matches)
 
 

@@ -66,7 +66,7 @@ class FixedEstimator:
         level = int(previous.image[0, 0, 0])
         self.seen.append(level)
         if level in self.fails_on:
-            raise EstimationError("not enough matches: 0, at least 20 are needed")
+            raise EstimationError("not enough matches: 0, at least 20 are required")
         turn = so3.exp(np.array([0.0, 0.0, np.radians(self.turned_deg)]))
         translation = -TRUTH.translation if self.backwards else TRUTH.translation
         T_prev_curr = Pose(TRUTH.rotation @ turn, translation / np.linalg.norm(translation)).inverse()
@@ -135,7 +135,7 @@ def test_failures_are_infinite_errors_and_null_in_json(tmp_path: Path):
     assert statistics["sets"]["one"]["auc_unfolded"]["20"] == 0.0
     assert statistics["pooled"]["failures"] == 3
     failed = [found.failure for found in report.results["weak"]["three"]]
-    assert failed == ["not enough matches: 0, at least 20 are needed", "", failed[0]]
+    assert failed == ["not enough matches: 0, at least 20 are required", "", failed[0]]
 
 
 def test_pooled_weights_pairs_equally_and_the_mean_weights_sets_equally(tmp_path: Path):
