@@ -24,11 +24,11 @@ from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarError
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, EpipolarSolver
 from iup_pose_ros.estimators.matching.guided_klt import RETRACKED, GuidedTracker
 from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEnd
-from iup_pose_ros.estimators.network.conversion import trusted
-from iup_pose_ros.estimators.network.iup_pose_estimator import JUDGES, IUPPoseEstimator
+from iup_pose_ros.estimators.network.conversion import select_confident
+from iup_pose_ros.estimators.network.iup_pose_estimator import MAX_SCORING_MATCHES, IUPPoseEstimator
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.network.prior import PosePrior, PriorNetwork
-from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -119,7 +119,7 @@ class HybridEstimator:
 
     def _pose(self, result: EpipolarResult) -> RelativePose:
         """The pose of tracks with calibrated deviations."""
-        return calibrated(result.pose, self.temperatures)
+        return apply_sigma_calibration(result.pose, self.temperatures)
 
     def _retracked(
         self, previous: Frame, current: Frame, result: EpipolarResult | None
@@ -127,7 +127,7 @@ class HybridEstimator:
         """What tracks say that start where tracks that decide ended, if they decide as well."""
         if result is None or not self._decisive(result):
             return result
-        tracks = self._exact.match(previous, current, result.agreeing, np.ones(result.inliers))
+        tracks = self._exact.match(previous, current, result.inlier_matches, np.ones(result.inliers))
         exact = _solved(lambda: self._epipolar.refine(result.T_prev_curr, previous, current, tracks))
         return result if exact is None or not self._decisive(exact) else exact
 
@@ -140,11 +140,14 @@ class HybridEstimator:
             ways.append(lambda: self._epipolar.refine(T_prev_curr, previous, current, tracks))
         found = [result for way in ways if (result := _solved(way)) is not None]
         cameras = CameraPair.of(previous, current)
-        evidence = ((tracks, _WRONG_TRACK), (trusted(prior.matches, prior.weights, JUDGES), _WRONG_MATCH))
+        evidence = (
+            (tracks, _WRONG_TRACK),
+            (select_confident(prior.matches, prior.weights, MAX_SCORING_MATCHES), _WRONG_MATCH),
+        )
 
         def misfit(result: EpipolarResult) -> float:
             return sum(
-                EpipolarErrors(result.T_prev_curr, matches, cameras).misfit(cameras.pixels(wrong))
+                EpipolarErrors(result.T_prev_curr, matches, cameras).msac_cost(cameras.pixels(wrong))
                 for matches, wrong in evidence
             )
 
@@ -163,7 +166,7 @@ class HybridEstimator:
         difference = PoseDifference.between(tracked, network)
         if difference.consistent:
             return difference.fused(self.name)
-        return PoseDifference.between(network, tracked).first_in_doubt(self.name)
+        return PoseDifference.between(network, tracked).with_mixture_covariance(self.name)
 
     def _best(self, led: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:
         """The first decisive result, else the one of most inliers; None where no tracks agree."""

@@ -84,7 +84,7 @@ class PoseDifference:
         T_prev_curr = Pose(so3.project_to_so3(so3.exp(step[:3]) @ self.first.rotation), transport @ direction)
         return unit_relative_pose(T_prev_curr, transport @ self.basis, symmetrised(covariance), source)
 
-    def first_in_doubt(self, source: str) -> RelativePose:
+    def with_mixture_covariance(self, source: str) -> RelativePose:
         """Return the first pose with the covariance of the mixture of both, with equal probabilities."""
         mixture = 0.5 * (self.covariance_first + self.covariance_second + np.outer(self.step, self.step))
         return unit_relative_pose(self.first, self.basis, symmetrised(mixture), source)

@@ -91,7 +91,7 @@ def test_a_pose_in_doubt_says_how_far_away_the_other_is(seed: int):
     first = draw(rng, truth, 0.003)
     second = displaced(truth, rng.normal(size=5) * 0.3, random_covariance(rng, 0.003))
     difference = PoseDifference.between(first, second)
-    doubtful = difference.first_in_doubt("both")
+    doubtful = difference.with_mixture_covariance("both")
     np.testing.assert_array_equal(doubtful.T_prev_curr.matrix, first.T_prev_curr.matrix)
     found = PoseDifference.between(doubtful, second)
     assert found.step @ np.linalg.solve(found.covariance_first, found.step) <= 2.0 + 1e-6

@@ -138,7 +138,7 @@ class EpipolarErrors:
         both = previous + current if cameras.one_camera else np.hstack([previous, current])
         return both / self._gradient_norms[:, None]
 
-    def misfit(self, threshold: float) -> float:
+    def msac_cost(self, threshold: float) -> float:
         """Return the MSAC cost: sum of the squared residuals in units of ``threshold``, each at most 1.
 
         The cost of a match behind a camera is 1. Source: Torr and Zisserman, "MLESAC", 2000.

@@ -41,7 +41,7 @@ class EpipolarConfig:
 
     Attributes:
         threshold: maximum Sampson error of an inlier in RANSAC, pixels.
-        least_noise: minimum standard deviation of the errors, pixels.
+        min_noise: minimum standard deviation of the errors, pixels.
         independent_noise: maximum standard deviation of errors that are independent between matches, pixels;
             larger errors are assumed to be correlated between neighbours.
         min_matches: minimum number of matches.
@@ -54,7 +54,7 @@ class EpipolarConfig:
     """
 
     threshold: float = 1.0
-    least_noise: float = 0.05
+    min_noise: float = 0.05
     independent_noise: float = 0.1
     min_matches: int = 20
     min_inliers: int = 15
@@ -94,14 +94,14 @@ class EpipolarResult:
         return self.errors.T_prev_curr
 
     @property
-    def agreeing(self) -> Matches:
+    def inlier_matches(self) -> Matches:
         """Return the inlier matches."""
         return self.errors.matches
 
     @property
     def inliers(self) -> int:
         """Return the number of inliers."""
-        return len(self.agreeing)
+        return len(self.inlier_matches)
 
     @cached_property
     def pose(self) -> RelativePose:
@@ -175,7 +175,9 @@ class EpipolarSolver:
         cameras = CameraPair.of(previous, current)
         return self._refine(self._with_noise(EpipolarErrors(T_prev_curr, matches, cameras)))
 
-    def judge(self, T_prev_curr: Pose, previous: Frame, current: Frame, matches: Matches) -> EpipolarResult:
+    def covariance_at(
+        self, T_prev_curr: Pose, previous: Frame, current: Frame, matches: Matches
+    ) -> EpipolarResult:
         """Compute the covariance of a given pose of unit translation from the errors of matches.
 
         Raises:
@@ -229,7 +231,7 @@ class EpipolarSolver:
 
     def _noise(self, residuals: Array, limit: float, cameras: CameraPair) -> float:
         """Return the standard deviation of residuals below ``limit``, clipped to the configured range."""
-        bounds = cameras.pixels(self._config.least_noise), cameras.pixels(self._config.threshold)
+        bounds = cameras.pixels(self._config.min_noise), cameras.pixels(self._config.threshold)
         return float(np.clip(noise_scale(residuals, limit), *bounds))
 
     def _inliers(self, errors: EpipolarErrors, limit: float) -> EpipolarErrors:
