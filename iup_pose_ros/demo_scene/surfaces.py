@@ -62,8 +62,8 @@ def covering(material: Material, size: tuple[float, float]) -> Picture:
         position = (np.arange(count) + 0.5) / count * extent / tile
         mirrored = 1.0 - np.abs(1.0 - np.mod(position, 2.0))
         axes.append((mirrored * pixels - 0.5).astype(np.float32))
-    grid = np.meshgrid(*axes)
-    return np.asarray(cv2.remap(picture, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    columns, rows = np.meshgrid(axes[0], axes[1])
+    return np.asarray(cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def panel(
