@@ -12,6 +12,12 @@ from typing import Annotated
 import typer
 
 from iup_pose_ros.commands import bag_commands, pair_commands
+from iup_pose_ros.commands.camera_options import (
+    AllowFrameMismatch,
+    ImageIsRectified,
+    Mono16Range,
+    RectifiedFov,
+)
 from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors
 from iup_pose_ros.errors import DataError
 
@@ -48,10 +54,15 @@ def demo(
     offline: Annotated[
         bool, typer.Option("--offline", help="Process every image without ROS instead of running the node.")
     ] = False,
+    image_is_rectified: ImageIsRectified = False,
+    rectified_fov: RectifiedFov = 0.0,
+    allow_frame_mismatch: AllowFrameMismatch = False,
+    mono16_range: Mono16Range = "auto",
 ) -> None:
     """Run the node on a recording (default: a rendered flight through a room) and evaluate it."""
     from rich.console import Console
 
+    from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.replay.demo import DemoOptions, run_demo
     from iup_pose_ros.replay.node_process import sigterm_interrupts
 
@@ -59,7 +70,8 @@ def demo(
         raise DataError("--bag and --sequence are mutually exclusive; give one input")
     if gt is not None and bag is None:
         raise DataError("--gt is the ground truth of --bag; give --bag, too")
-    options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline)
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline, camera)
     with sigterm_interrupts():
         failure = run_demo(options, Console())
     if failure:

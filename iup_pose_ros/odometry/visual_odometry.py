@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
@@ -29,6 +30,12 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_MOUNT = Pose.identity()
+# Share of the tracks that stay in place while the others move; of a moving camera hardly 2 % do.
+_CONTRADICTING_SHARE = 0.2
+_CONTRADICTION = (
+    "more than a fifth of the tracks stand still while the others move: something moves in front of a "
+    "camera at rest, or most is too far away to show the motion"
+)
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -69,6 +76,8 @@ class VisualOdometry:
     def reset(self) -> None:
         """Back to the origin; nothing is remembered."""
         self.refused_frames = 0
+        self.repeated_frames = 0
+        self._image: NDArray[np.uint8] | None = None
         self._state = TrackingState.INITIALIZING
         self._reason = _WAITING
         self._stamp: float | None = None
@@ -100,11 +109,16 @@ class VisualOdometry:
 
         A frame whose stamp does not increase is refused: counted in ``refused_frames``, the state repeated,
         the reason said. A stamp more than a second back is a clock set back: the keyframe is dropped, the
-        pose stays.
+        pose stays. A frame whose pixels all equal those of the last one was sent again under a new stamp, as
+        some drivers do: counted in ``repeated_frames``, neither a step nor a sign of rest.
         """
         refusal = self._take_stamp(frame.stamp)
         if refusal:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
+        if self._image is not None and np.array_equal(frame.image, self._image):
+            self.repeated_frames += 1
+            return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, repeated=True)
+        self._image = frame.image
         reference = self._reference(frame)
         if reference is None:
             return self._begin(frame)
@@ -113,6 +127,8 @@ class VisualOdometry:
         if resting and not self._has_unfinished_motion(tracks):
             return self._rest(reference, tracks)
         due = resting or self._is_keyframe(tracks)
+        if due and not resting and self._stationary.still_share(tracks) > _CONTRADICTING_SHARE:
+            return self._lose(reference, tracks, _CONTRADICTION)
         if not due and self._state is not TrackingState.LOST:
             return self._go_on(tracks)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
 from iup_pose_ros.bags.writer import Mount
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.reports.console import print_table, write_metrics
@@ -47,6 +48,7 @@ class DemoOptions:
         estimator: name of the estimator.
         rate: speed of the replay, 1 as recorded; 0 waits for the node, so that no image is dropped.
         offline: whether to process every image without ROS instead.
+        camera: how images and camera_info are read.
     """
 
     bag: Path | None
@@ -56,6 +58,7 @@ class DemoOptions:
     estimator: str
     rate: float
     offline: bool
+    camera: CameraConfig = field(default_factory=CameraConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +82,13 @@ def run_demo(options: DemoOptions, console: Console) -> str:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"output folder {options.output} cannot be made: {error.strerror}") from error
-    with _input(options, console) as source, BagReader(source.bag) as bag:
+    with _input(options, console) as source, BagReader(source.bag, config=options.camera) as bag:
         try:
             record = _run(options, bag, console)
         except NodeProcessError as error:
             return str(error)
+    for warning in (*bag.warnings, *record.notes):
+        console.print(f"Beware: {warning}.")
     if record.poses:
         _report(options, source, record, console)
     return _failure(record)

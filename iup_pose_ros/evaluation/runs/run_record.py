@@ -69,6 +69,7 @@ class RunRecord:
         poses: published poses: keyframes, and repeated poses while the camera is stationary.
         edges: keyframe edges.
         counters: final values of the node's counters, for example ``frames_dropped_busy``.
+        notes: reasons why images were not processed, one sentence each without full stop.
     """
 
     mode: str
@@ -78,6 +79,7 @@ class RunRecord:
     poses: Sequence[StampedPose]
     edges: Sequence[EdgeRecord]
     counters: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def trajectory(self) -> Trajectory:

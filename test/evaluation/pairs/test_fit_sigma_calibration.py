@@ -87,6 +87,7 @@ def made_up_pairs(folder: Path, count: int) -> list[DataSetPair]:
     return pairs
 
 
+@pytest.mark.slow
 def test_the_weights_file_contains_the_fitted_factors(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = IUPPose(replace(preset("small"), image_area=64 * 64))
