@@ -27,7 +27,7 @@ from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEn
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -141,7 +141,7 @@ class HybridEstimator:
         # 3. Refine the candidate by tracks that start from all matches that agree with it.
         decided_by_tracks = len(stage.evidence.matches) == 1
         result = best.result if decided_by_tracks else self._refined(previous, current, stage.evidence, best)
-        pose = calibrated(result.pose, self._calibration)
+        pose = apply_sigma_calibration(result.pose, self._calibration)
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
@@ -195,7 +195,7 @@ class HybridEstimator:
             return probability >= config.sufficient_probability
         if config.always_ask or not self._is_decisive(best.result):
             return False
-        pose = calibrated(best.result.pose, self._calibration)
+        pose = apply_sigma_calibration(best.result.pose, self._calibration)
         return float(pose.sigma_R.max()) <= config.max_sigma_R and pose.sigma_t <= config.max_sigma_t
 
     def _refined(
@@ -215,7 +215,7 @@ class HybridEstimator:
         """Return the pose of tracks that start where those that decide ended, if they decide as well."""
         if not self._is_decisive(result):
             return result
-        tracks = self._retracker.match(previous, current, result.agreeing, np.ones(result.inliers))
+        tracks = self._retracker.match(previous, current, result.inlier_matches, np.ones(result.inliers))
         exact = _tried(lambda: self._track_solver.refine(result.T_prev_curr, previous, current, tracks))
         return result if exact is None or not self._is_decisive(exact) else exact
 
