@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def register(app: typer.Typer, evaluate_app: typer.Typer) -> None:
     evaluate_app.command("bag")(bag)
     app.command("animate")(animate)
     app.add_typer(convert_app, name="convert")
+    app.command("bag-camera")(bag_camera)
 
 
 @report_errors
@@ -132,6 +134,29 @@ def animate(
         )
 
 
+@report_errors
+def bag_camera(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    image_topic: ImageTopic = None,
+    info_topic: InfoTopic = None,
+    base_frame: Annotated[str, typer.Option(help="Frame of the robot.")] = "base_link",
+) -> None:
+    """Print, as JSON, the launch arguments of vo.launch.py that follow from a recording."""
+    from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
+    from iup_pose_ros.bags.reader import BagReader
+    from iup_pose_ros.bags.static_transforms import StaticTransforms
+
+    with BagReader(bag, image_topic, info_topic) as reader:
+        mount = StaticTransforms.read(reader).find(base_frame, reader.camera_frame)
+        arguments = {
+            "image": reader.camera.image,
+            "camera_info": reader.camera.info,
+            "image_transport": "compressed" if reader.camera.image_kind == COMPRESSED_IMAGE else "raw",
+            "assume_identity_mount": "true" if mount is None else "false",
+        }
+    typer.echo(json.dumps(arguments))
+
+
 @convert_app.command("sequence")
 @report_errors
 def sequence(
@@ -181,5 +206,5 @@ def bag_to_folder(
         with progress_bar(table_console(), "writing the images") as advance:
             trajectory = None if truth is None else truth.trajectory
             write_sequence(reader, folder, trajectory, lambda: advance(reader.image_count))
-        if truth is not None and truth.note:
-            typer.echo(f"warning: {truth.note}", err=True)
+        for warning in (*reader.warnings, *([truth.note] if truth is not None and truth.note else [])):
+            typer.echo(f"warning: {warning}", err=True)

@@ -66,7 +66,7 @@ def read_sensor(path: Path) -> tuple[NDArray[np.float64], tuple[int, int], tuple
     Raises:
         DataError: the file is missing, lacks a value or has another distortion model.
     """
-    content: Any = yaml.safe_load(need(path, "the calibration of the camera").read_text(encoding="utf-8"))
+    content: Any = yaml.safe_load(need(path, "the calibration of the camera").read_text(encoding="utf-8-sig"))
     try:
         model = content["distortion_model"]
         if model not in ("radial-tangential", "radtan"):

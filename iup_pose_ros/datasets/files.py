@@ -56,7 +56,7 @@ def read_table(path: Path, columns: Sequence[str], separator: str | None = None)
     """
     rows = []
     for number, line in enumerate(
-        need(path, " ".join(columns)).read_text(encoding="utf-8").splitlines(), start=1
+        need(path, " ".join(columns)).read_text(encoding="utf-8-sig").splitlines(), start=1
     ):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
