@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -125,6 +126,14 @@ def load_sets(folders: Iterable[Path]) -> dict[str, list[DataSetPair]]:
     if not sets:
         raise DataError("no folder of pairs given; at least one folder with a pairs.csv is required")
     return sets
+
+
+def scene_of(name: str) -> str:
+    """Return the scene that a set shows, by the set's name: without ``_hard`` and without ``-P<number>``.
+
+    Sets of one scene are left out together, where something is fitted to other sets.
+    """
+    return re.sub(r"-P\d+$", "", name.removesuffix("_hard"))
 
 
 def by_name(pairs: Iterable[DataSetPair]) -> dict[str, list[DataSetPair]]:

@@ -17,23 +17,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import chi2
 
-from iup_pose_ros.datasets.image_pair import DataSetPair
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.estimators.base import RelativePoseEstimator
-from iup_pose_ros.estimators.hybrid import HybridEstimator
-from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.evaluation.metrics.consistency import Consistency, NormalErrors
-from iup_pose_ros.evaluation.pairs.evaluate import evaluate_on
+from iup_pose_ros.evaluation.pairs.evaluate import scene_of
 from iup_pose_ros.evaluation.pairs.report import PairsReport, normal_errors
-from iup_pose_ros.model.checkpoint import SigmaCalibration, load_checkpoint, save_checkpoint
+from iup_pose_ros.model.checkpoint import SigmaCalibration
 
 # Nominal probabilities: lower ones are of little relevance to a filter, higher ones need a larger sample.
 LEVELS = np.linspace(0.5, 0.98, 25)
@@ -86,10 +80,12 @@ def fit_sigma_calibration(sets: SetErrors) -> SigmaCalibration:
 
 
 def leave_one_out(sets: SetErrors) -> dict[str, dict[str, Consistency]]:
-    """Return the consistency of each set with the calibration fitted to all other sets."""
+    """Return the consistency of each set with the calibration fitted to all sets of other scenes."""
     result = {}
     for name, blocks in sets.items():
-        fitted = fit_sigma_calibration({other: errors for other, errors in sets.items() if other != name})
+        fitted = fit_sigma_calibration(
+            {other: errors for other, errors in sets.items() if scene_of(other) != scene_of(name)}
+        )
         result[name] = {
             "rotation": blocks["rotation"].consistency(fitted.rotation, fitted.rotation_floor),
             "direction": blocks["direction"].consistency(fitted.direction, fitted.direction_floor),
@@ -122,44 +118,3 @@ def print_leave_one_out(report: PairsReport, console: Console) -> None:
 def set_errors(report: PairsReport, estimator: str) -> SetErrors:
     """Return the errors of an estimator by set and block."""
     return {name: normal_errors(results) for name, results in report.results[estimator].items()}
-
-
-def calibrate_weights(
-    weights: Path,
-    sets: Mapping[str, Sequence[DataSetPair]],
-    output: Path,
-    max_pairs: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    console: Console | None = None,
-) -> tuple[PairsReport, PairsReport]:
-    """Fit the sigma calibrations of a weights file and store them in ``output``.
-
-    Args:
-        weights: weights file to calibrate; calibrations that it contains are ignored.
-        sets: pairs by set, not used for training.
-        output: weights file to write; may be the same file.
-        max_pairs, seed, console: see ``evaluation.pairs.evaluate.evaluate_on``.
-        device: device of the network.
-
-    Returns:
-        Results on the same pairs before and after the calibration.
-
-    Raises:
-        CheckpointError: the weights cannot be loaded or written.
-        DataError: an image is missing, or there are too few pairs.
-    """
-    model, info = load_checkpoint(weights)
-
-    def evaluate(of_network: SigmaCalibration, of_tracks: SigmaCalibration) -> PairsReport:
-        network = IUPPoseEstimator(model, of_network, device)
-        hybrid = HybridEstimator(network, of_tracks)
-        estimators: dict[str, RelativePoseEstimator] = {network.name: network, hybrid.name: hybrid}
-        return evaluate_on(sets, estimators, max_pairs, seed, console)
-
-    before = evaluate(SigmaCalibration(), SigmaCalibration())
-    of_network = fit_sigma_calibration(set_errors(before, IUPPoseEstimator.name))
-    # Nearly all poses of the hybrid estimator are from tracks, which are much more accurate than the network.
-    of_tracks = fit_sigma_calibration(set_errors(before, HybridEstimator.name))
-    save_checkpoint(model, replace(info, temperatures=of_network, track_temperatures=of_tracks), output)
-    return before, evaluate(of_network, of_tracks)
