@@ -9,13 +9,14 @@ of its own. The weights are those of a logistic regression on image pairs with g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarResult
 from iup_pose_ros.geometry.pose import Pose
@@ -27,6 +28,7 @@ KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5}
 # Share of the matches that agree with a wrong pose by chance.
 _CHANCE = 0.03
 _SHARE_PRIOR = 5.0  # matches; keeps the share of a few matches low
+MINIMUM_PROBABILITY = 0.2  # of a pose that is published
 INLIER_ERROR_DEG = 10.0  # of rotation and direction, of a pose that is no outlier
 
 # Weights of a network without fitted ones: about 15 agreeing matches make a pose as probable as not.
@@ -49,20 +51,20 @@ class Candidate:
 class PoseEvidence:
     """Matches of an image pair by kind, and which of them agree with a pose."""
 
-    def __init__(self, cameras: CameraPair) -> None:
+    def __init__(self, cameras: CameraPair, matches: Mapping[str, Matches] | None = None) -> None:
         self.cameras = cameras
-        self.matches: dict[str, Matches] = {}
+        self.matches = dict(matches or {})
 
     @property
     def kinds(self) -> str:
         """Names of the kinds of matches that are there, in the order in which they came."""
         return " ".join(self.matches)
 
-    def agreeing(self, T_prev_curr: Pose) -> Matches:
-        """Return the matches of all kinds that agree with a pose of unit translation."""
+    def agreeing(self, T_prev_curr: Pose, kinds: Iterable[str] | None = None) -> Matches:
+        """Return the matches, of all kinds or the given ones, that agree with a pose of unit translation."""
         found = Matches(np.zeros((0, 2)), np.zeros((0, 2)))
-        for kind, matches in self.matches.items():
-            found = found.followed_by(matches.chosen(self._agree(kind, T_prev_curr)))
+        for kind in self.matches if kinds is None else kinds:
+            found = found.followed_by(self.matches[kind].chosen(self._agree(kind, T_prev_curr)))
         return found
 
     def features(self, candidate: Candidate) -> dict[str, float]:
@@ -98,3 +100,16 @@ class InlierModel:
         weights = self.weights.get(evidence.kinds, UNFITTED)
         features = evidence.features(candidate)
         return float(expit(sum(weights.get(name, 0.0) * value for name, value in features.items())))
+
+
+def check_probability(probability: float) -> None:
+    """Refuse a pose that is probably wrong: a failed estimate harms less than a wrong pose.
+
+    Raises:
+        EstimationError: the probability is below ``MINIMUM_PROBABILITY``.
+    """
+    if probability < MINIMUM_PROBABILITY:
+        raise EstimationError(
+            f"no probable pose: the best candidate is right with a probability of {probability:.2f}, "
+            f"at least {MINIMUM_PROBABILITY} is needed"
+        )

@@ -22,7 +22,7 @@ from iup_pose_ros.evaluation.reports.console import print_table, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.accuracy import evaluate_accuracy
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
-from iup_pose_ros.evaluation.runs.summary import figures
+from iup_pose_ros.evaluation.runs.summary import compute_metrics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory
 from iup_pose_ros.progress import progress_bar
@@ -112,7 +112,7 @@ def _report(options: DemoOptions, source: _Input, record: RunRecord, console: Co
         console.print("No ground truth: how accurate the trajectory is cannot be said.")
     else:
         accuracy = evaluate_accuracy(record, source.ground_truth)
-    values = figures(record, accuracy)
+    values = compute_metrics(record, accuracy)
     title = f"{record.estimator} on {source.name}, {record.mode}"
     print_table(console, title, values)
     write_tum(options.output / "trajectory.tum", record.trajectory, "T_odom_camera of the optical frame")

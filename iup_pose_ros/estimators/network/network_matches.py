@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.estimators.base import EstimatorInfo
+from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame, Matches
+
+# Weight of a match below which it has no say in a pose; it may still guide tracks.
+_MINIMUM_WEIGHT = 0.1
+MATCH_SOLVER = EpipolarConfig(threshold=2.0, min_iterations=1000)
+"""Settings to solve for a pose from a network's matches: its keypoints are less exact than tracks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +32,11 @@ class NetworkMatches:
     matches: Matches
     weights: Array
     attention: NDArray[np.float32] | None
+
+    @property
+    def confident(self) -> Matches:
+        """The matches that a pose may be solved from."""
+        return self.matches.chosen(self.weights >= _MINIMUM_WEIGHT)
 
 
 class MatchingNetwork(Protocol):

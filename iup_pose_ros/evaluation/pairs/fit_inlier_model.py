@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from iup_pose_ros.datasets.image_pair import DataSetPair
 from iup_pose_ros.estimators.hybrid import HybridEstimator
-from iup_pose_ros.estimators.pose_evidence import INLIER_ERROR_DEG
+from iup_pose_ros.estimators.pose_evidence import INLIER_ERROR_DEG, PoseEvidence
 from iup_pose_ros.evaluation.metrics.pair_errors import (
     direction_error_deg,
     pose_errors_deg,
@@ -53,6 +53,10 @@ def candidate_examples(
             error = _error_deg(candidate.T_prev_curr.inverse(), pair.T_1_0)
             features = stage.evidence.features(candidate)
             examples.append(Example(stage.evidence.kinds, features, error < INLIER_ERROR_DEG))
+            if stage.evidence.kinds == "tracks network" and candidate.kind == "network":
+                # The same pose as the network alone would publish it.
+                alone = PoseEvidence(stage.evidence.cameras, {"network": stage.evidence.matches["network"]})
+                examples.append(Example(alone.kinds, alone.features(candidate), error < INLIER_ERROR_DEG))
     return examples
 
 
