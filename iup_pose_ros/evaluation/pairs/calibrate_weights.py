@@ -1,7 +1,7 @@
 """Calibration of a weights file on image pairs with ground truth: inlier model and sigma calibrations.
 
-The inlier model decides which pose the hybrid estimator returns, so the errors from which sigmas are calibrated
-depend on it. Every set is therefore evaluated with an inlier model fitted to sets of other scenes.
+The inlier model decides which pose the hybrid estimator returns, so the errors from which sigmas are
+calibrated depend on it. Every set is therefore evaluated with an inlier model fitted to sets of other scenes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def calibrate_weights(
             for pair in pairs:
                 examples[name] += candidate_examples(hybrid, load_frames(pair), pair)
                 advance(sum(map(len, chosen.values())))
-    results: dict[str, dict[str, list[PairResult]]] = {"iup_pose": {}, "hybrid": {}}
+    results: dict[str, dict[str, Sequence[PairResult]]] = {"iup_pose": {}, "hybrid": {}}
     for name, pairs in chosen.items():
         others = [found for other, found in examples.items() if scene_of(other) != scene_of(name)]
         report = _evaluated(name, pairs, model, InlierModel(fit_inlier_model(others)), device, console)
