@@ -18,7 +18,7 @@ from iup_pose_ros.estimators.hybrid import HybridEstimator
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.evaluation.pairs.evaluate import evaluate_on, load_frames, scene_of, subsampled
-from iup_pose_ros.evaluation.pairs.fit_inlier_model import candidate_examples, fit_inlier_model
+from iup_pose_ros.evaluation.pairs.fit_inlier_model import Example, candidate_examples, fit_inlier_model
 from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import fit_sigma_calibration, set_errors
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport
 from iup_pose_ros.model.checkpoint import load_checkpoint, save_checkpoint
@@ -56,7 +56,8 @@ def calibrate_weights(
         raise DataError(f"pairs of at least two scenes are needed; given are {', '.join(sets)}")
     model, info = load_checkpoint(weights)
     chosen = {name: subsampled(pairs, max_pairs, seed) for name, pairs in sets.items()}
-    hybrid, examples = HybridEstimator(IUPPoseEstimator(model, device=device)), {}
+    hybrid = HybridEstimator(IUPPoseEstimator(model, device=device))
+    examples: dict[str, list[Example]] = {}
     with progress_bar(console, "candidate poses") as advance:
         for name, pairs in chosen.items():
             examples[name] = []
