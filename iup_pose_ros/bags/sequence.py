@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -200,14 +199,16 @@ def _read_calibration(file: Path) -> CameraCalibration:
     if model not in _MODELS:
         raise DataError(f"{file}: distortion_model {model!r} is not known; there are {', '.join(_MODELS)}")
     try:
-        intrinsics = _intrinsics(content)
+        fx, fy, cx, cy = (float(content[key]) for key in _INTRINSIC_KEYS[:4])
+        intrinsics = Intrinsics(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
         coefficients = tuple(float(value) for value in content.get("distortion_coeffs") or ())
     except (CalibrationError, TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}") from error
     ros_model, counts = _MODELS[model]
     if len(coefficients) not in counts:
+        accepted = " or ".join(str(count) for count in counts)
         raise DataError(
-            f"{file}: {len(coefficients)} distortion_coeffs for {model}, which has {_listed(counts)}; "
+            f"{file}: {len(coefficients)} distortion_coeffs for {model}, which has {accepted}; "
             "radtan: k1 k2 p1 p2 and maybe k3"
         )
     # CameraInfo's plumb_bob always has the third radial coefficient.
@@ -227,15 +228,6 @@ def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
     if not names:
         raise DataError(f"distortion model {ros_model!r} cannot be written; there are {', '.join(_MODELS)}")
     return names[0]
-
-
-def _listed(counts: Sequence[int]) -> str:
-    return " or ".join(str(count) for count in counts)
-
-
-def _intrinsics(content: dict[str, Any]) -> Intrinsics:
-    fx, fy, cx, cy = (float(content[key]) for key in _INTRINSIC_KEYS[:4])
-    return Intrinsics(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
 
 
 def _read_text(file: Path) -> str:

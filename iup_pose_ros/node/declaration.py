@@ -58,10 +58,7 @@ class Parameter:
         if self.pattern and isinstance(value, str) and not re.fullmatch(self.pattern, value):
             raise ConfigurationError(f"parameter {self.name} is {value!r}; accepted is {self.form}")
         if self.minimum is not None and self.maximum is not None and isinstance(value, float | int):
-            self._check_range(value, self.minimum, self.maximum)
-
-    def _check_range(self, value: float, minimum: float, maximum: float) -> None:
-        if not (math.isfinite(value) and minimum <= value <= maximum):
-            raise ConfigurationError(
-                f"parameter {self.name} is {value!r}; {minimum} to {maximum} is accepted"
-            )
+            if not (math.isfinite(value) and self.minimum <= value <= self.maximum):
+                raise ConfigurationError(
+                    f"parameter {self.name} is {value!r}; {self.minimum} to {self.maximum} is accepted"
+                )

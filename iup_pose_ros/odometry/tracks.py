@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.estimators.matching.features import LucasKanadeConfig, detect_corners, track_points
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.odometry.track_geometry import TrackedRays
 from iup_pose_ros.types import Frame, Matches
 
 Ids = NDArray[np.int64]
@@ -56,6 +58,11 @@ class Tracks:
     def matches(self) -> Matches:
         """Matches between keyframe and latest frame."""
         return Matches(self.points_keyframe, self.points_latest)
+
+    @cached_property
+    def rays(self) -> TrackedRays:
+        """The matches as viewing rays."""
+        return TrackedRays.of(self.ids, self.matches, self.keyframe.intrinsics)
 
     @property
     def fraction(self) -> float:

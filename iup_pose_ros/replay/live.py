@@ -58,13 +58,16 @@ def run_live(
     """
     environment = isolated_environment()
     mount = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
+    image_type = CompressedImage if bag.camera.image_kind == COMPRESSED_IMAGE else Image
+    types = {bag.camera.image: image_type, bag.camera.info: CameraInfo}
+    remaps = {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info}
     with (
         ros_session("iup_pose_replay", environment) as node,
-        NodeProcess(_parameters(bag, estimator, mount, network), _remaps(bag), environment, log) as process,
+        NodeProcess(_parameters(bag, estimator, mount, network), remaps, environment, log) as process,
     ):
         # Held until the end: latched transforms live as long as their publisher.
         broadcaster = _broadcast(node, bag) if mount is not None else None
-        recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, _types(bag))
+        recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, types)
         _wait(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
             _wait(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
@@ -117,15 +120,6 @@ def _parameters(
         "image_transport": "compressed" if compressed else "raw",
         "assume_identity_mount": mount is None,
     }
-
-
-def _remaps(bag: BagReader) -> dict[str, str]:
-    return {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info}
-
-
-def _types(bag: BagReader) -> dict[str, type]:
-    compressed = bag.camera.image_kind == COMPRESSED_IMAGE
-    return {bag.camera.image: CompressedImage if compressed else Image, bag.camera.info: CameraInfo}
 
 
 def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:

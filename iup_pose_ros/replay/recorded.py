@@ -35,7 +35,8 @@ def read_recorded_run(path: Path, bag: BagReader) -> RunRecord:
         outputs = _outputs(recording, node)
         arrivals = _arrivals(recording, bag.camera.info)
     sent = {stamp: arrivals.get(stamp, math.nan) for stamp in bag.image_stamps()}
-    return outputs.record("recorded", _estimator(outputs), sent, _mount(outputs, bag))
+    estimator = str(outputs.edges[0].estimator) if outputs.edges else "unknown"
+    return outputs.record("recorded", estimator, sent, _mount(outputs, bag))
 
 
 def _node(recording: Recording) -> str:
@@ -70,10 +71,6 @@ def _arrivals(recording: Recording, info_topic: str) -> dict[int, float]:
         return {}
     recorded = recording.messages([info_topic])
     return {messages.header_stamp(message.data): message.time * 1e-9 for message in recorded}
-
-
-def _estimator(outputs: NodeOutputs) -> str:
-    return str(outputs.edges[0].estimator) if outputs.edges else "unknown"
 
 
 def _mount(outputs: NodeOutputs, bag: BagReader) -> Pose:

@@ -18,7 +18,6 @@ from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.metrics.pair_errors import direction_error_deg, rotation_error_deg
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport
-from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import PoseWithCovariance
 from iup_pose_ros.types import Frame
 
@@ -132,16 +131,13 @@ def by_name(pairs: Iterable[DataSetPair]) -> dict[str, list[DataSetPair]]:
 
 def _frames(pair: DataSetPair) -> tuple[Frame, Frame]:
     first, second = (image.load() for image in pair.images)
-    other = "camera" if _one_camera(first.intrinsics, second.intrinsics) else "other_camera"
+    sizes = [(image.intrinsics.width, image.intrinsics.height) for image in (first, second)]
+    is_refocused = abs(first.intrinsics.fx / second.intrinsics.fx - 1.0) >= _REFOCUSED
+    other = "camera" if sizes[0] == sizes[1] and not is_refocused else "other_camera"
     return (
         Frame(first.image, first.intrinsics, 0.0, "camera"),
         Frame(second.image, second.intrinsics, 1.0, other),
     )
-
-
-def _one_camera(first: Intrinsics, second: Intrinsics) -> bool:
-    same_size = (first.width, first.height) == (second.width, second.height)
-    return same_size and abs(first.fx / second.fx - 1.0) < _REFOCUSED
 
 
 def _progress(console: Console | None) -> Progress:

@@ -118,7 +118,11 @@ def print_left_out(report: PairsReport, console: Console) -> None:
     table = Table("set", "estimator", "R in 1/2/3 sigma", "t in 1/2/3 sigma")
     for estimator in report.results:
         found = left_out(set_errors(report, estimator))
-        found["all pairs"] = {block: _together(found, block) for block in ("rotation", "direction")}
+        sets = list(found.values())
+        found["all pairs"] = {
+            block: Consistency(np.concatenate([blocks[block].nees for blocks in sets]), sets[0][block].dof)
+            for block in ("rotation", "direction")
+        }
         for name, blocks in found.items():
             shares = [
                 "/".join(f"{share:.2f}" for share in blocks[block].coverage.values())
@@ -126,11 +130,6 @@ def print_left_out(report: PairsReport, console: Console) -> None:
             ]
             table.add_row(name, estimator, *shares, end_section=name == "all pairs")
     console.print(table)
-
-
-def _together(sets: Mapping[str, Mapping[str, Consistency]], block: str) -> Consistency:
-    parts = [blocks[block] for blocks in sets.values()]
-    return Consistency(np.concatenate([part.nees for part in parts]), parts[0].dof)
 
 
 def set_errors(report: PairsReport, estimator: str) -> SetErrors:

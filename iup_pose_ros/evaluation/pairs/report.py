@@ -128,11 +128,15 @@ class PairsReport:
 
     def to_json(self) -> dict[str, Any]:
         """The document of the module docstring."""
-        return {"estimators": {name: self._estimator_json(name) for name in self.results}}
-
-    def _estimator_json(self, name: str) -> dict[str, Any]:
-        sets = {set_name: figures.to_json() for set_name, figures in self.sets(name).items()}
-        return {"pooled": self.pooled(name).to_json(), "sets": sets}
+        return {
+            "estimators": {
+                name: {
+                    "pooled": self.pooled(name).to_json(),
+                    "sets": {set_name: figures.to_json() for set_name, figures in self.sets(name).items()},
+                }
+                for name in self.results
+            }
+        }
 
     def write(self, path: Path) -> None:
         """Write the JSON document.

@@ -107,10 +107,14 @@ def _accuracy_rows(values: Figures) -> list[Row]:
         ),
     ]
     rows += [_distance_row(name, errors) for name, errors in values["rpe_per_distance"].items()]
-    rows += _kitti_rows(values)
+    kitti = "over 100 to 800 m"
+    rows.append(("t_rel", _number(values["kitti_t_rel_percent"], 2, " %"), kitti))
+    rows.append(("r_rel", _number(values["kitti_r_rel_deg_per_m"], 4, " deg/m"), kitti))
     for block, nees in values["nees"].items():
         label = f"NEES {_spaced(block)} (ideal {nees['ideal']})"
-        rows.append((label, _number(nees["mean"], 2), _nees_meaning(nees)))
+        low, high = _number(nees["interval_low"], 1), _number(nees["interval_high"], 1)
+        meaning = f"{low} to {high} if sigma is true; median {_number(nees['median'], 1)}"
+        rows.append((label, _number(nees["mean"], 2), meaning))
     ideal = "/".join(f"{100.0 * nominal_coverage(k):.0f}" for k in SIGMAS)
     for block, shares in values["coverage"].items():
         label = f"coverage {_spaced(block)} (ideal {ideal})"
@@ -131,14 +135,6 @@ def _distance_row(name: str, errors: Figures | None) -> Row:
     return label, value, f"over {errors['segments']} stretches"
 
 
-def _kitti_rows(values: Figures) -> list[Row]:
-    meaning = "over 100 to 800 m"
-    return [
-        ("t_rel", _number(values["kitti_t_rel_percent"], 2, " %"), meaning),
-        ("r_rel", _number(values["kitti_r_rel_deg_per_m"], 4, " deg/m"), meaning),
-    ]
-
-
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
@@ -154,11 +150,6 @@ def _dropped(values: Figures) -> str:
 
 def _median(values: Figures, part: str) -> str:
     return f"median {_number(values[f'rpe_{part}_deg_median'], 2, ' deg')}"
-
-
-def _nees_meaning(nees: Figures) -> str:
-    low, high = _number(nees["interval_low"], 1), _number(nees["interval_high"], 1)
-    return f"{low} to {high} if sigma is true; median {_number(nees['median'], 1)}"
 
 
 def _percent(share: float | None) -> str:

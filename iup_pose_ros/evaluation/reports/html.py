@@ -73,10 +73,11 @@ def write_html(
     Raises:
         DataError: the file cannot be written.
     """
+    figures = comparison_rows({name: run.stable_values for name, run in runs.items()})
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         *(f"<p class='note'>{html.escape(note)}</p>" for note in notes),
-        _figures_table(runs),
+        _table(["", *runs], [[label, *values] for label, values in figures], "figures"),
         _section("Path", _plot(paths_svg(runs), "paths from above and from the side")),
         _section("Error over time", *_drift_plots(runs)),
         _section("Tracking state", _plot(states_svg(runs), "tracking states over time"), _losses(runs)),
@@ -95,11 +96,6 @@ def write_html(
 def _section(title: str, *parts: str) -> str:
     content = "\n".join(part for part in parts if part)
     return f"<h2>{title}</h2>\n{content}" if content else ""
-
-
-def _figures_table(runs: Mapping[str, EvaluatedRun]) -> str:
-    rows = comparison_rows({name: run.stable_values for name, run in runs.items()})
-    return _table(["", *runs], [[label, *values] for label, values in rows], "figures")
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]], kind: str) -> str:

@@ -99,7 +99,9 @@ def evaluate_accuracy(record: RunRecord, ground_truth: Trajectory) -> Accuracy:
         rotation_per_frame_deg=errors.rotation_deg / frames_per_edge(edges, record.image_stamps),
         rotation=rotation_consistency(estimates, motions),
         direction=direction_consistency(estimates, motions),
-        by_distance={} if aligned is None else _by_distance(aligned, reference),
+        by_distance={}
+        if aligned is None
+        else {distance: distance_errors(aligned, reference, distance) for distance in RPE_DISTANCES},
         kitti=kitti_errors(*((reference, reference) if aligned is None else (aligned, reference))),
         drift=evaluate_drift([record.poses[int(index)] for index in own], reference, record.metric),
     )
@@ -164,10 +166,6 @@ def _ate(aligned: Trajectory | None, reference: Trajectory) -> float:
     if aligned is None:
         return float("nan")
     return root_mean_square(position_errors(aligned, reference))
-
-
-def _by_distance(aligned: Trajectory, reference: Trajectory) -> dict[float, SegmentErrors]:
-    return {distance: distance_errors(aligned, reference, distance) for distance in RPE_DISTANCES}
 
 
 def _edges_with_truth(edges: Sequence[EdgeRecord], truth: Trajectory) -> tuple[list[EdgeRecord], list[Pose]]:

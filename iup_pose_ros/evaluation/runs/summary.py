@@ -52,6 +52,7 @@ def figures(record: RunRecord, accuracy: Accuracy | None) -> Figures:
 def _run_figures(record: RunRecord) -> Figures:
     offered, processed = len(record.image_stamps), len(record.frames)
     latencies = np.array([frame.latency for frame in record.frames])
+    inference_times = np.array([edge.inference_time for edge in record.edges])
     keyframes = len(record.edges) + 1 if record.edges else 0
     duration = float(np.ptp(record.image_stamps)) if offered else 0.0
     return {
@@ -69,7 +70,7 @@ def _run_figures(record: RunRecord) -> Figures:
         "lost_share": record.share(TrackingState.LOST),
         "latency_ms_p50": 1e3 * percentile(latencies, 50),
         "latency_ms_p99": 1e3 * percentile(latencies, 99),
-        "latency_ms_estimator_p50": 1e3 * percentile(_inference_times(record), 50),
+        "latency_ms_estimator_p50": 1e3 * percentile(inference_times, 50),
         "frames_per_edge": float(np.mean(record.frames_per_edge)) if record.edges else math.nan,
         "estimate_farthest_from_start_units": _farthest_from_start(record),
     }
@@ -101,7 +102,10 @@ def _accuracy_figures(accuracy: Accuracy) -> Figures:
         "kitti_t_rel_percent": 100.0 * accuracy.kitti.translation_share,
         "kitti_r_rel_deg_per_m": math.degrees(accuracy.kitti.rotation_rate),
         "nees": {name: _nees(consistency) for name, consistency in consistencies.items()},
-        "coverage": {name: _coverage(consistency) for name, consistency in consistencies.items()},
+        "coverage": {
+            name: {f"{sigmas}_sigma": share for sigmas, share in consistency.coverage.items()}
+            for name, consistency in consistencies.items()
+        },
     }
 
 
@@ -109,10 +113,6 @@ def percentile(values: Array, percent: float) -> float:
     """Percentile of the values that are not NaN; NaN where there is none."""
     valid = values[~np.isnan(values)]
     return float(np.percentile(valid, percent)) if len(valid) else math.nan
-
-
-def _inference_times(record: RunRecord) -> Array:
-    return np.array([edge.inference_time for edge in record.edges])
 
 
 def _segment_figures(errors: SegmentErrors | None) -> Figures | None:
@@ -134,10 +134,6 @@ def _nees(consistency: Consistency) -> Figures:
         "interval_low": low,
         "interval_high": high,
     }
-
-
-def _coverage(consistency: Consistency) -> Figures:
-    return {f"{sigmas}_sigma": share for sigmas, share in consistency.coverage.items()}
 
 
 def _farthest_from_start(record: RunRecord) -> float:
