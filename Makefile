@@ -10,18 +10,25 @@ BIN := $(VENV)/bin
 DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv peers demo test test-fast mutants lint docs clean
 
 help:
 	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
 	@echo "             BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
 	@echo "make test    run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
+	@echo "make test-fast  the tests that need neither DDS nor much time (less than two minutes on one core)"
+	@echo "make mutants remove and double every term of the covariances and see a test fail each time"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    build the documentation into build/site (fails on broken links)"
 	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
+	@echo "make peers   add the learned matchers that the estimators are compared with (Python 3.11 or newer)"
 	@echo "make clean   remove the environments and everything generated"
 
 venv:
 	@$(PYTHON) tools/setup_environment.py $(VENV) $(ROS)
+
+peers: venv
+	@$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/peers.txt
 
 demo: venv
 	@$(BIN)/iup-pose demo $(DEMO_INPUT) $(args)
@@ -29,10 +36,27 @@ demo: venv
 test: venv
 	@$(BIN)/python -m pytest $(args)
 
+test-fast: venv
+	@$(BIN)/python -m pytest -m "unit and not slow" $(args)
+
+mutants: venv
+	@$(BIN)/python tools/mutate_covariance.py $(args)
+
 lint: venv
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+# Needs nothing of the package: the generated tables are kept in docs/ (tools/interface_tables.py).
+# Not --quiet, which hides the warnings that --strict makes errors.
+docs: .venv-docs/installed
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo "Written to build/site: open build/site/index.html"
+
+.venv-docs/installed: requirements/docs.txt requirements/constraints.txt
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check -r requirements/docs.txt -c requirements/constraints.txt
+	@touch $@
+
 clean:
-	@rm -rf .venv .venv-jazzy build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-jazzy .venv-docs build install log demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -3,12 +3,19 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 package_name = "iup_pose_ros"
+root = Path(__file__).resolve().parent  # colcon may run a symbolic link to this file in its build folder
 
 
 def share_files(folder: str) -> tuple[str, list[str]]:
     """All files of a folder of the repository, to be installed in share/<package>/<folder>."""
     files = sorted(str(path) for path in Path(folder).glob("*") if path.is_file())
     return f"share/{package_name}/{folder}", files
+
+
+def projects(name: str) -> list[str]:
+    """The projects of requirements/<name>.txt, without the pins: those are of the tested environment."""
+    lines = (root / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return sorted({line.split("==")[0] for line in lines if line and not line.startswith("#")})
 
 
 setup(
@@ -27,8 +34,10 @@ setup(
         share_files("launch"),
         share_files("config"),
     ],
-    install_requires=["setuptools"],
-    extras_require={"test": ["pytest"], "pose-graph": ["gtsam>=4.3"]},
+    install_requires=["setuptools", *projects("runtime")],
+    extras_require={
+        name: projects(name) for name in ("training", "evaluation", "docs", "test", "pose-graph", "peers")
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [

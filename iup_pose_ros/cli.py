@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from iup_pose_ros.commands import bag_commands, pair_commands
-from iup_pose_ros.commands.conventions import EXIT_BAD_INPUT, EXIT_FAILED, says_errors
+from iup_pose_ros.commands.conventions import EXIT_FAILED, says_errors
 from iup_pose_ros.errors import DataError
 
 app = typer.Typer(
@@ -19,9 +19,7 @@ app = typer.Typer(
     add_completion=False,
 )
 evaluate_app = typer.Typer(help="Measure accuracy against ground truth.", no_args_is_help=True)
-train_app = typer.Typer(invoke_without_command=True)
 app.add_typer(evaluate_app, name="evaluate")
-app.add_typer(train_app, name="train")
 pair_commands.register(app, evaluate_app)
 bag_commands.register(app, evaluate_app)
 
@@ -77,13 +75,12 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         print_info(collected, Console())
 
 
-@train_app.callback()
+@app.command()
 @says_errors
 def train(
-    context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file, see config/train_small.yaml for what it can hold.")
-    ] = None,
+        Path, typer.Option(help="YAML file, see config/train_small.yaml for what it can hold.")
+    ],
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run's folder.")
     ] = False,
@@ -92,11 +89,6 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node N -m iup_pose_ros.cli train --config FILE
     """
-    if context.invoked_subcommand is not None:
-        return
-    if config is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(EXIT_BAD_INPUT)
     from rich.console import Console
 
     from iup_pose_ros.training.run_config import read_config
@@ -104,17 +96,6 @@ def train(
 
     weights = train_network(read_config(config), resume, Console())
     typer.echo(f"weights: {weights}")
-
-
-@train_app.command(
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)
-@says_errors
-def overfit(context: typer.Context) -> None:
-    """Check that the network can learn a few rendered pairs by heart; `overfit --help` tells the options."""
-    from iup_pose_ros.training.overfit import main
-
-    main(context.args)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ so the messages of rclpy and of rosbags both work. Arrays share the message's me
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import cv2
@@ -15,12 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
+from iup_pose_ros.level_mapping import LevelMapping
 
 Image = NDArray[np.uint8]
 
-_BIT_DEPTHS = (8, 10, 12, 14, 16)
-_JPEG_MAGIC = b"\xff\xd8\xff"
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+# First bytes of the image files that are decoded; those of WebP follow after the length of a RIFF file.
+_FILE_MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+_VIDEO_FORMATS = ("h264", "h265", "hevc", "x264", "x265", "av1", "vp9")
+VIDEO_REMEDY = (
+    "a video stream is not decoded here; republish it as images: "
+    "ros2 run image_transport republish --ros-args -p in_transport:=ffmpeg -p out_transport:=raw"
+)
 
 
 class ImageMessage(Protocol):
@@ -47,8 +52,8 @@ class _Encoding:
 
     Attributes:
         channels: values per pixel; in the luma plane where there are planes.
-        convert: array as it lies in memory -> RGB or grey.
-        item: numpy type of one value, without byte order.
+        convert: array as it lies in memory, reduced to 8 bits -> RGB or grey.
+        item: numpy type of one value, without byte order; more than 8 bits are mapped to 8.
         cell: (width, height) of the block of pixels that shares colour; the image is made of whole blocks.
         planar_rows: rows in memory per two image rows: 3 where a half-height chroma plane follows the luma.
     """
@@ -75,30 +80,22 @@ def _colour(code: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
     return convert
 
 
-def _to_8_bit(values: NDArray[Any]) -> Image:
-    """The 8 most significant bits in use of uint16 grey values (H, W) or (H, W, 1).
-
-    The bits in use are the smallest customary depth (8, 10, 12, 14 or 16) that holds the largest value, as
-    most 16-bit streams carry fewer. A depth and not a stretch: brightness is the same from image to image.
-    """
-    grey = values[..., 0] if values.ndim == 3 else values
-    largest = int(grey.max())
-    depth = next(bits for bits in _BIT_DEPTHS if largest < 1 << bits)
-    return np.asarray(grey >> (depth - 8), dtype=np.uint8)
-
-
 _ENCODINGS: dict[str, _Encoding] = {
     "rgb8": _Encoding(3, _unchanged),
     "bgr8": _Encoding(3, _colour(cv2.COLOR_BGR2RGB)),
     "rgba8": _Encoding(4, _colour(cv2.COLOR_RGBA2RGB)),
     "bgra8": _Encoding(4, _colour(cv2.COLOR_BGRA2RGB)),
     "mono8": _Encoding(1, _first_channel),
-    "mono16": _Encoding(1, _to_8_bit, item="u2"),
+    "mono16": _Encoding(1, _first_channel, item="u2"),
+    "rgb16": _Encoding(3, _unchanged, item="u2"),
+    "bgr16": _Encoding(3, _colour(cv2.COLOR_BGR2RGB), item="u2"),
     # Untyped colour has OpenCV's channel order, as everywhere in ROS.
     "8UC1": _Encoding(1, _first_channel),
     "8UC3": _Encoding(3, _colour(cv2.COLOR_BGR2RGB)),
     "8UC4": _Encoding(4, _colour(cv2.COLOR_BGRA2RGB)),
-    "16UC1": _Encoding(1, _to_8_bit, item="u2"),
+    "16UC1": _Encoding(1, _first_channel, item="u2"),
+    "16UC3": _Encoding(3, _colour(cv2.COLOR_BGR2RGB), item="u2"),
+    "32FC1": _Encoding(1, _first_channel, item="f4"),
     # OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first two rows.
     "bayer_rggb8": _Encoding(1, _colour(cv2.COLOR_BayerBG2RGB), cell=(2, 2)),
     "bayer_bggr8": _Encoding(1, _colour(cv2.COLOR_BayerRG2RGB), cell=(2, 2)),
@@ -113,14 +110,23 @@ _ENCODINGS: dict[str, _Encoding] = {
     "nv21": _Encoding(1, _colour(cv2.COLOR_YUV2RGB_NV21), cell=(2, 2), planar_rows=3),
 }
 
+_ENCODINGS |= {
+    f"{name.removesuffix('8')}16": replace(encoding, item="u2")
+    for name, encoding in _ENCODINGS.items()
+    if name.startswith("bayer_")
+}
 SUPPORTED_ENCODINGS = tuple(_ENCODINGS)
 
 
-def decode_image(message: ImageMessage) -> Image:
-    """uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/Image.
+def decode_image(message: ImageMessage, levels: LevelMapping | None = None) -> Image:
+    """Return uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/Image.
 
-    16-bit grey is reduced to its 8 most significant bits in use. Encodings outside ``SUPPORTED_ENCODINGS``
-    are left to cv_bridge where that is installed.
+    Encodings outside ``SUPPORTED_ENCODINGS`` are left to cv_bridge where that is installed.
+
+    Args:
+        message: the image.
+        levels: mapping of 16-bit and floating-point levels to 8 bits, one for all images of a stream; None:
+            one for this image alone.
 
     Raises:
         ImageError: an encoding that cannot be decoded; step, size or data that contradict each other.
@@ -130,7 +136,10 @@ def decode_image(message: ImageMessage) -> Image:
         return _decode_with_cv_bridge(message)
     _check_size(message, encoding)
     try:
-        return np.asarray(encoding.convert(_pixels(message, encoding)), dtype=np.uint8)
+        pixels = _pixels(message, encoding)
+        if encoding.item != "u1":
+            pixels = (levels or LevelMapping())(pixels)
+        return np.asarray(encoding.convert(pixels), dtype=np.uint8)
     except cv2.error as error:
         raise ImageError(
             f"image of encoding {message.encoding!r}, {message.width}x{message.height} pixels, "
@@ -138,8 +147,14 @@ def decode_image(message: ImageMessage) -> Image:
         ) from error
 
 
-def decode_compressed_image(message: CompressedImageMessage) -> Image:
-    """uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/CompressedImage that holds a JPEG or PNG file.
+def decode_compressed_image(message: CompressedImageMessage, levels: LevelMapping | None = None) -> Image:
+    """Return uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/CompressedImage.
+
+    It holds a JPEG, PNG, WebP, TIFF or BMP file.
+
+    Args:
+        message: the image.
+        levels: as of ``decode_image``.
 
     Raises:
         ImageError: another format, no data, or a file that is damaged.
@@ -147,11 +162,14 @@ def decode_compressed_image(message: CompressedImageMessage) -> Image:
     data = np.frombuffer(message.data, dtype=np.uint8)
     if data.size == 0:
         raise ImageError(f"compressed image of format {message.format!r} has no data")
-    head = data[:8].tobytes()
-    if not head.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
+    head = data[:12].tobytes()
+    is_webp = head.startswith(b"RIFF") and head.endswith(b"WEBP")
+    if not (is_webp or head.startswith(_FILE_MAGICS)):
+        if any(name in message.format.lower() for name in _VIDEO_FORMATS):
+            raise ImageError(f"compressed image of format {message.format!r}: {VIDEO_REMEDY}")
         raise ImageError(
-            f"compressed image of format {message.format!r} starts with bytes {head.hex(' ')}; "
-            "JPEG and PNG files are decoded"
+            f"compressed image of format {message.format!r} starts with bytes {head[:8].hex(' ')}; "
+            "JPEG, PNG, WebP, TIFF and BMP files are decoded"
         )
     # Orientation tags are ignored because camera_info describes the sensor, not the upright picture.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -163,12 +181,8 @@ def decode_compressed_image(message: CompressedImageMessage) -> Image:
         raise ImageError(
             f"compressed image of format {message.format!r}, {data.size} bytes, is damaged and not decodable"
         )
-    return _rgb_or_grey(image)
-
-
-def _rgb_or_grey(image: NDArray[Any]) -> Image:
-    if image.dtype == np.uint16:
-        image = _to_8_bit(image) if image.ndim == 2 else (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        image = (levels or LevelMapping())(image)
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return np.asarray(image, dtype=np.uint8)
@@ -226,7 +240,15 @@ def _decode_with_cv_bridge(message: ImageMessage) -> Image:
             f"decoded without it are {accepted}"
         ) from None
     try:
-        image = CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8")
+        bridge = CvBridge()
+        item, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
+        pixel = int(channels) * np.dtype(item).itemsize
+        if message.step % pixel:
+            # cv_bridge would cut such rows at the wrong places without a word.
+            raise ImageError(
+                f"step {message.step} is no multiple of the {pixel} bytes of a pixel of {message.encoding!r}"
+            )
+        image = bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
     except Exception as error:  # cv_bridge raises whatever OpenCV, NumPy or its own parser raise
         raise ImageError(
             f"image encoding {message.encoding!r} is not decoded here and cv_bridge failed: {error}; "

@@ -48,9 +48,14 @@ def describe_preset(config: IUPPoseConfig) -> dict[str, Any]:
         model(image, K, image, K)
     counts = {name: sum(operations.values()) // 2 for name, operations in counter.get_flop_counts().items()}
     root = type(model).__name__
+    parts = {f"matcher.{name}": module for name, module in model.matcher.named_children()}
+    parts.update((name, module) for name, module in model.named_children() if name != "matcher")
     modules = {
-        name: {"parameters": count_parameters(module), "multiply_adds": counts.get(f"{root}.{name}", 0)}
-        for name, module in model.named_children()
+        name.removeprefix("matcher."): {
+            "parameters": count_parameters(module),
+            "multiply_adds": counts.get(f"{root}.{name}", 0),
+        }
+        for name, module in parts.items()
     }
     counted = sum(module["multiply_adds"] for module in modules.values())
     modules["pose_solver"] = {"parameters": 0, "multiply_adds": counts["Global"] - counted}

@@ -94,6 +94,9 @@ class RelativePose:
         source: name of the estimator.
         attention: (h, w) in [0, 1] over the current image: where a network found what the previous one shows;
             None where none was asked.
+        hypotheses: where a nearly planar scene allows two poses, both, this one first, each with the
+            covariance that it has if it is the true one; ``covariance`` above covers both. Empty otherwise.
+        second_probability: probability that the second of the hypotheses is the true one.
     """
 
     T_prev_curr: Pose
@@ -103,3 +106,5 @@ class RelativePose:
     metric: bool
     source: str
     attention: NDArray[np.float32] | None = None
+    hypotheses: tuple[RelativePose, ...] = ()
+    second_probability: float = 0.0

@@ -1,4 +1,8 @@
-"""Settings of every ROS process that the tests start; set before rclpy and the messages are imported."""
+"""Markers of the tests, and settings of every ROS process that they start.
+
+Every test is `unit` or `dds`: a test that uses the fixture ``domain_id``, itself or by another fixture,
+talks to other processes over DDS. Tests of more than a few seconds are marked `slow` where they are defined.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,25 @@ ROS_SETTINGS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Before rclpy and the messages are imported, which read them then.
     os.environ.update(ROS_SETTINGS)
     os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="iup_pose_ros_log_")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(os.environ.pop("ROS_LOG_DIR"), ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "domain_id" in getattr(item, "fixturenames", ()):
+            item.add_marker("dds")
+        if item.get_closest_marker("dds") is None:
+            item.add_marker("unit")
+
+
+@pytest.fixture(scope="module")
+def domain_id() -> int:
+    """A DDS domain of its own per test module; ids above 100 need ports that Linux hands out to others."""
+    return random.SystemRandom().randint(1, 100)

@@ -32,7 +32,7 @@ sys.exit(result.exit_code)
         (["demo", "--help"], ["--bag", "--gt", "--sequence", "--offline"]),
         (["evaluate", "--help"], ["pairs", "megadepth", "scannet"]),
         (["calibrate", "--help"], ["--output"]),
-        (["train", "--help"], ["overfit", "--config", "--resume"]),
+        (["train", "--help"], ["--config", "--resume"]),
     ],
 )
 def test_help_needs_neither_ros_nor_torch(arguments: list[str], mentioned: list[str]) -> None:
@@ -84,8 +84,10 @@ def test_folder_without_pairs_is_named(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_errors_of_the_package_are_a_sentence_and_exit_code_2() -> None:
-    result = CliRunner().invoke(app, ["train", "overfit", "--preset", "smal"])
+def test_errors_of_the_package_are_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    settings = tmp_path / "run.yaml"
+    settings.write_text(f"output: {tmp_path}\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["train", "--config", str(settings)])
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: unknown preset 'smal'")
+    assert result.stderr == f"error: {settings} lacks the setting training_data\n"
     assert len(result.stderr.splitlines()) == 1

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.images import SUPPORTED_ENCODINGS, decode_compressed_image, decode_image
+from iup_pose_ros.level_mapping import LevelMapping
 
 WIDTH, HEIGHT = 10, 6
 RGB = np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -81,20 +82,34 @@ def test_grey_comes_back_unchanged(encoding, padding):
 @pytest.mark.parametrize("padding", [0, 1, 6])
 @pytest.mark.parametrize("is_bigendian", [0, 1])
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1"])
-def test_16_bit_grey_keeps_its_most_significant_byte(encoding, is_bigendian, padding):
+def test_16_bit_grey_is_mapped_from_the_range_of_its_stream(encoding, is_bigendian, padding):
     values = np.random.default_rng(5).integers(0, 1 << 16, (HEIGHT, WIDTH), dtype=np.uint16)
-    values[0, 0] = 0xFFFF
     stored = values.astype(">u2" if is_bigendian else "<u2")
-    decoded = decode_image(message(stored, encoding, padding, is_bigendian))
-    np.testing.assert_array_equal(decoded, values // 256)
+    levels = LevelMapping((0.0, 65535.0))
+    decoded = decode_image(message(stored, encoding, padding, is_bigendian), levels)
+    np.testing.assert_array_equal(decoded, np.rint(values / 257.0).astype(np.uint8))
 
 
-@pytest.mark.parametrize("depth", [8, 10, 12, 14, 16])
-def test_16_bit_grey_uses_the_depth_that_the_camera_fills(depth):
-    values = np.linspace(0, (1 << depth) - 1, HEIGHT * WIDTH).astype("<u2").reshape(HEIGHT, WIDTH)
-    decoded = decode_image(message(values, "mono16"))
-    assert decoded.max() == 255
-    np.testing.assert_array_equal(decoded, values >> (depth - 8))
+@pytest.mark.parametrize("bgr", [False, True])
+def test_16_bit_colour_is_mapped_alike_in_all_channels(bgr):
+    stored = (RGB[..., ::-1] if bgr else RGB).astype("<u2") * 257
+    decoded = decode_image(message(stored, "bgr16" if bgr else "rgb16"), LevelMapping((0.0, 65535.0)))
+    np.testing.assert_array_equal(decoded, RGB)
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_16_bit_bayer_is_that_of_8_bits(pattern):
+    raw = RGB[..., 0]
+    decoded = decode_image(message(raw.astype("<u2") * 257, f"bayer_{pattern}16"), LevelMapping((0, 65535)))
+    np.testing.assert_array_equal(decoded, decode_image(message(raw, f"bayer_{pattern}8")))
+
+
+def test_floating_point_levels_that_are_no_number_become_black():
+    values = np.linspace(20.0, 30.0, HEIGHT * WIDTH).astype("<f4").reshape(HEIGHT, WIDTH)
+    values[0, 0], values[3, 2] = np.nan, np.inf
+    decoded = decode_image(message(values, "32FC1"), LevelMapping((20.0, 30.0)))
+    expected = np.rint(25.5 * (np.nan_to_num(values, nan=20.0, posinf=30.0) - 20.0))
+    np.testing.assert_allclose(decoded, expected, atol=1)
 
 
 @pytest.mark.parametrize("padding", [0, 4])
@@ -194,18 +209,27 @@ def test_any_small_message_decodes_to_its_size_or_is_refused(encoding, width, he
 
 def test_unknown_encoding_names_itself_and_the_list(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    with pytest.raises(ImageError, match=r"'32FC1'.*cv_bridge is not installed.*rgb8, bgr8.*nv12"):
-        decode_image(message(RGB.astype(np.float32), "32FC1"))
+    with pytest.raises(ImageError, match=r"'32FC3'.*cv_bridge is not installed.*rgb8, bgr8.*nv12"):
+        decode_image(message(RGB.astype(np.float32), "32FC3"))
 
 
 def stand_in_cv_bridge(monkeypatch, imgmsg_to_cv2):
-    module = SimpleNamespace(CvBridge=lambda: SimpleNamespace(imgmsg_to_cv2=imgmsg_to_cv2))
+    bridge = SimpleNamespace(
+        imgmsg_to_cv2=imgmsg_to_cv2, encoding_to_dtype_with_channels=lambda encoding: ("uint16", 3)
+    )
+    module = SimpleNamespace(CvBridge=lambda: bridge)
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
 
 
 def test_cv_bridge_serves_encodings_outside_the_list(monkeypatch):
     stand_in_cv_bridge(monkeypatch, lambda message, desired_encoding: {"rgb8": RGB}[desired_encoding])
-    np.testing.assert_array_equal(decode_image(message(RGB, "rgb16")), RGB)
+    np.testing.assert_array_equal(decode_image(message(RGB.astype(np.uint16), "16SC3")), RGB)
+
+
+def test_rows_that_cv_bridge_would_cut_wrongly_are_refused(monkeypatch):
+    stand_in_cv_bridge(monkeypatch, lambda message, desired_encoding: RGB)
+    with pytest.raises(ImageError, match="step 64 is no multiple of the 6 bytes of a pixel of '16SC3'"):
+        decode_image(message(RGB.astype(np.uint16), "16SC3", padding=4))
 
 
 def test_failure_of_cv_bridge_is_an_image_error(monkeypatch):
@@ -213,8 +237,8 @@ def test_failure_of_cv_bridge_is_an_image_error(monkeypatch):
         raise RuntimeError("no such conversion")
 
     stand_in_cv_bridge(monkeypatch, fail)
-    with pytest.raises(ImageError, match=r"'rgb16'.*no such conversion"):
-        decode_image(message(RGB, "rgb16"))
+    with pytest.raises(ImageError, match=r"'16SC3'.*no such conversion"):
+        decode_image(message(RGB.astype(np.uint16), "16SC3"))
 
 
 def compressed(image, extension, format_name=""):
@@ -230,7 +254,24 @@ def test_png_comes_back_exactly():
 
 def test_16_bit_png_is_reduced_to_8_bits():
     values = np.linspace(0, 0xFFF, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
-    np.testing.assert_array_equal(decode_compressed_image(compressed(values, ".png")), values >> 4)
+    decoded = decode_compressed_image(compressed(values, ".png"), LevelMapping((0.0, 4095.0)))
+    np.testing.assert_array_equal(decoded, np.rint(values * (255.0 / 4095.0)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("extension", [".tiff", ".bmp"])
+def test_other_lossless_files_come_back_exactly(extension):
+    np.testing.assert_array_equal(decode_compressed_image(compressed(RGB[..., ::-1], extension)), RGB)
+
+
+def test_webp_is_decoded():
+    decoded = decode_compressed_image(compressed(np.full((32, 32, 3), (10, 60, 200), np.uint8), ".webp"))
+    np.testing.assert_allclose(decoded, np.broadcast_to((200, 60, 10), (32, 32, 3)), atol=6)
+
+
+@pytest.mark.parametrize("format_name", ["h264", "hevc", "rgb8; H265 compressed"])
+def test_video_is_named_with_the_remedy(format_name):
+    with pytest.raises(ImageError, match="republish it as images: ros2 run image_transport republish"):
+        decode_compressed_image(SimpleNamespace(format=format_name, data=bytes((0, 0, 0, 1, 0x67, 0x42))))
 
 
 def test_jpeg_keeps_the_order_of_colours():
@@ -244,7 +285,8 @@ def test_jpeg_keeps_the_order_of_colours():
     ("data", "words"),
     [
         (b"", "no data"),
-        (b"RIFF....WEBP", "JPEG and PNG files are decoded"),
+        (b"RIFF....WAVEfmt", "JPEG, PNG, WebP, TIFF and BMP files are decoded"),
+        (b"RIFF....WEBP", "damaged"),
         (b"\xff\xd8\xff\xe0" + bytes(40), "damaged"),
         (compressed(RGB, ".png").data[:60], "damaged"),
     ],

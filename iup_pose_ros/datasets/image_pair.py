@@ -11,13 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from iup_pose_ros.errors import DataError
+from iup_pose_ros.errors import CalibrationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.rectification import Rectifier
 from iup_pose_ros.types import Picture
 
 Depth = NDArray[np.float32]
+
+# ScanNet's own sizes of one camera, 1296x968 and 640x480, differ by half a percent in shape.
+_ASPECT_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,8 @@ class DataSetImage:
     Attributes:
         path: of the image.
         K: (3, 3) camera matrix, pixel (0, 0) at the centre of the top-left pixel.
-        size: width and height of the image that K belongs to; the file is resized to it. None: as stored.
+        size: width and height of the image that K belongs to; None: those of the file. A larger file is
+            reduced to this size; for a smaller one K is scaled.
         distortion, model: as ``geometry.rectification.Rectifier`` takes them.
         depth: file with the depth of the stored image: .png (16 bit) or .h5 (array ``depth``); None: unknown.
             The depth of a distorted image is not used.
@@ -62,17 +66,33 @@ class DataSetImage:
 
         Raises:
             DataError: a file is missing or not readable.
-            CalibrationError: the camera is not plausible for the image.
+            CalibrationError: the camera is not plausible for the image, or K is for one of another shape.
         """
-        image = read_image(self.path)
+        image, K = read_image(self.path), self.K
         if self.size is not None and image.shape[1::-1] != self.size:
-            image = np.asarray(cv2.resize(image, self.size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            image, K = self._of_one_size(image, self.size)
         height, width = image.shape[:2]
-        rectifier = Rectifier(self.K.ravel().tolist(), self.distortion, self.model, width, height)
-        depth = np.zeros((height, width), np.float32)
+        rectifier = Rectifier(K.ravel().tolist(), self.distortion, self.model, width, height)
+        view = rectifier.intrinsics
+        depth = np.zeros((view.height, view.width), np.float32)
         if self.depth is not None and not any(self.distortion):
             depth = resized_depth(read_depth(self.depth, self.depth_unit), width, height)
-        return LoadedImage(rectifier.rectify(image), rectifier.intrinsics, depth)
+        return LoadedImage(rectifier.rectify(image), view, depth)
+
+    def _of_one_size(self, image: Picture, size: tuple[int, int]) -> tuple[Picture, NDArray[np.float64]]:
+        """Return image and camera matrix in the smaller of their two resolutions."""
+        height, width = image.shape[:2]
+        scale = (width / size[0], height / size[1])
+        if abs(scale[0] / scale[1] - 1.0) > _ASPECT_TOLERANCE:
+            raise CalibrationError(
+                f"{self.path} has {width}x{height} pixels, but its camera matrix K is for "
+                f"{size[0]}x{size[1]}: another shape, so neither can be scaled to the other"
+            )
+        if scale[0] > 1.0:
+            return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), self.K
+        # Pixel (0, 0) is the centre of the first pixel: its corner, at -0.5, stays where it is.
+        half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+        return image, np.linalg.inv(half) @ np.diag([*scale, 1.0]) @ half @ self.K
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 Columns by name: image0, image1 (files in the folder), fx0 fy0 cx0 cy0 and fx1 fy1 cx1 cy1 (pixels, origin at
 the centre of the top-left pixel), qx qy qz qw and tx ty tz of T_1_0 (X_1 = R X_0 + t, optical).
-Optional: overlap_hint (-1: not known), metric (1: t is in metres).
+Optional: width0 height0 and width1 height1 (pixels of the images that the cameras belong to: where a file is
+smaller, its camera is scaled), overlap_hint (-1: not known), metric (1: t is in metres).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def load_pairs_folder(folder: Path) -> list[DataSetPair]:
         DataError: there is no pairs.csv, it has no row, lacks columns or has a value that is no number.
     """
     file = need(folder / "pairs.csv", "a table of image pairs")
-    with file.open(encoding="utf-8", newline="") as stream:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
         if missing:
@@ -60,9 +61,14 @@ def _pair(folder: Path, where: str, row: Mapping[str, str]) -> DataSetPair:
 
 def _image(folder: Path, where: str, row: Mapping[str, str], view: int) -> DataSetImage:
     fx, fy, cx, cy = (_number(row, name, where) for name in _CAMERAS[view])
-    return DataSetImage(
-        folder / row[f"image{view}"], np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-    )
+    K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    size = None
+    if row.get(f"width{view}") and row.get(f"height{view}"):
+        width, height = (_number(row, f"{side}{view}", where) for side in ("width", "height"))
+        if min(width, height) < 1.0 or width % 1.0 or height % 1.0:
+            raise DataError(f"{where}: width{view}, height{view} = {width:g}, {height:g}; pixels are needed")
+        size = (int(width), int(height))
+    return DataSetImage(folder / row[f"image{view}"], K, size)
 
 
 def _number(row: Mapping[str, str], name: str, where: str) -> float:

@@ -25,16 +25,35 @@ def _hybrid(options: NetworkOptions) -> RelativePoseEstimator:
     return HybridEstimator.from_options(options)
 
 
+def _epipolar_xfeat(options: NetworkOptions) -> RelativePoseEstimator:
+    from iup_pose_ros.estimators.iup_pose import choose_device
+    from iup_pose_ros.estimators.matching.learned_features import xfeat_front_end
+
+    return EpipolarEstimator(xfeat_front_end(choose_device(options.device)))
+
+
+def _epipolar_aliked(options: NetworkOptions) -> RelativePoseEstimator:
+    from iup_pose_ros.estimators.iup_pose import choose_device
+    from iup_pose_ros.estimators.matching.learned_features import aliked_front_end
+
+    return EpipolarEstimator(aliked_front_end(choose_device(options.device)))
+
+
 _FACTORIES: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
     "iup_pose": _iup_pose,
     "hybrid": _hybrid,
     "epipolar_klt": lambda _: EpipolarEstimator(LucasKanadeFrontEnd()),
     "epipolar_sift": lambda _: EpipolarEstimator(SiftFrontEnd()),
 }
+# Learned matchers to compare with; they need requirements/peers.txt.
+_PEERS: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
+    "epipolar_xfeat": _epipolar_xfeat,
+    "epipolar_aliked": _epipolar_aliked,
+}
 
 
 def estimator_names() -> tuple[str, ...]:
-    """Names that create_estimator knows."""
+    """Names of the estimators that the node offers: all but the peers that they are compared with."""
     return tuple(_FACTORIES)
 
 
@@ -46,12 +65,14 @@ def create_estimator(name: str, network: NetworkOptions | None = None) -> Relati
         network: how the network runs, for the estimators that have one; defaults where None.
 
     Raises:
-        ConfigurationError: the name is unknown, or the network cannot run as the options say.
+        ConfigurationError: the name is unknown, the network cannot run as the options say, or what a peer
+            needs is not installed.
         CheckpointError: the network's weights are missing or not acceptable.
     """
-    if name not in _FACTORIES:
-        nearest = difflib.get_close_matches(name, _FACTORIES, n=1, cutoff=0.0)[0]
+    factories = _FACTORIES | _PEERS
+    if name not in factories:
+        nearest = difflib.get_close_matches(name, factories, n=1, cutoff=0.0)[0]
         raise ConfigurationError(
-            f"unknown estimator {name!r}; did you mean {nearest!r}? known are {', '.join(_FACTORIES)}"
+            f"unknown estimator {name!r}; did you mean {nearest!r}? known are {', '.join(factories)}"
         )
-    return _FACTORIES[name](network or NetworkOptions())
+    return factories[name](network or NetworkOptions())

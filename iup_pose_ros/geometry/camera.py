@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,14 +10,17 @@ import numpy as np
 from iup_pose_ros.errors import CalibrationError
 from iup_pose_ros.geometry.so3 import Array
 
+# Degrees: narrower than the longest tele lens, wider than any; and the aspect of a pixel, fx / fy.
+_PLAUSIBLE_FOV = (5.0, 179.0)
+_PLAUSIBLE_ASPECT = (0.5, 2.0)
+
 
 @dataclass(frozen=True)
 class Intrinsics:
     """Focal lengths and principal point in pixels of an image of width x height pixels.
 
     Raises:
-        CalibrationError: a focal length is not positive, a value is not finite, or the principal point lies
-            further than one image size outside the image.
+        CalibrationError: a focal length is not positive, or a value is not finite.
     """
 
     fx: float
@@ -37,29 +40,6 @@ class Intrinsics:
             raise CalibrationError(
                 f"focal lengths fx = {self.fx}, fy = {self.fy} must be positive; the camera is not calibrated"
             )
-        inside_x = -self.width <= self.cx <= 2 * self.width
-        inside_y = -self.height <= self.cy <= 2 * self.height
-        if not (inside_x and inside_y):
-            raise CalibrationError(
-                f"principal point ({self.cx}, {self.cy}) is far outside the {self.width}x{self.height} image"
-            )
-
-    @classmethod
-    def from_camera_info(cls, k: Sequence[float], width: int, height: int) -> Intrinsics:
-        """Intrinsics from sensor_msgs/CameraInfo's row-major K (9 values), width and height in pixels.
-
-        Raises:
-            CalibrationError: K is all zero (an uncalibrated camera), not 9 values, skewed, or not plausible.
-        """
-        matrix = np.asarray(k, dtype=np.float64).ravel()
-        if matrix.size != 9:
-            raise CalibrationError(f"camera matrix K has {matrix.size} values, 9 are needed")
-        if not matrix.any():
-            raise CalibrationError("camera matrix K is all zero: the camera is not calibrated")
-        fx, skew, cx, _, fy, cy = matrix[:6]
-        if abs(skew) > 1e-6 * abs(fx):
-            raise CalibrationError(f"camera matrix K has skew {skew}; only pinhole cameras without skew work")
-        return cls(float(fx), float(fy), float(cx), float(cy), int(width), int(height))
 
     @property
     def matrix(self) -> Array:
@@ -95,3 +75,41 @@ class Intrinsics:
         x = points[..., 0] / points[..., 2] * self.fx + self.cx
         y = points[..., 1] / points[..., 2] * self.fy + self.cy
         return np.stack([x, y], axis=-1)
+
+
+def plausibility_warnings(camera: Intrinsics) -> tuple[str, ...]:
+    """Return what is unusual about a calibrated camera, a sentence each; empty where nothing is.
+
+    The camera is meant as calibrated, without region of interest.
+
+    Raises:
+        CalibrationError: no camera is like that: a field of view outside 5 to 179 degrees, pixels more than
+            twice as high as wide or the reverse, or a principal point outside the image or on its border.
+    """
+    hint = "is the camera calibrated, and for images of this size?"
+    for name, focal, size in (("fx", camera.fx, camera.width), ("fy", camera.fy, camera.height)):
+        fov = math.degrees(2.0 * math.atan(size / (2.0 * focal)))
+        if not _PLAUSIBLE_FOV[0] <= fov <= _PLAUSIBLE_FOV[1]:
+            raise CalibrationError(
+                f"{name} = {focal:g} of the camera matrix K means a field of view of {fov:.1f} deg for "
+                f"{size} pixels; {_PLAUSIBLE_FOV[0]:g} to {_PLAUSIBLE_FOV[1]:g} deg are plausible: {hint}"
+            )
+    aspect = camera.fx / camera.fy
+    if not _PLAUSIBLE_ASPECT[0] <= aspect <= _PLAUSIBLE_ASPECT[1]:
+        raise CalibrationError(
+            f"fx / fy = {camera.fx:g} / {camera.fy:g} = {aspect:.3g} of the camera matrix K; "
+            f"{_PLAUSIBLE_ASPECT[0]:g} to {_PLAUSIBLE_ASPECT[1]:g} is plausible: {hint}"
+        )
+    warnings = []
+    for name, centre, size in (("cx", camera.cx, camera.width), ("cy", camera.cy, camera.height)):
+        if not 0.0 < centre < size - 1.0:
+            raise CalibrationError(
+                f"{name} = {centre:g} of the camera matrix K lies outside the {camera.width}x{camera.height} "
+                f"image; about {0.5 * size:g} is expected: {hint}"
+            )
+        if not 0.25 * size <= centre <= 0.75 * size:
+            warnings.append(
+                f"{name} = {centre:g} of the camera matrix K lies far from the middle of the "
+                f"{camera.width}x{camera.height} image, {0.5 * size:g}: {hint}"
+            )
+    return tuple(warnings)

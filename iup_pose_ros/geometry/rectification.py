@@ -3,83 +3,230 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import CalibrationError
-from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.camera import Intrinsics, plausibility_warnings
+from iup_pose_ros.geometry.lens import Lens, camera_matrix
+from iup_pose_ros.geometry.so3 import Array
 
-_COEFFICIENT_COUNTS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (0, 8, 12, 14), "equidistant": (0, 4)}
-ACCEPTED_MODELS = ("", "none", *_COEFFICIENT_COUNTS)
+# Degrees. Beyond this a pinhole view stretches its border more than twofold, and matching suffers.
+WIDEST_AUTOMATIC_FOV = 100.0
+_SMALLEST_VIEW = 16
+_AXIS_SAMPLES = 257
+_GRID = 129
+# A line of pixels is looked up as a grid two pixels wide.
+_PAIR = np.array([0.0, 1e-6])
+_SHRINKAGES = tuple(percent / 100.0 for percent in range(100, 1, -1))
+
+
+@dataclass(frozen=True)
+class SensorWindow:
+    """The part of the calibrated image that a driver sends: region of interest and binning.
+
+    As sensor_msgs/CameraInfo has it: the region is given in pixels of the calibrated image, and binning joins
+    ``binning_x`` by ``binning_y`` of them to one.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    binning_x: int = 1
+    binning_y: int = 1
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height of the images in their own pixels."""
+        return self.width // self.binning_x, self.height // self.binning_y
+
+    def camera_matrix(self, k: Sequence[float]) -> Array:
+        """Return K (3, 3) of the images, of the row-major K of the calibrated image; as image_pipeline does.
+
+        Raises:
+            CalibrationError: K is of no use.
+        """
+        matrix = camera_matrix(k).copy()
+        matrix[:2, 2] -= (self.left, self.top)
+        matrix[:2] /= np.array([[self.binning_x], [self.binning_y]])
+        return matrix
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A rectangle of the plane z = 1 of the optical frame."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def shrunk(self, x: float, y: float, factor_x: float, factor_y: float) -> _Window:
+        """Return the window with its sides drawn nearer to the point (x, y) in it."""
+        return _Window(
+            x + factor_x * (self.left - x),
+            y + factor_y * (self.top - y),
+            x + factor_x * (self.right - x),
+            y + factor_y * (self.bottom - y),
+        )
 
 
 class Rectifier:
-    """Maps the images of one calibrated camera to those of a pinhole camera (maps are made once).
+    """Maps the images of one calibrated camera to those of a pinhole camera (maps are computed once).
 
-    The pinhole camera, ``intrinsics``, has the same image size and shows only pixels that the camera saw: the
-    view is narrowed until no empty border remains, because an artificial border attracts features.
+    A camera without distortion and skew passes its images on. Of others the pinhole camera, ``intrinsics``,
+    looks along the optical axis and shows only pixels that the camera saw, because an artificial border
+    attracts features. Its focal length is that of the lens on the axis, shorter only where its image would
+    otherwise have more pixels than the camera's.
 
     Args:
         k: row-major camera matrix, 9 values, pixels.
         distortion: coefficients D as in sensor_msgs/CameraInfo; empty or all zero where there is none.
-        model: "plumb_bob", "rational_polynomial" (OpenCV's order) or "equidistant" (fisheye).
-        width: image width in pixels.
-        height: image height in pixels.
+        model: distortion model, see ``lens.ACCEPTED_MODELS``.
+        width: width of the calibrated image in pixels.
+        height: height of the calibrated image in pixels.
+        fov: horizontal field of view of the pinhole camera in degrees; 0: as wide as the image allows, at
+            most 50 degrees to either side of the axis.
+        window: the part of the calibrated image that the images show; None: all of it.
+
+    Attributes:
+        intrinsics: of the images that ``rectify`` returns.
+        warnings: what is unusual about the calibration, a sentence each.
 
     Raises:
-        CalibrationError: unknown model, wrong number of coefficients, values not finite, implausible K.
+        CalibrationError: an implausible camera matrix, a lens model that is not accepted, or a field of view
+            that the lens does not have.
     """
 
     def __init__(
-        self, k: Sequence[float], distortion: Sequence[float], model: str, width: int, height: int
+        self,
+        k: Sequence[float],
+        distortion: Sequence[float],
+        model: str,
+        width: int,
+        height: int,
+        fov: float = 0.0,
+        window: SensorWindow | None = None,
     ) -> None:
-        measured = Intrinsics.from_camera_info(k, width, height)
-        coefficients = _checked_coefficients(distortion, model)
+        calibrated = _intrinsics(camera_matrix(k), width, height)
+        unusual = plausibility_warnings(calibrated)
+        window = window or SensorWindow(0, 0, width, height)
+        lens = Lens(window.camera_matrix(k), distortion, model, *window.image_size)
+        measured = _intrinsics(lens.matrix, *window.image_size)
+        self.warnings = (*unusual, *lens.warnings)
         self._maps: tuple[NDArray[np.int16], NDArray[np.uint16]] | None = None
         self.intrinsics = measured
-        if coefficients.any():
-            self.intrinsics, self._maps = _undistortion_maps(measured, coefficients, model)
+        if not lens.is_pinhole:
+            self.intrinsics = _view(_fitting_window(lens, measured, fov), measured)
+            self._maps = _maps(lens, self.intrinsics)
 
     def rectify(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Undistorted image of the same shape, (H, W) or (H, W, 3); the image itself without distortion."""
+        """Return the undistorted image of ``intrinsics``, (H, W) or (H, W, 3), or the image itself."""
         if self._maps is None:
             return image
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _checked_coefficients(distortion: Sequence[float], model: str) -> NDArray[np.float64]:
-    coefficients = np.asarray(distortion, dtype=np.float64).ravel()
-    if not np.all(np.isfinite(coefficients)):
-        raise CalibrationError(f"distortion coefficients D = {coefficients.tolist()} are not finite")
-    if model not in ACCEPTED_MODELS:
-        accepted = ", ".join(repr(name) for name in ACCEPTED_MODELS)
-        raise CalibrationError(f"distortion model {model!r} is not known; accepted are {accepted}")
-    if not coefficients.any():
-        return coefficients
-    counts = _COEFFICIENT_COUNTS.get(model, (0,))
-    if coefficients.size not in counts:
+def _intrinsics(matrix: Array, width: int, height: int) -> Intrinsics:
+    (fx, _, cx), (_, fy, cy), _ = matrix.tolist()
+    return Intrinsics(fx, fy, cx, cy, width, height)
+
+
+def _fitting_window(lens: Lens, measured: Intrinsics, fov: float) -> _Window:
+    """Return the largest window around the optical axis that the image covers entirely.
+
+    Its sides lie as far from the axis as the image reaches along the coordinate axes, then are drawn in,
+    keeping their proportions, until its border lies in the image, too.
+    """
+    limit = float(np.tan(np.radians((fov or WIDEST_AUTOMATIC_FOV) / 2.0)))
+    x, y = _anchor(lens, measured, limit)
+    widest = _reach(lens, measured, x, y, limit)
+    for factor in _SHRINKAGES:
+        window = widest.shrunk(x, y, 1.0 if fov else factor, factor)
+        is_wide_enough = not fov or (window.left <= -limit and window.right >= limit)
+        if is_wide_enough and _covers(lens, measured, window):
+            return window
+    if fov:
+        automatic = _fitting_window(lens, measured, 0.0)
+        shown = np.degrees(2.0 * np.arctan(min(-automatic.left, automatic.right)))
         raise CalibrationError(
-            f"{model!r} has {coefficients.size} coefficients D; accepted are {counts} values"
+            f"rectified_fov is {fov:g} deg, which this lens does not show without an empty border; "
+            f"accepted is 0, which takes about {shown:.0f} deg here"
         )
-    return coefficients
+    raise CalibrationError(
+        f"the calibration leaves no pinhole view of the {measured.width}x{measured.height} image; "
+        "its distortion coefficients D do not belong to this camera matrix K"
+    )
 
 
-def _undistortion_maps(
-    measured: Intrinsics, coefficients: NDArray[np.float64], model: str
-) -> tuple[Intrinsics, tuple[NDArray[np.int16], NDArray[np.uint16]]]:
-    size = (measured.width, measured.height)
-    matrix = measured.matrix
-    if model == "equidistant":
-        new_matrix = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
-            matrix, coefficients, size, np.eye(3), balance=0.0
+def _anchor(lens: Lens, measured: Intrinsics, limit: float) -> tuple[float, float]:
+    """Return the optical axis or, where the image does not show it (a region of interest), its middle."""
+    if _sees(lens, measured, _PAIR, _PAIR)[0, 0]:
+        return 0.0, 0.0
+    axis = np.linspace(-limit, limit, _GRID)
+    rows, columns = np.nonzero(_sees(lens, measured, axis, axis))
+    if len(rows) == 0:
+        return 0.0, 0.0
+    return float(axis[columns].mean()), float(axis[rows].mean())
+
+
+def _reach(lens: Lens, measured: Intrinsics, x: float, y: float, limit: float) -> _Window:
+    """Return how far from (x, y) the image reaches along the coordinate axes, within ``limit``."""
+    sides = []
+    for end, horizontal in ((-limit, True), (-limit, False), (limit, True), (limit, False)):
+        start, fixed = (x, y + _PAIR) if horizontal else (y, x + _PAIR)
+        samples = np.linspace(start, end, _AXIS_SAMPLES)
+        seen = _sees(lens, measured, *((samples, fixed) if horizontal else (fixed, samples)))
+        along = seen[0] if horizontal else seen[:, 0]
+        count = _AXIS_SAMPLES if along.all() else int(along.argmin())
+        sides.append(float(samples[max(count - 1, 0)]))
+    return _Window(*sides)
+
+
+def _covers(lens: Lens, measured: Intrinsics, window: _Window) -> bool:
+    """Return whether the image shows the whole border of a window."""
+    if window.right <= window.left or window.bottom <= window.top:
+        return False
+    seen = _sees(
+        lens,
+        measured,
+        np.linspace(window.left, window.right, _GRID),
+        np.linspace(window.top, window.bottom, _GRID),
+    )
+    return bool(seen[0].all() and seen[-1].all() and seen[:, 0].all() and seen[:, -1].all())
+
+
+def _sees(
+    lens: Lens, measured: Intrinsics, x: NDArray[np.floating], y: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Return (H, W) whether the image shows the rays (x, y, 1) of a grid, see ``Lens.pixels``."""
+    u, v = lens.pixels(x, y)
+    inside = (u >= 0.0) & (u <= measured.width - 1.0) & (v >= 0.0) & (v <= measured.height - 1.0)
+    return np.asarray(inside & (np.hypot(x[None], y[:, None]) < lens.fold), dtype=np.bool_)
+
+
+def _view(window: _Window, measured: Intrinsics) -> Intrinsics:
+    """Return the pinhole camera that shows a window."""
+    across, down = window.right - window.left, window.bottom - window.top
+    pixels = measured.fx * across * measured.fy * down
+    scale = min(1.0, float(np.sqrt(measured.width * measured.height / pixels)))
+    fx, fy = scale * measured.fx, scale * measured.fy
+    width, height = int(fx * across + 1e-6), int(fy * down + 1e-6)
+    if min(width, height) < _SMALLEST_VIEW:
+        raise CalibrationError(
+            f"the lens leaves a pinhole view of {width}x{height} pixels of the {measured.width}x"
+            f"{measured.height} image; at least {_SMALLEST_VIEW}x{_SMALLEST_VIEW} are needed"
         )
-        maps = cv2.fisheye.initUndistortRectifyMap(
-            matrix, coefficients, np.eye(3), new_matrix, size, cv2.CV_16SC2
-        )
-    else:
-        new_matrix, _ = cv2.getOptimalNewCameraMatrix(matrix, coefficients, size, alpha=0.0)
-        maps = cv2.initUndistortRectifyMap(matrix, coefficients, None, new_matrix, size, cv2.CV_16SC2)
-    rectified = Intrinsics.from_camera_info(np.asarray(new_matrix).ravel().tolist(), *size)
-    return rectified, (np.asarray(maps[0], dtype=np.int16), np.asarray(maps[1], dtype=np.uint16))
+    # The borders of the window are the outer borders of the first and last pixels.
+    return Intrinsics(fx, fy, -fx * window.left - 0.5, -fy * window.top - 0.5, width, height)
+
+
+def _maps(lens: Lens, view: Intrinsics) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    """Return OpenCV's fixed-point maps from the pixels of the view to those of the lens."""
+    x, y = (np.arange(view.width) - view.cx) / view.fx, (np.arange(view.height) - view.cy) / view.fy
+    first, second = cv2.convertMaps(*lens.pixels(x, y), cv2.CV_16SC2)
+    return np.asarray(first, dtype=np.int16), np.asarray(second, dtype=np.uint16)

@@ -24,6 +24,8 @@ from iup_pose_ros.model.iup_pose import IUPPose
 
 FORMAT = "iup_pose"
 FORMAT_VERSION = "1"
+MATCHER_PARTS = ("encoder", "neck", "alignment", "correspondence", "refinement")
+"""Modules whose names in files of earlier versions lack the prefix ``matcher.``."""
 HALF_PRECISION_MAXIMUM = float(torch.finfo(torch.float16).max)
 
 
@@ -124,12 +126,16 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
 def _read(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
     try:
         with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {_present_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not an undamaged safetensors file ({error}); pickled torch files are not accepted"
         ) from error
+
+
+def _present_name(name: str) -> str:
+    return f"matcher.{name}" if name.split(".")[0] in MATCHER_PARTS else name
 
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:

@@ -12,6 +12,8 @@ from iup_pose_ros.model.decoder import POOLING_HEADS
 from iup_pose_ros.model.encoder import ENCODERS
 
 INITIAL_POSES = ("identity", "solve")
+KEYPOINT_ENCODER = "xfeat"
+"""The encoder that comes with a matcher of keypoints; the others match on a grid."""
 
 
 def _require_choice(what: str, value: str, accepted: Collection[str]) -> None:
@@ -31,21 +33,27 @@ class IUPPoseConfig:
     """
 
     encoder: str
-    """Image encoder, one of ``encoder.ENCODERS``."""
+    """Image encoder: KEYPOINT_ENCODER, or one of ``encoder.ENCODERS``."""
     width: int
-    """Channels C of the aligned features (stride 16) and of the decoders."""
+    """Channels C of the tokens and of the decoders."""
     heads: int
     """Attention heads of MHBC; divides ``width``."""
     alignment_layers: int
     """MHBC layers."""
     match_dim: int
-    """Channels of the learned descriptors (stride 8) between which the soft correspondence is taken."""
+    """Channels of the learned descriptors (stride 8) of the soft correspondence on a grid."""
     bottleneck: int
     """Inner channels of the robust bottleneck blocks."""
     head_width: int
     """Channels of the decoders' last convolution and hidden units of their heads."""
     image_area: int
     """Pixels of the network's input; images are resized to about this area."""
+    tokens: int = 1536
+    """Most keypoints of a view, where keypoints are matched."""
+    kept_tokens: int = 512
+    """Of these, most that all layers of the alignment see: those likeliest to have a match."""
+    decoders: bool = True
+    """Whether the decoders run outside training too; if not, the pose is what the matches agree on."""
     experts: int = 2
     """Experts of the decoders' MoE adapter."""
     prior_sigma_rotation: float = 0.3
@@ -63,12 +71,14 @@ class IUPPoseConfig:
     """Standard deviation of the RGB channels in [0, 1], divided out of the input."""
 
     def __post_init__(self) -> None:
-        _require_choice("encoder", self.encoder, ENCODERS)
+        _require_choice("encoder", self.encoder, (KEYPOINT_ENCODER, *ENCODERS))
         _require_choice("initial_pose", self.initial_pose, INITIAL_POSES)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type in ("int", "float") and not value > 0:
                 raise ConfigurationError(f"{field.name} is {value}; it must be positive")
+        if not (self.decoders or self.initial_pose == "solve"):
+            raise ConfigurationError("without decoders there is no pose but that of initial_pose = solve")
         if self.width % self.heads:
             raise ConfigurationError(f"width {self.width} is not a multiple of heads = {self.heads}")
         if self.head_width % POOLING_HEADS:
@@ -97,6 +107,17 @@ class IUPPoseConfig:
 
 PRESETS = {
     "small": IUPPoseConfig(
+        encoder=KEYPOINT_ENCODER,
+        width=96,
+        heads=1,
+        alignment_layers=6,
+        match_dim=64,
+        bottleneck=64,
+        head_width=256,
+        image_area=640 * 480,
+        decoders=False,
+    ),
+    "small_grid": IUPPoseConfig(
         encoder="mobilenet_v2",
         width=128,
         heads=4,

@@ -1,8 +1,11 @@
 """IUP-Pose (Fig. 2): decoupled iterative uncertainty propagation for relative pose regression.
 
-encode: image + coordinates -> ResNet -> SPPF -> Features, once per view.
+encode: image -> features, once per view.
 match:  IDA (MHBC) -> matches -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair; with a first
         pose from the matches that one stands where they contradict what the decoders make of it.
+
+What comes before the decoders is a matcher: ``GridMatcher``, the paper's dense attention, or
+``KeypointMatcher``, the same on keypoints.
 """
 
 from __future__ import annotations
@@ -13,17 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iup_pose_ros.model.alignment import FeatureNeck, Features, ImplicitDenseAlignment
-from iup_pose_ros.model.config import IUPPoseConfig
-from iup_pose_ros.model.correspondence import CorrespondenceHead, SoftCorrespondence
+from iup_pose_ros.model.alignment import Features
+from iup_pose_ros.model.config import KEYPOINT_ENCODER, IUPPoseConfig
+from iup_pose_ros.model.correspondence import SoftCorrespondence
 from iup_pose_ros.model.decoder import PoseDecoder
 from iup_pose_ros.model.deviations import bounded_sigma
-from iup_pose_ros.model.encoder import ENCODERS
-from iup_pose_ros.model.match_refinement import MatchRefinement
+from iup_pose_ros.model.grid_matching import GridMatcher
+from iup_pose_ros.model.keypoint_matching import KeypointFeatures, KeypointMatcher
 from iup_pose_ros.model.pose_solver import solve_pose, unless_contradicted
-from iup_pose_ros.model.rays import normalised_coordinates
 from iup_pose_ros.model.realignment import AlignedPair, PoseState, Realignment, describe_condition
 from iup_pose_ros.model.rotations import perturbed, rotation_error, turned
+
+ViewFeatures = Features | KeypointFeatures
+"""What one view contributes to a pair, by the kind of the matcher."""
 
 INPUT_MULTIPLE = 32
 SMALLEST_SIGMA, LARGEST_SIGMA = 3e-4, 3.0
@@ -74,56 +79,51 @@ class RotationFusion(nn.Module):
 class IUPPose(nn.Module):
     """The whole network. Images (B, 3, H, W) in [0, 1], H and W multiples of 32; K (B, 3, 3) in pixels."""
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     def __init__(self, config: IUPPoseConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = ENCODERS[config.encoder]()
-        self.neck = FeatureNeck(self.encoder.channels, config.width, config.match_dim)
-        self.alignment = ImplicitDenseAlignment(config.width, config.heads, config.alignment_layers)
-        self.correspondence = CorrespondenceHead(config.width, config.match_dim)
-        self.refinement = MatchRefinement()
-        self.realignment = Realignment(config.width, config.matched_rays)
+        matcher = KeypointMatcher if config.encoder == KEYPOINT_ENCODER else GridMatcher
+        self.matcher: KeypointMatcher | GridMatcher = matcher(config)
+        self.realignment = Realignment(
+            self.matcher.token_channels,
+            self.matcher.token_stride,
+            config.width,
+            self.matcher.decoder_stride,
+            config.matched_rays,
+        )
         decoder = (config.width, config.bottleneck, config.head_width, config.experts)
         self.rotation_decoder = PoseDecoder(*decoder, sigmas=3, first_answer=0.01)
         # Where no direction is given, a first answer near zero would turn with every rounding error.
         first_direction = 0.01 if config.initial_pose == "solve" else 0.5
         self.translation_decoder = PoseDecoder(*decoder, sigmas=1, first_answer=first_direction)
         self.rotation_fusion = RotationFusion()
-        for name, values in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image_0: Tensor, K_0: Tensor, image_1: Tensor, K_1: Tensor) -> PosePrediction:
         """Pose of view 0's camera in view 1's frame for every pair of the batch."""
         return self.match(self.encode(image_0, K_0), self.encode(image_1, K_1))
 
-    def encode(self, image: Tensor, intrinsics: Tensor) -> Features:
+    def encode(self, image: Tensor, intrinsics: Tensor) -> ViewFeatures:
         """Features of one view, reusable in any number of pairs."""
         height, width = image.shape[-2:]
         if height % INPUT_MULTIPLE or width % INPUT_MULTIPLE:
             raise ValueError(f"image is {width}x{height}; multiples of {INPUT_MULTIPLE} are needed")
-        intrinsics = intrinsics.float()
-        coordinates = normalised_coordinates(intrinsics, height, width)[:, :2]
-        normalised = (image - self.pixel_mean) / self.pixel_std
-        pyramid = self.encoder(torch.cat([normalised, coordinates.to(image.dtype)], dim=1))
-        return self.neck(pyramid, intrinsics)
+        return self.matcher.encode(image, intrinsics.float())
 
-    def match(self, features_0: Features, features_1: Features) -> PosePrediction:
+    def match(self, features_0: ViewFeatures, features_1: ViewFeatures) -> PosePrediction:
         """Pose of a pair from the features of its views."""
         return self.decode(self.align(features_0, features_1))
 
-    def align(self, features_0: Features, features_1: Features) -> AlignedPair:
+    def align(self, features_0: ViewFeatures, features_1: ViewFeatures) -> AlignedPair:
         """IDA and the matches of a pair: what of ``match`` comes before poses."""
-        aligned_0, aligned_1 = self.alignment(features_0, features_1)
-        correspondence = self.correspondence(features_0, features_1, aligned_0, aligned_1)
-        refined = self.refinement(correspondence, features_0, features_1)
-        return AlignedPair(features_0, features_1, aligned_0, aligned_1, correspondence, refined)
+        # Features are those of the same matcher.
+        pair: AlignedPair = self.matcher.align(features_0, features_1)  # type: ignore[arg-type]
+        return pair
 
     def decode(self, pair: AlignedPair) -> PosePrediction:
         """Pose of an aligned pair."""
         start = self._initial_pose(pair)
+        if not (self.config.decoders or self.training):
+            return _prediction(pair, start, start, start)
         stage_1 = self._rotate(pair, start)
         stage_2 = self._rotate(pair, stage_1)
         R_final, sigma_R = self.rotation_fusion(
@@ -133,18 +133,7 @@ class IUPPose(nn.Module):
         # Decoders in training answer for themselves.
         if self.config.initial_pose == "solve" and not self.training:
             final = unless_contradicted(pair.matches, final, start)
-        return PosePrediction(
-            R_1_0=final.R_1_0,
-            t_1_0=turned(final.R_1_0, final.direction),
-            sigma_R=final.sigma_R,
-            sigma_t=final.sigma_t[:, 0],
-            R_stage1=stage_1.R_1_0,
-            sigma_stage1=stage_1.sigma_R,
-            R_stage2=stage_2.R_1_0,
-            sigma_stage2=stage_2.sigma_R,
-            correspondence=pair.correspondence,
-            refined=pair.refined,
-        )
+        return _prediction(pair, final, stage_1, stage_2)
 
     def _initial_pose(self, pair: AlignedPair) -> PoseState:
         """What stage 1 starts from: identity and no direction, or what the matches agree on."""
@@ -174,3 +163,20 @@ class IUPPose(nn.Module):
 def _propagated(sigma: Tensor, change: Tensor) -> Tensor:
     """Deviations after a stage that changes their logarithms."""
     return bounded_sigma(sigma.log() + change, SMALLEST_SIGMA, LARGEST_SIGMA)
+
+
+def _prediction(
+    pair: AlignedPair, final: PoseState, stage_1: PoseState, stage_2: PoseState
+) -> PosePrediction:
+    return PosePrediction(
+        R_1_0=final.R_1_0,
+        t_1_0=turned(final.R_1_0, final.direction),
+        sigma_R=final.sigma_R,
+        sigma_t=final.sigma_t[:, 0],
+        R_stage1=stage_1.R_1_0,
+        sigma_stage1=stage_1.sigma_R,
+        R_stage2=stage_2.R_1_0,
+        sigma_stage2=stage_2.sigma_R,
+        correspondence=pair.correspondence,
+        refined=pair.refined,
+    )

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iup_pose_ros.model.alignment import MATCH_STRIDE, TOKEN_STRIDE, Features
+from iup_pose_ros.model.alignment import MATCH_STRIDE
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.homography_warp import homography_warp
+from iup_pose_ros.model.keypoint_alignment import Assignment
+from iup_pose_ros.model.ray_matches import RayMatches
 from iup_pose_ros.model.rays import intrinsics_at_stride, rotate
 
 CERTAIN_SIGMA = 0.005  # radians, deviation of a match at which it counts half
@@ -21,21 +23,29 @@ CONDITION_SIZE = 2 * 4 + 9 + 3 + 3 + 1
 
 
 class AlignedPair(NamedTuple):
-    """Both views after IDA: their features, aligned tokens (B, C, H_v/16, W_v/16) and soft correspondence.
+    """Both views after IDA, as a matcher leaves them.
 
-    ``correspondence`` is what attention finds, ``refined`` the same after every round of refinement.
+    Attributes:
+        intrinsics_0, intrinsics_1: camera matrices (B, 3, 3) of the network's input images.
+        aligned_0, aligned_1: maps (B, C, H_v/s, W_v/s) of tokens at the matcher's ``token_stride`` s.
+        correspondence: what attention finds.
+        refined: the same after every round of refinement.
+        matches: those that a pose is solved from.
+        assignment: of keypoints, where keypoints are matched.
     """
 
-    features_0: Features
-    features_1: Features
+    intrinsics_0: Tensor
+    intrinsics_1: Tensor
     aligned_0: Tensor
     aligned_1: Tensor
     correspondence: SoftCorrespondence
     refined: tuple[SoftCorrespondence, ...]
+    matches: RayMatches
+    assignment: Assignment | None = None
 
     @property
-    def matches(self) -> SoftCorrespondence:
-        """The correspondence at its best."""
+    def best(self) -> SoftCorrespondence:
+        """The correspondence after the last round."""
         return self.refined[-1]
 
 
@@ -58,41 +68,53 @@ class PoseState(NamedTuple):
 def describe_condition(pair: AlignedPair, pose: PoseState) -> Tensor:
     """FiLM's condition (B, CONDITION_SIZE): both cameras, the input pose and its log sigmas."""
     cameras = [
-        _describe_camera(pair.features_0.intrinsics, pair.aligned_0),
-        _describe_camera(pair.features_1.intrinsics, pair.aligned_1),
+        _describe_camera(pair.intrinsics_0, pair.best.view_0.own),
+        _describe_camera(pair.intrinsics_1, pair.best.view_1.own),
     ]
     log_sigmas = torch.cat([pose.sigma_R, pose.sigma_t], dim=1).log()
     return torch.cat([*cameras, pose.R_1_0.flatten(1), pose.direction, log_sigmas], dim=1)
 
 
-def _describe_camera(intrinsics: Tensor, tokens: Tensor) -> Tensor:
+def _describe_camera(intrinsics: Tensor, cells: Tensor) -> Tensor:
     """Tangents (B, 4) of half the field of view and of the image centre's offset from the optical axis."""
-    scaled = intrinsics_at_stride(intrinsics, TOKEN_STRIDE)
+    scaled = intrinsics_at_stride(intrinsics, MATCH_STRIDE)
     focal = torch.stack([scaled[:, 0, 0], scaled[:, 1, 1]], dim=1)
-    size = focal.new_tensor([tokens.shape[-1], tokens.shape[-2]])
+    size = focal.new_tensor([cells.shape[-1], cells.shape[-2]])
     return torch.cat([0.5 * size / focal, (0.5 * (size - 1.0) - scaled[:, :2, 2]) / focal], dim=1)
 
 
 class Realignment(nn.Module):
-    """Homography warp of view 1 and embedding of the geometry: -> (B, V=2, C, H_0/16, W_0/16).
+    """Homography warp of view 1 and embedding of the geometry: -> (B, V=2, C, H_0/s, W_0/s).
 
-    Geometry is computed and warped at stride 8, where matches live, and embedded to the tokens' stride 16.
-    Without matched rays it is each cell's own ray alone.
+    Tokens are warped where they live, geometry at stride 8, where matches live; both are then embedded at the
+    decoders' stride s. Without matched rays geometry is each cell's own ray alone.
+
+    Args:
+        token_channels, token_stride: of the aligned maps.
+        channels, stride: C and s, of the maps that the decoders see.
+        matched_rays: whether geometry includes the matches.
     """
 
-    def __init__(self, channels: int, matched_rays: bool) -> None:
+    def __init__(
+        self, token_channels: int, token_stride: int, channels: int, stride: int, matched_rays: bool
+    ) -> None:
         super().__init__()
         self.matched_rays = matched_rays
-        self.embed = nn.Conv2d(9 if matched_rays else 4, channels, 2, TOKEN_STRIDE // MATCH_STRIDE)
+        self.token_stride = token_stride
+        block, pooled = stride // MATCH_STRIDE, stride // token_stride
+        self.embed = nn.Conv2d(9 if matched_rays else 4, channels, block, block)
+        as_they_are = token_channels == channels and pooled == 1
+        self.pool = nn.Identity() if as_they_are else nn.Conv2d(token_channels, channels, pooled, pooled)
 
     def forward(self, pair: AlignedPair, pose: PoseState) -> Tensor:
         """The pair's features on view 0's grid, as a camera turned by the input pose would see view 1's."""
-        tokens_1, _ = _warp(pair, pair.aligned_1, TOKEN_STRIDE, pose, like=pair.aligned_0)
-        geometry_0, geometry_1 = self._geometry(pair.matches, pose.R_1_0.transpose(1, 2))
+        tokens_1, _ = _warp(pair, pair.aligned_1, self.token_stride, pose, like=pair.aligned_0)
+        geometry_0, geometry_1 = self._geometry(pair.best, pose.R_1_0.transpose(1, 2))
         geometry_1, mask = _warp(pair, geometry_1, MATCH_STRIDE, pose, like=geometry_0)
         embedded_0 = self.embed(torch.cat([geometry_0, torch.ones_like(mask)], dim=1))
         embedded_1 = self.embed(torch.cat([geometry_1, mask], dim=1))
-        return torch.stack([pair.aligned_0 + embedded_0, tokens_1 + embedded_1], dim=1)
+        views = [self.pool(pair.aligned_0) + embedded_0, self.pool(tokens_1) + embedded_1]
+        return torch.stack(views, dim=1)
 
     def _geometry(self, correspondence: SoftCorrespondence, R_0_1: Tensor) -> tuple[Tensor, Tensor]:
         """Geometry channels of each view on its own grid, in view 0's frame."""
@@ -116,7 +138,7 @@ def _warp(
     pair: AlignedPair, field_1: Tensor, stride: int, pose: PoseState, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A field of view 1 at the given stride, and its mask, on the grid of ``like``, a field of view 0."""
-    intrinsics_0 = intrinsics_at_stride(pair.features_0.intrinsics, stride)
-    intrinsics_1 = intrinsics_at_stride(pair.features_1.intrinsics, stride)
+    intrinsics_0 = intrinsics_at_stride(pair.intrinsics_0, stride)
+    intrinsics_1 = intrinsics_at_stride(pair.intrinsics_1, stride)
     height, width = like.shape[-2:]
     return homography_warp(field_1, intrinsics_0, intrinsics_1, pose.R_1_0, (height, width))

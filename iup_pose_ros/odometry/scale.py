@@ -59,6 +59,10 @@ class Interval(NamedTuple):
 class ScaleSource(Protocol):
     """Gives the steps their lengths."""
 
+    @property
+    def depths(self) -> InverseDepths:
+        """Inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory."""
+
     def check(self, interval: Interval) -> None:
         """Raises EstimationError where no step of this interval can get a length."""
 
@@ -92,6 +96,7 @@ class FixedScale:
     def __init__(self, config: OdometryConfig) -> None:
         self._length = config.fixed_step_length
         self._keyframe_parallax = config.keyframe_parallax
+        self.depths = InverseDepths.none()
 
     def check(self, interval: Interval) -> None:
         """See ScaleSource.check; the length is always known."""
@@ -124,6 +129,7 @@ class WheelScale:
         self._T_base_camera = T_base_camera
         # More than most robots make per keyframe: at first rather too much is taken to be unseen.
         self._metres_per_shift = 1.0 / config.keyframe_parallax
+        self.depths = InverseDepths.none()
 
     def check(self, interval: Interval) -> None:
         """See ScaleSource.check; fails where the wheels do not cover the interval."""
@@ -162,7 +168,7 @@ class RelativeScale:
     """The first step has length 1; later ones follow from tracks shared by consecutive pairs of keyframes."""
 
     def __init__(self, config: OdometryConfig) -> None:
-        self._depths = InverseDepths.none()
+        self.depths = InverseDepths.none()
         self._speed: float | None = None
         # How far a translation of one unit moves the median track, as a fraction of the image width. The
         # first step has length 1 and makes at least the keyframe parallax.
@@ -179,14 +185,14 @@ class RelativeScale:
         """See ScaleSource.step."""
         duration = interval.end - interval.start
         seen = observe(rays, relative.T_prev_curr)
-        known = self._depths.of(rays.ids)
+        known = self.depths.of(rays.ids)
         if seen.shows_direction:
             length = self._length(relative, rays, known, seen, duration)
             step = step_along(relative, length, seen.agreeing)
             self._learn(rays, known, seen, step.camera.pose, duration)
         else:
             step = self._turn(relative, rays, known, seen)
-            self._depths = known.moved(rays.previous, step.camera.pose)
+            self.depths = known.moved(rays.previous, step.camera.pose)
         return step
 
     def _length(
@@ -232,8 +238,8 @@ class RelativeScale:
         self._speed = length / duration
         information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
         fused = known.trusted(seen.agreeing).fused(seen.depths.inverse / length, information)
-        self._depths = fused.moved(rays.previous, pose)
-        visible = self._depths.inverse[(self._depths.information > 0.0) & (self._depths.inverse > 0.0)]
+        self.depths = fused.moved(rays.previous, pose)
+        visible = self.depths.inverse[(self.depths.information > 0.0) & (self.depths.inverse > 0.0)]
         if len(visible) > 0:
             self._shift_per_unit = float(np.median(visible)) * rays.focal / rays.width
 

@@ -13,6 +13,7 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
+from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
 from iup_pose_ros.odometry.pose_check import check
 from iup_pose_ros.odometry.scale import Interval, scale_source
 from iup_pose_ros.odometry.scaled_step import ScaledStep, metric_step
@@ -218,7 +219,9 @@ class VisualOdometry:
         start = time.perf_counter()
         relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
         seconds = time.perf_counter() - start
-        check(relative, tracks.rays, tracks.interval, self._config)
+        rays = tracks.rays
+        relative = resolve_ambiguity(relative, rays, self._scale.depths.of(rays.ids))
+        check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
             self._scale.check(_interval(tracks))
         return relative, seconds

@@ -1,19 +1,28 @@
-"""Evaluation of the averaged weights on real pairs during training."""
+"""Evaluation of the averaged weights on real pairs during training, and when training gains no more by it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from iup_pose_ros.datasets.image_pair import DataSetPair
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.evaluation.pairs.evaluate import evaluate_on
 from iup_pose_ros.evaluation.pairs.report import PairStatistics
 from iup_pose_ros.training.run_config import EvaluationConfig
+
+MEAN = "mean"
+"""Name in place of a set's where a row is the mean over the sets of a split."""
+ALL_SPLITS = "all"
+"""Name in place of a split's where a row is the mean over the splits."""
+_AUC = ("auc_5", "auc_10", "auc_20")
 
 
 class PeriodicEvaluation:
@@ -25,26 +34,79 @@ class PeriodicEvaluation:
         device: where the network runs.
 
     Raises:
-        DataError: a folder lacks pairs.csv, columns or images, or two folders have the same name.
+        DataError: a folder holds no set, a set lacks columns or images, or two sets have the same name.
     """
 
     def __init__(self, config: EvaluationConfig, output: Path, device: str) -> None:
         self._config, self._output, self._device = config, output, device
-        self._sets = {folder.resolve().name: load_pairs_folder(folder) for folder in config.folders}
-        if len(self._sets) < len(config.folders):
-            raise DataError("two folders of evaluation.folders have the same name")
+        self._sets: dict[str, list[DataSetPair]] = {}
+        self._splits: dict[str, list[str]] = defaultdict(list)
+        for folder in _set_folders(config.folders):
+            if folder.name in self._sets:
+                raise DataError(f"two sets of evaluation.folders have the name {folder.name}")
+            self._sets[folder.name] = load_pairs_folder(folder)
+            self._splits[folder.parent.name].append(folder.name)
 
-    def run(self, network: nn.Module, step: int) -> Iterator[dict[str, Any]]:
-        """A row of the evaluation's table for every set, then for all pooled."""
+    def run(self, network: nn.Module, step: int, pairs_seen: int) -> list[dict[str, Any]]:
+        """Return rows of the evaluation's table: of every set, of every split, and last of all splits."""
         if not self._sets:
-            return
+            return []
         model: Any = network
         name = IUPPoseEstimator.name
         estimator = IUPPoseEstimator(model, device=self._device)
         report = evaluate_on(self._sets, {name: estimator}, self._config.max_pairs)
         report.write(self._output / f"evaluation_{step:09d}.json")
-        for set_name, figures in {**report.sets(name), "pooled": report.pooled(name)}.items():
-            yield {"step": step, "set": set_name, **_row(figures)}
+        figures = {set_name: _row(found) for set_name, found in report.sets(name).items()}
+        rows: list[dict[str, Any]] = []
+        for split, names in self._splits.items():
+            of_sets = [{"split": split, "set": set_name, **figures[set_name]} for set_name in names]
+            rows += [*of_sets, {"split": split, "set": MEAN, **_mean(of_sets)}]
+        means = [row for row in rows if row["set"] == MEAN]
+        rows.append({"split": ALL_SPLITS, "set": MEAN, **_mean(means)})
+        return [{"step": step, "pairs_seen": pairs_seen, **row} for row in rows]
+
+
+class Gains:
+    """Scores of a run's evaluations: which is the best, and whether the last ones gained nothing.
+
+    Args:
+        rows: of the evaluation's table so far; values may be text.
+        patience: evaluations in a row without gain after which a run has stalled; None: never.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]], patience: int | None) -> None:
+        self._patience = patience
+        self._scores = [_score(row) for row in rows if row["split"] == ALL_SPLITS]
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> bool:
+        """Add an evaluation's rows; returns whether its score is the best so far."""
+        self._scores += [_score(row) for row in rows if row["split"] == ALL_SPLITS]
+        return bool(self._scores) and self._since_best() == 0
+
+    @property
+    def stalled(self) -> bool:
+        """Whether as many evaluations as patience allows did not reach beyond the best before them."""
+        return self._patience is not None and bool(self._scores) and self._since_best() >= self._patience
+
+    def _since_best(self) -> int:
+        """Evaluations after the first of the best ones."""
+        return len(self._scores) - 1 - int(np.argmax(self._scores))
+
+
+def _score(row: dict[str, Any]) -> float:
+    """Mean of the three AUCs, percent."""
+    return float(np.mean([float(row[name]) for name in _AUC]))
+
+
+def _set_folders(folders: Iterable[Path]) -> list[Path]:
+    """Folders with a pairs.csv among these and among those in them."""
+    found: list[Path] = []
+    for folder in folders:
+        files = sorted([*folder.glob("pairs.csv"), *folder.glob("*/pairs.csv")])
+        if not files:
+            raise DataError(f"{folder} has no pairs.csv, nor has a folder in it")
+        found += [file.parent.resolve() for file in files]
+    return found
 
 
 def _row(figures: PairStatistics) -> dict[str, Any]:
@@ -56,3 +118,10 @@ def _row(figures: PairStatistics) -> dict[str, Any]:
         "rotation_in_1_sigma": figures.coverage["rotation"]["1"],
         "direction_in_1_sigma": figures.coverage["direction"]["1"],
     }
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The rows' mean, number for number, and the sum of their pairs."""
+    names = [name for name in rows[0] if name not in ("split", "set", "pairs")]
+    means = {name: float(np.nanmean([row[name] for row in rows])) for name in names}
+    return {"pairs": sum(row["pairs"] for row in rows), **means}

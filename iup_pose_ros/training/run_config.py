@@ -12,6 +12,7 @@ from iup_pose_ros.model.config import IUPPoseConfig, preset
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE
 from iup_pose_ros.training.configuration import from_mapping
 from iup_pose_ros.training.data.data_sets import DataSetConfig
+from iup_pose_ros.training.data.scene_pairs import ScenePairsConfig
 from iup_pose_ros.training.losses import LossWeights
 from iup_pose_ros.training.synthetic.rendered_stream import SourceConfig
 
@@ -23,19 +24,21 @@ class NetworkConfig:
     """The network to train, and what its weights start from.
 
     Attributes:
-        preset: ``small`` or ``base``.
+        preset: ``small_grid`` or ``base``.
         image_area: pixels of the network's input in use; None: that of the first size trained on.
+        tokens: keypoints of a view in training; None: as many as in use.
         initial_pose: what stage 1 starts from; None: as the preset.
         encoder_weights: ImageNet weights of the encoder (training.imagenet).
         weights: weights file of an earlier run, for example one at a lower resolution.
         fresh: modules that begin anew all the same, for example ``translation_decoder``.
-        frozen: modules that stay as they are, for example ``encoder``.
+        frozen: modules that stay as they are, for example ``matcher.encoder``.
         fixed_statistics: whether the encoder's batch normalisation keeps the statistics it has. Right for a
             trained encoder: views of one cluster are too alike for statistics of a batch.
     """
 
-    preset: str = "small"
+    preset: str = "small_grid"
     image_area: int | None = None
+    tokens: int | None = None
     initial_pose: str | None = None
     encoder_weights: Path | None = None
     weights: Path | None = None
@@ -88,14 +91,17 @@ class EvaluationConfig:
     """Evaluation on real pairs during training.
 
     Attributes:
-        folders: each with a ``pairs.csv``; none: no evaluation.
-        every: steps between evaluations.
-        max_pairs: most pairs of every folder.
+        folders: sets (with a ``pairs.csv``) and folders of sets; a set's split is named by the folder it is
+            in. None: no evaluation.
+        every: steps between evaluations; one comes before the first step.
+        max_pairs: most pairs of every set.
+        patience: evaluations in a row that gain nothing after which the run ends; None: it goes on.
     """
 
     folders: tuple[Path, ...] = ()
     every: int = 5000
     max_pairs: int = 40
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,17 +111,20 @@ class TrainConfig:
     Attributes:
         output: folder of the run: checkpoints, weights, logs.
         training_data: statement of what the weights are trained on; it travels with them.
-        steps: of the optimiser, one batch each (of every process).
+        steps: of the optimiser.
         pairs: most pairs of one cluster of a batch; None: all.
         workers: processes that render, for every training process; 0: render in between.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32-true`` or ``bf16-mixed``.
-        checkpoint_every: steps between checkpoints.
+        checkpoint_every: most steps between checkpoints.
+        checkpoint_minutes: most minutes between checkpoints.
         keep: checkpoints kept.
         tensorboard: whether to log for TensorBoard too.
         seed: of the network's weights and of the pairs drawn; ``source.seed`` is that of the images.
+        micro_batches: batches whose gradients one step of the optimiser sums up, for each training process.
         data_sets: trained on beside rendered pairs.
-        rendered: share of batches that are rendered, against those of the data sets.
+        photographs: pairs of photographs with sparse true matches, trained on beside rendered pairs.
+        rendered: share of batches that are rendered, against those of the data sets and photographs.
     """
 
     output: Path
@@ -126,10 +135,13 @@ class TrainConfig:
     device: str = "auto"
     precision: str = "32-true"
     checkpoint_every: int = 500
+    checkpoint_minutes: float = 10.0
     keep: int = 2
     tensorboard: bool = True
     seed: int = 0
+    micro_batches: int = 1
     data_sets: tuple[DataSetConfig, ...] = ()
+    photographs: ScenePairsConfig | None = None
     rendered: float = 1.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -138,15 +150,16 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "workers": 0, "checkpoint_every": 1, "keep": 1}
+        least = {"steps": 1, "workers": 0, "checkpoint_every": 1, "keep": 1, "micro_batches": 1}
         values = {**{name: getattr(self, name) for name in least}, "evaluation.every": self.evaluation.every}
         for name, value in values.items():
             if value < least.get(name, 1):
                 raise ConfigurationError(f"{name} is {value}; at least {least.get(name, 1)} is needed")
-        for width, height in self.source.sizes:
+        sizes = (*self.source.sizes, *(self.photographs.sizes if self.photographs else ()))
+        for width, height in sizes:
             if width % INPUT_MULTIPLE or height % INPUT_MULTIPLE:
                 raise ConfigurationError(
-                    f"source.sizes has {width}x{height}; the network takes multiples of {INPUT_MULTIPLE}"
+                    f"sizes have {width}x{height}; the network takes multiples of {INPUT_MULTIPLE}"
                 )
         if self.precision not in PRECISIONS:
             raise ConfigurationError(

@@ -22,7 +22,8 @@ class Table:
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
-        kept = _rows(path, step) if path.is_file() else []
+        self._path = path
+        kept = _rows(path, step, columns) if path.is_file() else []
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([columns, *kept])
         temporary = path.with_name(path.name + ".part")
@@ -34,6 +35,11 @@ class Table:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row with a value for every column."""
         self._writer.writerow({name: _short(value) for name, value in row.items()})
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return all rows, as text by column."""
+        with self._path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
     def close(self) -> None:
         """Close the file."""
@@ -64,6 +70,8 @@ class RunLog:
     )
     EVALUATION_COLUMNS = (
         "step",
+        "pairs_seen",
+        "split",
         "set",
         "pairs",
         "rotation_deg",
@@ -99,13 +107,17 @@ class RunLog:
     def add_evaluation(self, row: Mapping[str, Any]) -> None:
         """A value for each of ``EVALUATION_COLUMNS``."""
         self._evaluations.add(row)
-        self._to_board(f"evaluation/{row['set']}", row)
+        self._to_board(f"evaluation/{row['split']}/{row['set']}", row)
+
+    def evaluations(self) -> list[dict[str, str]]:
+        """Return the rows of the evaluation's table so far."""
+        return self._evaluations.rows()
 
     def _to_board(self, prefix: str, row: Mapping[str, Any]) -> None:
         if self._board is None:
             return
         for name, value in row.items():
-            if name not in ("step", "set", "pairs"):
+            if name not in ("step", "pairs_seen", "split", "set", "pairs"):
                 self._board.add_scalar(f"{prefix}/{name}", value, row["step"])
 
 
@@ -117,11 +129,11 @@ def _summary_writer(folder: Path, step: int) -> Any:
     return SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
 
-def _rows(path: Path, step: int) -> list[list[str]]:
+def _rows(path: Path, step: int, columns: tuple[str, ...]) -> list[list[str]]:
     """The whole rows of steps up to ``step``; the last may have been cut off when the run died."""
     with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    return [row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= step]
+        rows = list(csv.reader(file))
+    return [row for row in rows if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= step]
 
 
 def _short(value: Any) -> Any:

@@ -54,9 +54,9 @@ class RunProgress:
         """Print one set's figures of an evaluation above the bar."""
         if not self._progress.disable:
             self._progress.console.print(
-                f"step {figures['step']} {figures['set']}: rotation {figures['rotation_deg']:.2f} deg, "
-                f"direction {figures['direction_deg']:.2f} deg, AUC@5/10/20 "
-                f"{figures['auc_5']:.1f}/{figures['auc_10']:.1f}/{figures['auc_20']:.1f}"
+                f"step {figures['step']} {figures['split']} {figures['set']}: "
+                f"rotation {figures['rotation_deg']:.2f} deg, direction {figures['direction_deg']:.2f} deg, "
+                f"AUC@5/10/20 {figures['auc_5']:.1f}/{figures['auc_10']:.1f}/{figures['auc_20']:.1f}"
             )
         self._last = time.monotonic()
 

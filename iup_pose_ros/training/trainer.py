@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, IupPoseError
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint, save_checkpoint
 from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.keypoint_matching import KeypointMatcher
 from iup_pose_ros.training.data.batch_stream import BatchStream, MixedStream
 from iup_pose_ros.training.data.batches import ClusterBatch
 from iup_pose_ros.training.data.pair_stream import PairStream, StreamConfig
+from iup_pose_ros.training.data.scene_pairs import ScenePairs
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
-from iup_pose_ros.training.periodic_evaluation import PeriodicEvaluation
+from iup_pose_ros.training.periodic_evaluation import Gains, PeriodicEvaluation
 from iup_pose_ros.training.run_config import NetworkConfig, TrainConfig
 from iup_pose_ros.training.run_log import RunLog
 from iup_pose_ros.training.run_progress import RunProgress
@@ -32,6 +35,7 @@ from iup_pose_ros.training.synthetic.rendered_stream import RenderedClusters, cl
 from iup_pose_ros.training.training_step import StepInput, StepResult, TrainingStep
 
 WEIGHTS = "weights.safetensors"
+BEST_WEIGHTS = "best.safetensors"
 _MOST_SKIPPED = 20  # steps in a row without finite gradient
 
 
@@ -42,7 +46,8 @@ class TrainingError(IupPoseError):
 def train(config: TrainConfig, resume: bool = False, console: Console | None = None) -> Path:
     """Train a network; returns the weights file, which holds the averaged weights.
 
-    Under ``torchrun`` every process trains on its share of the stream.
+    Those of the best evaluation are beside it in ``BEST_WEIGHTS``. Under ``torchrun`` every process trains on
+    its share of the stream.
 
     Args:
         config: of the run.
@@ -84,7 +89,11 @@ class Trainer:
         self._trainee = Trainee(self._network, average, optimiser)
         module = TrainingStep(self._network, config.loss, mixed=config.precision == "bf16-mixed")
         self._module, self._optimiser = fabric.setup(module, optimiser)
+        if config.network.tokens is not None and isinstance(self._network.matcher, KeypointMatcher):
+            self._network.matcher.tokens = config.network.tokens
         self._progress = Progress(0, 0, 0, _plain(self._network))
+        self._saved = time.monotonic()
+        self._stalled = False
         self._evaluation = PeriodicEvaluation(config.evaluation, config.output, str(fabric.device))
 
     def resume(self, path: Path) -> None:
@@ -112,21 +121,32 @@ class Trainer:
             RunLog(self._config.output, start, self._config.tensorboard) as log,
             RunProgress(self._console, start, self._config.steps) as shown,
         ):
+            gains = Gains(log.evaluations(), self._config.evaluation.patience)
+            if start == 0:
+                self._evaluate(log, shown, gains)
             for row in self._steps():
                 log.add_step(row)
                 shown.advance(row)
                 if self._due(self._config.evaluation.every):
-                    for figures in self._evaluation.run(self._trainee.average, self._progress.step):
-                        log.add_evaluation(figures)
-                        shown.print(figures)
+                    self._evaluate(log, shown, gains)
         return self._config.output / WEIGHTS
+
+    def _evaluate(self, log: RunLog, shown: RunProgress, gains: Gains) -> None:
+        """Evaluate the averaged weights, keep them if they are the best, and see whether there are gains."""
+        rows = self._evaluation.run(self._trainee.average, self._progress.step, self._progress.pairs)
+        for figures in rows:
+            log.add_evaluation(figures)
+            shown.print(figures)
+        if gains.add(rows):
+            self._write_weights(BEST_WEIGHTS)
+        self._stalled = gains.stalled
 
     def _steps(self) -> Iterator[dict[str, Any]]:
         """Every step's row of the log; a checkpoint is written behind the row's use."""
         batches = iter(self._batches())
         skipped = 0
         while self._progress.step < self._config.steps:
-            row = self._step(next(batches))
+            row = self._step(batches)
             skipped = 0 if row["gradient_norm"] < float("inf") else skipped + 1
             if skipped >= _MOST_SKIPPED:
                 raise TrainingError(
@@ -134,55 +154,71 @@ class Trainer:
                     "lower optimiser.learning_rate or use precision 32-true"
                 )
             yield row
-            if self._due(self._config.checkpoint_every):
+            stalled = self._due(self._config.evaluation.every) and self._fabric.broadcast(self._stalled)
+            old = time.monotonic() - self._saved > 60.0 * self._config.checkpoint_minutes
+            if stalled or old or self._due(self._config.checkpoint_every):
                 self._save()
+            if stalled:
+                break
 
     def _batches(self) -> Iterable[ClusterBatch]:
         fabric = self._fabric
         place = (self._progress.batches, fabric.global_rank, fabric.world_size)
         return cluster_loader(training_stream(self._config, *place), self._config.workers)
 
-    def _step(self, batch: ClusterBatch) -> dict[str, Any]:
+    def _step(self, batches: Iterator[ClusterBatch]) -> dict[str, Any]:
         """One step of the optimiser and its row of the log."""
-        config, step, fabric = self._config, self._progress.step, self._fabric
-        seed = config.seed + 1_000_003 * (step * fabric.world_size + fabric.global_rank)
-        pairs = batch.pairs(config.pairs, torch.Generator().manual_seed(seed))
+        config, step = self._config, self._progress.step
         rate = learning_rate(config.optimiser, step, config.steps)
         likelihood = likelihood_share(config.optimiser, step)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._module.train()
         if config.network.fixed_statistics:
-            self._network.encoder.eval()
-        given = StepInput.of(batch, pairs)
-        result: StepResult = self._module(
-            StepInput(*(tensor.to(fabric.device) for tensor in given)), likelihood
-        )
-        fabric.backward(result.loss)
+            self._network.matcher.encoder.eval()
+        means = self._add_gradients(batches, likelihood)
         norm = float(_clip(self._network, config.optimiser.clip))
         if norm < float("inf"):
             self._optimiser.step()
             update_average(self._trainee.average, self._network, average_decay(config.optimiser, step))
         self._optimiser.zero_grad()
-        return self._advanced(result, len(pairs), {"likelihood": likelihood, "learning_rate": rate}, norm)
+        schedule = {"likelihood": likelihood, "learning_rate": rate, "gradient_norm": norm}
+        return self._advanced(means, schedule)
 
-    def _advanced(
-        self, result: StepResult, pairs: int, schedule: dict[str, float], norm: float
-    ) -> dict[str, Any]:
+    def _add_gradients(self, batches: Iterator[ClusterBatch], likelihood: float) -> Tensor:
+        """Sum up the gradients of a step; returns means: ``StepResult``, pairs of a batch."""
+        config, fabric = self._config, self._fabric
+        rows: list[Tensor] = []
+        for _ in range(config.micro_batches):
+            batch = next(batches)
+            generator = torch.Generator().manual_seed(config.seed + 1_000_003 * batch.index)
+            pairs = batch.pairs(config.pairs, generator)
+            given = StepInput.of(batch, pairs).to(fabric.device)
+            last = len(rows) == config.micro_batches - 1
+            with fabric.no_backward_sync(self._module, enabled=not last):
+                result: StepResult = self._module(given, likelihood)
+                fabric.backward(result.loss / config.micro_batches)
+            rows.append(
+                torch.stack(
+                    [*(value.detach() for value in result), result.loss.new_tensor(float(len(pairs)))]
+                )
+            )
+        # A batch of photographs has no depths, one without motion no direction.
+        means: Tensor = torch.stack(rows).nanmean(dim=0)
+        return means
+
+    def _advanced(self, means: Tensor, schedule: dict[str, float]) -> dict[str, Any]:
         """Count the step; its row: means over the processes, pairs of all of them."""
         fabric, before = self._fabric, self._progress
-        values = torch.stack([*(value.detach() for value in result), result.loss.new_tensor(float(pairs))])
-        reduced: Any = fabric.all_reduce(values, reduce_op="mean")
-        *means, mean_pairs = reduced.tolist()
-        total = round(mean_pairs * fabric.world_size)
+        batches = fabric.world_size * self._config.micro_batches
+        reduced: Any = fabric.all_reduce(means, reduce_op="mean")
+        *figures, mean_pairs = reduced.tolist()
+        total = round(mean_pairs * batches)
         self._progress = replace(
-            before,
-            step=before.step + 1,
-            batches=before.batches + fabric.world_size,
-            pairs=before.pairs + total,
+            before, step=before.step + 1, batches=before.batches + batches, pairs=before.pairs + total
         )
-        figures = dict(zip(StepResult._fields, means, strict=True))
-        return {"step": before.step + 1, **figures, **schedule, "gradient_norm": norm, "pairs": total}
+        named = dict(zip(StepResult._fields, figures, strict=True))
+        return {"step": before.step + 1, **named, **schedule, "pairs": total}
 
     def _due(self, every: int) -> bool:
         return self._progress.step % every == 0 or self._progress.step == self._config.steps
@@ -193,11 +229,17 @@ class Trainer:
             return
         config, progress = self._config, self._progress
         save_state(self._trainee, progress, config.output, config.keep)
+        self._write_weights(WEIGHTS)
+        self._saved = time.monotonic()
+
+    def _write_weights(self, name: str) -> None:
+        """Write the averaged weights to a file of this name in the run's folder."""
+        config, progress = self._config, self._progress
         statement = f"{config.training_data} ({progress.step} steps, {progress.pairs} pairs)"
         size = config.source.sizes[0]
         info = CheckpointInfo(self._network.config, size, SigmaCalibration(), statement)
         average: Any = self._trainee.average
-        save_checkpoint(average, info, config.output / WEIGHTS)
+        save_checkpoint(average, info, config.output / name)
 
 
 def training_stream(config: TrainConfig, start: int = 0, rank: int = 0, world_size: int = 1) -> BatchStream:
@@ -207,14 +249,19 @@ def training_stream(config: TrainConfig, start: int = 0, rank: int = 0, world_si
         DataError: files are missing or laid out otherwise.
         ConfigurationError: shares are negative, or all 0.
     """
-    rendered = RenderedClusters(config.source, start, rank, world_size)
-    if not config.data_sets:
-        return rendered
-    streams: list[tuple[float, BatchStream]] = [(config.rendered, rendered)]
+    place = (start, rank, world_size)
+    if not config.data_sets and config.photographs is None:
+        return RenderedClusters(config.source, *place)
+    streams: list[tuple[float, BatchStream]] = []
+    if config.rendered:
+        streams.append((config.rendered, RenderedClusters(config.source, *place)))
     for entry in config.data_sets:
         stream = StreamConfig(sizes=config.source.sizes, pairs=entry.pairs, seed=config.source.seed)
         streams.append((entry.share, PairStream(entry.load(), stream)))
-    return MixedStream(streams, config.source.seed, start, rank, world_size)
+    if config.photographs is not None:
+        streams.append((config.photographs.share, ScenePairs(config.photographs, config.source.photometric)))
+    group = config.micro_batches * world_size
+    return MixedStream(streams, config.source.seed, *place, group)
 
 
 def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
@@ -226,7 +273,7 @@ def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
     """
     network = IUPPose(config.model_config(size))
     if config.encoder_weights is not None:
-        load_mobilenet_v2(network.encoder, config.encoder_weights)
+        load_mobilenet_v2(network.matcher.encoder, config.encoder_weights)
     if config.weights is not None:
         _load_weights(network, config.weights, config.fresh)
     for name in config.frozen:

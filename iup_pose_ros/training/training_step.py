@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from iup_pose_ros.model.alignment import Features
-from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
+from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction, ViewFeatures
+from iup_pose_ros.model.keypoint_matching import KeypointFeatures
 from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
-from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch
+from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch, SparseMatches
+from iup_pose_ros.training.keypoint_losses import assignment_loss
+from iup_pose_ros.training.keypoint_targets import (
+    KeypointTarget,
+    View,
+    target_from_depth,
+    target_from_matches,
+)
 from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget
+from iup_pose_ros.training.true_keypoints import with_true_keypoints
 
 
 class StepInput(NamedTuple):
-    """Tensors of a batch (images, K, depth: its N views, see ``ClusterBatch``) and of P of its pairs."""
+    """Tensors of a batch (images, K, depth: its N views, see ``ClusterBatch``) and of P of its pairs.
+
+    ``matches`` are those of the P pairs, where the batch is of photographs; their depths are not known.
+    """
 
     images: Tensor
     K: Tensor
@@ -26,12 +38,21 @@ class StepInput(NamedTuple):
     view_1: Tensor
     R_1_0: Tensor
     t_1_0: Tensor
+    matches: SparseMatches | None = None
 
     @classmethod
     def of(cls, batch: ClusterBatch, pairs: PairBatch) -> StepInput:
         """Some pairs of a batch."""
         images, K, depth = (tensor.flatten(0, 1) for tensor in (batch.images, batch.K, batch.depth))
-        return cls(images, K, depth, pairs.view_0, pairs.view_1, pairs.R_1_0, pairs.t_1_0)
+        return cls(images, K, depth, pairs.view_0, pairs.view_1, pairs.R_1_0, pairs.t_1_0, batch.matches)
+
+    def to(self, device: torch.device) -> StepInput:
+        """The same on another device."""
+        matches = self.matches
+        if matches is not None:
+            matches = SparseMatches(*(tensor.to(device) for tensor in matches))
+        moved: Any = {name: getattr(self, name).to(device) for name in self._fields[:-1]}
+        return StepInput(**moved, matches=matches)
 
 
 class StepResult(NamedTuple):
@@ -66,17 +87,17 @@ class TrainingStep(nn.Module):
         images = given.images.to(memory_format=torch.channels_last).float() / 255.0
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
             features = self.network.encode(images, given.K)
-            pair = self.network.align(_chosen(features, given.view_0), _chosen(features, given.view_1))
+            first, second = _chosen(features, given.view_0), _chosen(features, given.view_1)
+            if given.matches is not None:
+                first, second = _with_true_keypoints(first, second, given.matches)
+            pair = self.network.align(first, second)
             prediction = self.network.decode(pair) if self.weights.pose else None
         with full_precision(images):
-            target = _target(given)
-            loss, found, refined = (given.K.new_zeros(()) for _ in range(3))
-            if target.matches is not None:
-                found = correspondence_loss(pair.correspondence, target.matches)
-                refined = refinement_loss(pair.refined, target.matches)
-                loss = self.weights.correspondence * found + self.weights.refinement * refined
+            found, refined = _match_losses(pair, first, second, given)
+            loss = self.weights.correspondence * found + self.weights.refinement * refined
             pose = rotation = direction = given.K.new_tensor(torch.nan)
             if prediction is not None:
+                target = PairTarget(given.R_1_0, given.t_1_0)
                 pose = pose_loss(prediction, target, self.weights, likelihood)
                 loss = loss + self.weights.pose * pose
                 rotation, direction = _median_errors(prediction, target)
@@ -93,8 +114,41 @@ def _median_errors(prediction: PosePrediction, target: PairTarget) -> tuple[Tens
     return torch.rad2deg(rotation.median()), torch.rad2deg(direction.nanmedian())
 
 
-def _chosen(features: Features, views: Tensor) -> Features:
-    return Features(*(tensor[views] for tensor in features))
+def _chosen(features: ViewFeatures, views: Tensor) -> ViewFeatures:
+    return type(features)(*(tensor[views] for tensor in features))
+
+
+def _with_true_keypoints(
+    first: ViewFeatures, second: ViewFeatures, matches: SparseMatches
+) -> tuple[ViewFeatures, ViewFeatures]:
+    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures):
+        return with_true_keypoints(first, second, matches)
+    return first, second
+
+
+def _match_losses(
+    pair: AlignedPair, first: ViewFeatures, second: ViewFeatures, given: StepInput
+) -> tuple[Tensor, Tensor]:
+    """Losses () of what attention finds and of refined matches, each 0 where it does not apply."""
+    zero = given.K.new_zeros(())
+    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.assignment:
+        return assignment_loss(pair.assignment, _keypoint_target(given, first, second)), zero
+    matches = _target(given).matches
+    if matches is None:
+        return zero, zero
+    return correspondence_loss(pair.correspondence, matches), refinement_loss(pair.refined, matches)
+
+
+@torch.no_grad()
+def _keypoint_target(
+    given: StepInput, features_0: KeypointFeatures, features_1: KeypointFeatures
+) -> KeypointTarget:
+    first, second = given.view_0, given.view_1
+    views = View(features_0.pixels, given.K[first]), View(features_1.pixels, given.K[second])
+    if given.matches is not None:
+        return target_from_matches(*views, given.R_1_0, given.t_1_0, given.matches)
+    depth = given.depth.float()
+    return target_from_depth(*views, given.R_1_0, given.t_1_0, depth[first], depth[second])
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
-from iup_pose_ros.errors import DataError
+from iup_pose_ros.errors import CalibrationError, DataError
+from iup_pose_ros.geometry.camera import Intrinsics
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data/pairs"
 HEADER = (
@@ -36,6 +37,50 @@ def test_a_row_gives_cameras_and_the_pose_that_maps_camera_0_into_camera_1(tmp_p
     (unknown,) = load_pairs_folder(write(tmp_path, HEADER, ROW.replace("0.7,1", "-1,0")))
     assert np.isnan(unknown.overlap)
     assert not unknown.metric
+
+
+@pytest.mark.parametrize(
+    ("file_size", "expected"),
+    [
+        ((64, 48), Intrinsics(60.0, 61.0, 30.0, 20.0, 64, 48)),
+        # Half the size: the centre lies as far from the corner of the image, -0.5, in half-size pixels.
+        ((32, 24), Intrinsics(30.0, 30.5, 14.75, 9.75, 32, 24)),
+        # A larger file is reduced to the size of its camera.
+        ((128, 96), Intrinsics(60.0, 61.0, 30.0, 20.0, 64, 48)),
+    ],
+)
+def test_cameras_of_another_resolution_than_the_file_are_scaled(tmp_path, file_size, expected):
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((*file_size[::-1], 3), np.uint8))
+    (pair,) = load_pairs_folder(write(tmp_path, HEADER, ROW))
+    loaded = pair.images[1].load()
+    assert loaded.intrinsics == expected
+    assert loaded.image.shape == (expected.height, expected.width, 3)
+
+
+def test_files_of_another_shape_than_their_camera_are_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((64, 64, 3), np.uint8))
+    (pair,) = load_pairs_folder(write(tmp_path, HEADER, ROW))
+    with pytest.raises(
+        CalibrationError, match=r"b\.png has 64x64 pixels, but its camera matrix K is for 64x48"
+    ):
+        pair.images[1].load()
+    with pytest.raises(DataError, match="line 2: width0, height0 = 0, 48; pixels are needed"):
+        load_pairs_folder(write(tmp_path, HEADER, ROW.replace(",64,48,64,48,", ",0,48,64,48,")))
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    (pair,) = load_pairs_folder(write(tmp_path, "\ufeff" + HEADER, ROW))
+    assert pair.metric
+
+
+def test_cameras_without_the_size_of_their_image_are_those_of_the_file(tmp_path):
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((48, 64, 3), np.uint8))
+    (pair,) = load_pairs_folder(
+        write(
+            tmp_path, HEADER.replace("width0,height0,width1,height1,", ""), ROW.replace(",64,48,64,48,", ",")
+        )
+    )
+    assert pair.images[1].load().intrinsics == Intrinsics(60.0, 61.0, 30.0, 20.0, 64, 48)
 
 
 def test_files_in_another_layout_are_refused(tmp_path):

@@ -68,6 +68,7 @@ def test_room_is_closed_and_as_large_as_stated(room: PlaneScene) -> None:
     np.testing.assert_allclose(inside.amax(0), [LENGTH, DEPTH, HEIGHT], atol=0.15)
 
 
+@pytest.mark.slow
 def test_building_again_gives_the_same_room(room: PlaneScene) -> None:
     again = build_room()
     assert torch.equal(room.centre, again.centre)

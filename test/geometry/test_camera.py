@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iup_pose_ros.errors import CalibrationError
-from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.camera import Intrinsics, plausibility_warnings
 
 CAMERA = Intrinsics(fx=400.0, fy=420.0, cx=310.0, cy=250.0, width=640, height=480)
 
@@ -49,26 +51,42 @@ def test_cropping_moves_the_principal_point():
     assert (cropped.width, cropped.height) == (200, 150)
 
 
-def test_camera_info_matrix_round_trips():
-    assert Intrinsics.from_camera_info(CAMERA.matrix.ravel().tolist(), 640, 480) == CAMERA
+def test_usual_cameras_are_plausible_without_a_warning():
+    assert plausibility_warnings(CAMERA) == ()
 
 
 @pytest.mark.parametrize(
-    ("k", "message"),
+    ("changes", "message"),
     [
-        ([0.0] * 9, "all zero"),
-        ([400.0, 0, 310, 0, 420.0, 250], "6 values"),
-        ([-400.0, 0, 310, 0, 420.0, 250, 0, 0, 1], "must be positive"),
-        ([float("nan"), 0, 310, 0, 420.0, 250, 0, 0, 1], "not finite"),
-        ([400.0, 3.0, 310, 0, 420.0, 250, 0, 0, 1], "skew"),
-        ([400.0, 0, 3100, 0, 420.0, 250, 0, 0, 1], "far outside"),
+        ({"fx": 1.0, "fy": 1.0}, r"fx = 1 of .* means a field of view of 179.6 deg for 640 pixels; 5 to 179"),
+        ({"fx": 0.8, "fy": 1.1, "cx": 0.5, "cy": 0.5}, "fx = 0.8 .* field of view"),  # normalised by the size
+        ({"fx": 20000.0, "fy": 20000.0}, "field of view of 1.8 deg"),
+        ({"fx": 312.0, "fy": 1.0}, "fy = 1 .* field of view"),
+        ({"fx": 312.0, "fy": 100.0}, r"fx / fy = 312 / 100 = 3.12 .*; 0.5 to 2 is plausible"),
+        ({"cx": -1.0}, "cx = -1 .* lies outside the 640x480 image; about 320 is expected"),
+        ({"cy": 500.0}, "cy = 500 .* lies outside"),
+        ({"cx": 0.0, "cy": 0.0}, "cx = 0 .* lies outside"),
     ],
 )
-def test_implausible_camera_matrices_are_refused_by_name(k, message):
+def test_cameras_that_cannot_be_are_refused_with_value_and_expectation(changes, message):
     with pytest.raises(CalibrationError, match=message):
-        Intrinsics.from_camera_info(k, 640, 480)
+        plausibility_warnings(replace(CAMERA, **changes))
 
 
-def test_empty_images_are_refused():
-    with pytest.raises(CalibrationError, match="0x480"):
-        Intrinsics.from_camera_info(CAMERA.matrix.ravel().tolist(), 0, 480)
+def test_a_principal_point_far_from_the_middle_deserves_a_warning():
+    (warning,) = plausibility_warnings(replace(CAMERA, cx=100.0))
+    assert "cx = 100" in warning
+    assert "far from the middle" in warning
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fx": -400.0}, "must be positive"),
+        ({"fx": float("nan")}, "not finite"),
+        ({"width": 0}, "0x480"),
+    ],
+)
+def test_intrinsics_that_are_no_camera_are_refused(changes, message):
+    with pytest.raises(CalibrationError, match=message):
+        replace(CAMERA, **changes)

@@ -36,7 +36,7 @@ def information(model: IUPPose) -> CheckpointInfo:
 @pytest.fixture(scope="module")
 def model() -> IUPPose:
     torch.manual_seed(0)
-    return IUPPose(PRESETS["small"]).eval()
+    return IUPPose(PRESETS["small_grid"]).eval()
 
 
 @pytest.fixture(scope="module")
@@ -81,23 +81,26 @@ def set_metadata(key: str, value: str) -> Change:
 
 
 def poison(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
-    tensors["neck.lateral_8.weight"][0, 0] = torch.nan
+    tensors["matcher.neck.lateral_8.weight"][0, 0] = torch.nan
 
 
 def reshape(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
-    tensors["neck.lateral_8.bias"] = tensors["neck.lateral_8.bias"][:-1].contiguous()
+    tensors["matcher.neck.lateral_8.bias"] = tensors["matcher.neck.lateral_8.bias"][:-1].contiguous()
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda tensors, _: tensors.pop("neck.lateral_8.bias"), "lacks 1 weights.*neck.lateral_8.bias"),
+        (
+            lambda tensors, _: tensors.pop("matcher.neck.lateral_8.bias"),
+            "lacks 1 weights.*neck.lateral_8.bias",
+        ),
         (
             lambda tensors, _: tensors.update(extra=torch.zeros(1)),
             "1 weights the network has not, first extra",
         ),
-        (reshape, r"neck.lateral_8.bias is \[63\]; \[64\] is needed"),
-        (poison, "neck.lateral_8.weight holds values that are not finite"),
+        (reshape, r"matcher.neck.lateral_8.bias is \[63\]; \[64\] is needed"),
+        (poison, "matcher.neck.lateral_8.weight holds values that are not finite"),
         (lambda _, metadata: metadata.clear(), "holds no IUP-Pose weights"),
         (set_metadata("format_version", "7"), "format version 7; this package reads 1"),
         (set_metadata("config", "{"), "damaged metadata"),
@@ -140,9 +143,9 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
 
 
 def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path) -> None:
-    model = IUPPose(PRESETS["small"])
+    model = IUPPose(PRESETS["small_grid"])
     with torch.no_grad():
-        model.neck.lateral_8.weight[0] = 1e6
+        next(model.matcher.parameters())[0] = 1e6
     path = tmp_path / "large.safetensors"
     with pytest.raises(CheckpointError, match="half precision cannot hold"):
         save_checkpoint(model, information(model), path)

@@ -32,9 +32,10 @@ def test_missing_key_is_refused_by_name() -> None:
     [
         ({"encoder": "resnet43"}, "did you mean 'resnet34'"),
         ({"initial_pose": "zero"}, "accepted: identity, solve"),
-        ({"heads": 5}, "width 128 is not a multiple of heads = 5"),
+        ({"heads": 5}, "width 96 is not a multiple of heads = 5"),
         ({"head_width": 60}, "head_width 60 is not a multiple of 8"),
         ({"alignment_layers": 0}, "positive"),
+        ({"initial_pose": "identity"}, "without decoders there is no pose"),
         ({"prior_sigma_rotation": -1.0}, "positive"),
     ],
 )

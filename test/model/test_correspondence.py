@@ -57,7 +57,7 @@ def test_confidence_needs_both_directions_to_agree() -> None:
 @torch.inference_mode()
 def test_untrained_network_matches_a_view_with_itself_by_the_encoders_features() -> None:
     torch.manual_seed(0)
-    model = IUPPose(PRESETS["small"]).eval()
+    model = IUPPose(PRESETS["small_grid"]).eval()
     K = torch.tensor([[[100.0, 0.0, 64.0], [0.0, 100.0, 48.0], [0.0, 0.0, 1.0]]])
     noise = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(1))
     features = model.encode(torch.nn.functional.interpolate(noise, scale_factor=4.0), K)

@@ -16,6 +16,8 @@ from iup_pose_ros.model.rotations import exponential, rotation_error
 from iup_pose_ros.training.losses import LossWeights, pose_loss
 from iup_pose_ros.training.targets import PairTarget
 
+# They choose keypoints, which has no gradient.
+RANKING = ("matcher.encoder.reliability", "matcher.alignment.promising")
 SIZES = {"4:3": (96, 128), "wide": (64, 192), "tall": (128, 64)}
 
 
@@ -28,7 +30,7 @@ def network(request: pytest.FixtureRequest) -> IUPPose:
 @pytest.fixture(scope="module")
 def small() -> IUPPose:
     torch.manual_seed(0)
-    return IUPPose(PRESETS["small"]).eval()
+    return IUPPose(PRESETS["small_grid"]).eval()
 
 
 def camera(batch: int, height: int, width: int) -> Tensor:
@@ -76,7 +78,8 @@ def test_forward_and_backward_at_every_aspect_ratio(network: IUPPose, size: tupl
     without = [
         name
         for name, parameter in network.named_parameters()
-        if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
+        if not name.startswith(RANKING)
+        and (parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any())
     ]
     assert not without, f"no or not finite gradient: {without}"
 
@@ -85,7 +88,7 @@ def test_direction_loss_alone_reaches_the_stem(small: IUPPose) -> None:
     small.zero_grad()
     prediction = small(*views(1, 64, 96))
     prediction.t_1_0[:, 0].sum().backward()
-    stem = next(small.encoder.parameters())
+    stem = next(small.matcher.encoder.parameters())
     assert stem.grad is not None
     assert stem.grad[:, :3].any()
     assert stem.grad[:, 3:].any()
@@ -104,7 +107,7 @@ def test_both_rotation_stages_run_the_same_decoder(small: IUPPose) -> None:
 def test_second_stage_starts_from_the_first() -> None:
     """With a decoder that always answers the same increment both stages compose it."""
     torch.manual_seed(0)
-    small = IUPPose(replace(PRESETS["small"], initial_pose="identity")).eval()
+    small = IUPPose(replace(PRESETS["small_grid"], initial_pose="identity")).eval()
     increment = torch.tensor([[0.02, -0.01, 0.03]])
     hook = small.rotation_decoder.register_forward_hook(lambda *_: (increment, torch.zeros(1, 3)))
     prediction = small(*views(1, 64, 64))
@@ -168,7 +171,7 @@ def test_image_size_off_the_grid_is_refused(small: IUPPose) -> None:
     [{"matched_rays": False}, {"initial_pose": "identity"}, {"encoder": "resnet18"}, {"experts": 3}],
 )
 def test_switches_of_the_configuration_run(changes: dict[str, object]) -> None:
-    config: IUPPoseConfig = replace(PRESETS["small"], **changes)  # type: ignore[arg-type]
+    config: IUPPoseConfig = replace(PRESETS["small_grid"], **changes)  # type: ignore[arg-type]
     prediction = IUPPose(config).eval()(*views(1, 64, 64))
     assert prediction.R_1_0.isfinite().all()
 
@@ -186,6 +189,7 @@ def test_rotation_fusion_leans_to_the_surer_stage() -> None:
     assert torch.allclose(sigma, sure), "full correlation is assumed: equal stages do not add information"
 
 
+@pytest.mark.slow
 def test_exported_network_agrees_with_the_module(small: IUPPose) -> None:
     inputs = views(1, 64, 96)
     with torch.no_grad():

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import random
-
-# Read when message modules are imported and when a context is made.
-os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
 import pytest
 from node_bench import Bench, NodeProcess
-
-
-@pytest.fixture(scope="module")
-def domain_id():
-    """A domain of its own per test module; ids above 100 need ports that Linux hands out to others."""
-    return random.SystemRandom().randint(1, 100)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +29,7 @@ def start_node(domain_id, tmp_path):
 
 @pytest.fixture(scope="module")
 def start_module_node(domain_id, tmp_path_factory):
-    """Like start_node, but the process lives as long as the module's tests."""
+    """Like start_node, but the process lives as long as the module's tests, and has to end as asked then."""
     started: list[NodeProcess] = []
 
     def start(**options):
@@ -51,5 +38,11 @@ def start_module_node(domain_id, tmp_path_factory):
         return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
+    try:
+        for process in started:
+            if process.process.poll() is None:
+                assert process.stop() == 0, process.log
+            assert "Traceback" not in process.log, process.log
+    finally:
+        for process in started:
+            process.kill()

@@ -43,6 +43,9 @@ OUTPUTS = {
 }
 STATE_TOPIC = "/vo_node/tracking_state"
 BLACK: NDArray[np.uint8] = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+# States of the life cycle, and the transitions from each to the next and back.
+LIFE_CYCLE = ("unconfigured", "inactive", "active")
+UP, DOWN = ("configure", "activate"), ("cleanup", "deactivate")
 ATTEMPTS = 3  # of a service call
 PERIOD = 50_000_000
 START = 1_700_000_000_000_000_000
@@ -242,6 +245,19 @@ class Bench:
         """State of the life cycle."""
         label: str = self.call(GetState, "get_state", GetState.Request()).current_state.label
         return label
+
+    def bring_to(self, goal: str) -> None:
+        """Changes the state of the life cycle to unconfigured, inactive or active, step by step."""
+        while (now := LIFE_CYCLE.index(self.life_cycle())) != LIFE_CYCLE.index(goal):
+            transition = UP[now] if now < LIFE_CYCLE.index(goal) else DOWN[now - 1]
+            assert self.change_state(transition), f"{transition} fails: {self.states()[-1:]}"
+
+    def start_afresh(self) -> None:
+        """Makes the node active with nothing counted or remembered, and forgets what was received."""
+        self.bring_to("unconfigured")
+        self.clear()
+        self.bring_to("active")
+        self.wait_for_node()
 
     def set_parameters(self, **values: Any) -> list[Any]:
         """The results of setting parameters."""

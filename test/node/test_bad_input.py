@@ -1,7 +1,4 @@
-"""Bad input is named in the tracking state, nothing else is published from it, and the node goes on.
-
-The tests run in this order on one node: without camera_info, without the mount, then with everything.
-"""
+"""Bad input is named in the tracking state, nothing else is published from it, and the node goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import numpy as np
 import pytest
 from iup_pose_msgs.msg import TrackingState
 from moving_texture import view
-from node_bench import OUTPUTS, camera_info, image_message, set_stamp
+from node_bench import OUTPUTS, camera_info, image_message, set_stamp, wait_until
 
 from iup_pose_ros.stamps import nanoseconds
 
@@ -52,6 +49,7 @@ def node(start_module_node):
 
 @pytest.fixture(scope="module")
 def camera(bench, node):
+    bench.mount_camera((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
     bench.wait_for_node()
     return Camera(bench)
 
@@ -59,7 +57,6 @@ def camera(bench, node):
 @pytest.fixture
 def tracking_camera(camera):
     """A camera whose good images the node tracks."""
-    camera.bench.mount_camera((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
     camera.recover()
     return camera
 
@@ -72,29 +69,6 @@ def published_stamps(bench):
             header = message.transforms[0].header if topic == "/tf" else message.header
             stamps.add(nanoseconds(header.stamp))
     return stamps
-
-
-def test_camera_info_that_never_comes_is_named(camera, bench):
-    deadline = time.monotonic() + 20.0
-    while not any("no camera_info" in state.reason for state in bench.states()):
-        assert time.monotonic() < deadline, bench.states()
-        image, _ = camera.take()
-        bench.images.publish(image)
-        time.sleep(0.05)
-    state = bench.wait_for_reason("no camera_info on /camera_info for")
-    assert state.state == TrackingState.INITIALIZING
-    assert state.frames_processed == 0
-    bench.wait_for_reason("1 publisher(s), none heard")
-
-
-def test_mount_that_is_missing_is_named_and_may_come_late(camera, bench, node):
-    for state in camera.show_good(2):
-        assert state.state == TrackingState.INITIALIZING
-        assert state.reason.startswith("waiting for transform base_link <- camera_optical")
-    assert published_stamps(bench) == set()
-    bench.mount_camera((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
-    camera.recover()
-    assert "waiting for transform base_link <- camera_optical" in node.log
 
 
 def break_k(image, info):
@@ -167,10 +141,13 @@ def test_bad_image_is_named_and_the_next_good_one_works(tracking_camera, bench, 
     assert words in state.reason
     assert state.frames_dropped_invalid == good.frames_dropped_invalid + 1
     assert state.frames_processed == good.frames_processed
-    tracking_camera.recover()
     edges = len(bench.received("/vo_node/keyframe_edge"))
-    while len(bench.received("/vo_node/keyframe_edge")) == edges:
+
+    def has_new_edge():
         tracking_camera.recover()
+        return len(bench.received("/vo_node/keyframe_edge")) > edges
+
+    wait_until(has_new_edge, 30.0, lambda: f"no keyframe follows the bad image: {bench.states()[-1]}")
     assert nanoseconds(image.header.stamp) not in published_stamps(bench)
 
 
@@ -191,24 +168,28 @@ def test_errors_of_a_bad_stream_are_throttled(tracking_camera, bench, node):
 
 def test_camera_info_that_ends_is_named(tracking_camera, bench):
     bench.clear()
-    deadline = time.monotonic() + 20.0
-    while not any("no camera_info" in state.reason for state in bench.states()):
-        assert time.monotonic() < deadline, bench.states()
+
+    def named():
         bench.images.publish(tracking_camera.take()[0])
         time.sleep(0.05)
+        return any("no camera_info" in state.reason for state in bench.states())
+
+    wait_until(named, 20.0, lambda: f"{bench.states()}")
     assert bench.wait_for_reason("no camera_info").state == TrackingState.LOST
 
 
 def test_stamps_that_never_match_are_named(tracking_camera, bench):
     bench.clear()
-    deadline = time.monotonic() + 20.0
-    while not any("sync_slop" in state.reason for state in bench.states()):
-        assert time.monotonic() < deadline, bench.states()
+
+    def named():
         image, info = tracking_camera.take()
         set_stamp(info, nanoseconds(info.header.stamp) + 1000)
         bench.images.publish(image)
         bench.infos.publish(info)
         time.sleep(0.05)
+        return any("sync_slop" in state.reason for state in bench.states())
+
+    wait_until(named, 20.0, lambda: f"{bench.states()}")
 
 
 def test_bag_that_starts_again_is_followed_though_camera_infos_were_lost(tracking_camera, bench):
@@ -229,8 +210,3 @@ def test_every_image_was_counted_once(tracking_camera, bench):
     state = bench.states()[-1]
     ends = state.frames_processed + state.frames_dropped_busy + state.frames_dropped_invalid
     assert state.frames_received == ends
-
-
-def test_node_that_saw_all_this_ends_with_exit_code_0(camera, node):
-    assert node.stop() == 0
-    assert "Traceback" not in node.log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -162,16 +164,17 @@ def test_a_grey_image_becomes_colour():
 
 
 @pytest.mark.parametrize(
-    "image",
+    ("image", "words"),
     [
-        np.zeros((4, 5, 4), dtype=np.uint8),
-        np.zeros((4, 5, 3), dtype=np.float32),
-        np.zeros((0, 5, 3), dtype=np.uint8),
-        np.zeros(5, dtype=np.uint8),
+        (np.zeros((4, 5, 4), dtype=np.uint8), "image is uint8 (4, 5, 4); uint8 of shape (H, W, 3) or (H, W)"),
+        (np.zeros((4, 5, 3), dtype=np.float32), "image is float32 (4, 5, 3); uint8"),
+        (np.zeros((0, 5, 3), dtype=np.uint8), "image of shape (0, 5, 3) has no pixels"),
+        (np.zeros(5, dtype=np.uint8), "image is uint8 (5,); uint8"),
     ],
+    ids=["four channels", "floats", "no pixels", "one dimension"],
 )
-def test_what_is_no_image_is_named(image):
-    with pytest.raises(ImageError, match="image"):
+def test_what_is_no_image_is_named(image, words):
+    with pytest.raises(ImageError, match=re.escape(words)):
         draw_debug_image(image, None, "LOST", [], None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
@@ -29,9 +30,17 @@ def node(start_module_node):
 
 
 @pytest.fixture(scope="module")
-def drive(bench, node):
+def listener(bench, node):
+    """The bench, which records the diagnostics of the node from the first one on."""
     bench.record(DIAGNOSTICS, DiagnosticArray)
-    return Drive(bench)
+    return bench
+
+
+@pytest.fixture
+def drive(listener):
+    """A camera before the node, which is active and has taken no image yet."""
+    listener.start_afresh()
+    return Drive(listener)
 
 
 def heard(bench, accept):
@@ -54,15 +63,15 @@ def values_of(status):
     return {item.key: item.value for item in status.values}
 
 
-def test_node_that_does_not_work_warns(bench, drive):
-    status, values = heard(bench, lambda status, values: True)
+def test_node_that_does_not_work_warns(bench, listener):
+    bench.bring_to("unconfigured")
+    status, values = heard(bench, lambda status, values: values["life cycle"] == "unconfigured")
     assert (status.level, status.message) == (DiagnosticStatus.WARN, "the node is not configured")
-    assert values["life cycle"] == "unconfigured"
     assert values["estimator"] == "none"
     assert float(values["memory [MB]"]) > 10.0
 
 
-def test_misspelt_parameter_is_named_with_the_nearest_one(bench, drive, node):
+def test_misspelt_parameter_is_named_with_the_nearest_one(bench, listener, node):
     words = "parameter 'base_farme' does not exist; did you mean 'base_frame'?"
     assert words in node.log
     assert "qos_overrides" not in node.log
@@ -70,8 +79,9 @@ def test_misspelt_parameter_is_named_with_the_nearest_one(bench, drive, node):
     assert words in values["warnings"]
 
 
-def test_node_without_images_warns_that_it_waits(bench, drive):
-    assert bench.change_state("configure")
+def test_node_without_images_warns_that_it_waits(bench, listener):
+    bench.bring_to("unconfigured")
+    bench.bring_to("inactive")
     assert heard(bench, lambda status, values: values["life cycle"] == "inactive")[0].message == (
         "the node is inactive"
     )
@@ -97,6 +107,7 @@ def test_tracking_node_gives_its_figures(bench, drive):
     assert float(values["frame age [s]"]) > 1e6
     # Rates are those of one second each, which need not hold a keyframe.
     every = [values_of(message.status[0]) for message in bench.received(DIAGNOSTICS)]
+    every = [values for values in every if values["life cycle"] == "active"]
     image_rates, odometry_rates = (
         [float(values[f"{name} rate [Hz]"]) for values in every] for name in ("image", "odometry")
     )
@@ -138,6 +149,7 @@ def test_own_transforms_are_not_taken_for_those_of_another(bench, drive):
 
 
 def test_lost_node_is_an_error_and_drops_are_told_apart(bench, drive):
+    drive.show(8)
     drive.show(4, BLACK)
     image, info = drive.messages()
     image.encoding = "yuv411"
@@ -188,12 +200,9 @@ def test_silence_after_images_is_a_warning(bench, drive):
     assert float(values["image rate [Hz]"]) == 0.0
 
 
-def test_diagnostics_come_once_per_second(bench, drive):
+def test_diagnostics_come_once_per_second(bench, listener):
+    """Intervals by the node's own stamps; their median, as a busy machine delays single ones."""
+    bench.clear()
+    wait_until(lambda: len(bench.received(DIAGNOSTICS)) >= 8, 60.0, lambda: "the node gives no diagnostics")
     stamps = [Time.from_msg(message.header.stamp).nanoseconds for message in bench.received(DIAGNOSTICS)]
-    seconds = (stamps[-1] - stamps[0]) * 1e-9
-    assert 0.7 * seconds - 1 <= len(stamps) - 1 <= 1.1 * seconds + 1
-
-
-def test_node_that_told_all_this_ends_with_exit_code_0(bench, drive, node):
-    assert node.stop() == 0
-    assert "Traceback" not in node.log
+    assert np.median(np.diff(stamps)) * 1e-9 == pytest.approx(1.0, abs=0.1)

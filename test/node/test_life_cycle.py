@@ -129,12 +129,3 @@ def test_parameters_are_described(bench, node):
     assert (slop.floating_point_range[0].from_value, slop.floating_point_range[0].to_value) == (0.0, 1.0)
     assert (tracks.integer_range[0].from_value, tracks.integer_range[0].to_value) == (50, 5000)
     assert scale.additional_constraints == "one of: relative, odometry, fixed"
-
-
-def test_node_that_cannot_be_configured_says_why_and_stays(bench, node, start_node):
-    assert node.stop() == 0
-    bench.clear()
-    broken = start_node(parameters={"odom_frame": "base_link"})
-    bench.wait_for_reason("cannot configure: base_frame and odom_frame are both 'base_link'")
-    assert state_of(bench) == "unconfigured"
-    assert broken.stop() == 0

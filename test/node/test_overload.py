@@ -16,6 +16,8 @@ from iup_pose_ros.stamps import nanoseconds
 
 RATE = 60.0
 SECONDS = 7.0
+PROCESSED = 12  # images that the node has worked on at the end
+LONGEST = 60.0
 WARM_UP = 2.0
 SLOW_NODE = (str(Path(__file__).with_name("slow_vo_node.py")),)
 
@@ -43,7 +45,8 @@ def stream(bench, start_module_node):
     memory_before = None
     sent = 0
     start = time.monotonic()
-    while (elapsed := time.monotonic() - start) < SECONDS:
+    while (elapsed := time.monotonic() - start) < SECONDS or bench.states()[-1].frames_processed < PROCESSED:
+        assert elapsed < LONGEST, bench.states()[-1]
         stamp = time.time_ns()
         image, info = images[sent % len(images)], large_camera_info(stamp)
         image.header.stamp = info.header.stamp
@@ -59,18 +62,20 @@ def stream(bench, start_module_node):
 def test_memory_stays_flat(stream):
     before, after, _, _ = stream
     print(f"resident memory {before:.0f} MB after {WARM_UP} s, {after:.0f} MB after {SECONDS} s")
-    queued = (RATE - 10.0) * (SECONDS - WARM_UP) * 640 * 480 * 3 / 1e6
-    assert after - before < 0.2 * queued
+    # What a queue of all dropped images would take, however many this machine could send.
+    queued = stream[2][-1][1].frames_dropped_busy * (1.0 - WARM_UP / SECONDS) * 640 * 480 * 3 / 1e6
+    assert after - before < 0.3 * queued
 
 
 def test_processed_images_are_younger_than_two_periods_of_the_node(stream):
     arrivals = [(at, state) for at, state in stream[2] if state.frames_processed]
     ages = [(at - nanoseconds(state.header.stamp)) * 1e-9 for at, state in arrivals]
     periods = np.diff([at * 1e-9 for at, _ in arrivals])
-    p50, p90 = np.percentile(ages, (50, 90))
-    print(f"period {np.median(periods):.3f} s, age p50 {p50:.3f} s, p90 {p90:.3f} s")
-    assert np.median(periods) > 0.1
-    assert p90 < 2.0 * np.percentile(periods, 90)
+    period, age = np.median(periods), np.median(ages)
+    print(f"median period {period:.3f} s, median age {age:.3f} s")
+    assert period > 0.1
+    # A queue of n images would make them n periods old, on any machine.
+    assert age < 2.0 * period
 
 
 def test_every_image_is_processed_or_counted_as_dropped(stream):
@@ -79,7 +84,7 @@ def test_every_image_is_processed_or_counted_as_dropped(stream):
         f"{stream[3]} sent, {last.frames_received} received, {last.frames_processed} processed, "
         f"{last.frames_dropped_busy} dropped, {last.frames_dropped_invalid} invalid"
     )
-    assert last.frames_dropped_busy > last.frames_processed > 5
+    assert last.frames_dropped_busy > last.frames_processed >= PROCESSED
     counted = last.frames_processed + last.frames_dropped_busy + last.frames_dropped_invalid
     # Not counted yet: what waits for its camera_info, the one that waits for the worker and the one in hand.
     assert counted <= last.frames_received <= counted + QUEUE_SIZE + 2

@@ -6,8 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from iup_pose_msgs.srv import SaveTrajectory
 from moving_texture import view
 from node_bench import camera_info, image_message, wait_until
+from std_srvs.srv import SetBool, Trigger
 
 
 @pytest.fixture
@@ -81,3 +83,33 @@ def test_value_out_of_range_is_one_sentence_and_exit_code_1(start_node):
     assert process.process.wait(60.0) == 1
     assert "keyframe_parallax" in process.log
     assert "Traceback" not in process.log
+
+
+def test_services_of_a_node_that_is_shut_down_answer_with_the_reason(start_node, bench):
+    process = start_node(parameters={"autostart": False})
+    bench.bring_to("inactive")
+    assert bench.change_state("inactive_shutdown")
+    for answer in (
+        bench.call(Trigger, "reset", Trigger.Request()),
+        bench.call(SetBool, "pause", SetBool.Request(data=True)),
+        bench.call(SaveTrajectory, "save_trajectory", SaveTrajectory.Request()),
+    ):
+        assert (answer.success, answer.message) == (False, "the node is shut down")
+    assert process.stop() == 0
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"odom_frame": "base_link"}, "base_frame and odom_frame are both 'base_link'"),
+        ({"estimator": "iup_poes"}, "parameter estimator is 'iup_poes'; accepted are"),
+    ],
+)
+def test_node_that_cannot_be_configured_at_its_start_says_why_and_stays(start_node, bench, parameters, words):
+    bench.clear()
+    broken = start_node(parameters=parameters)
+    state = bench.wait_for_reason(f"cannot configure: {words}")
+    assert "correct it (ros2 param set /vo_node NAME VALUE)" in state.reason
+    assert bench.life_cycle() == "unconfigured"
+    assert broken.stop() == 0

@@ -161,6 +161,7 @@ def test_without_ground_truth_paths_are_reported_but_no_errors(bag: Path, tmp_pa
     assert not (tmp_path / "groundtruth.tum").exists()
 
 
+@pytest.mark.dds
 def test_node_over_dds_agrees_when_it_gets_every_image(report: Path, bag: Path, tmp_path: Path) -> None:
     truth = ("--gt-topic", "/ground_truth")
     result = evaluate(bag, *truth, "--real-time", "--rate", "0", "--report", tmp_path)
@@ -175,6 +176,7 @@ def test_node_over_dds_agrees_when_it_gets_every_image(report: Path, bag: Path, 
         assert live["nees"][block]["mean"] == pytest.approx(offline["nees"][block]["mean"], rel=1e-3)
 
 
+@pytest.mark.dds
 def test_images_that_the_node_had_no_time_for_are_reported(bag: Path, tmp_path: Path) -> None:
     result = evaluate(bag, "--real-time", "--rate", "60", "--report", tmp_path)
     assert result.exit_code == 0, result.output

@@ -35,6 +35,7 @@ def in_first_camera(record: RunRecord) -> Array:
     return np.stack([(start @ path.pose(index)).matrix for index in range(len(path))])
 
 
+@pytest.mark.dds
 def test_demo_plays_a_sequence_into_the_node_and_measures_its_error(
     sequence_folder: Path, tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_demo_plays_a_sequence_into_the_node_and_measures_its_error(
     assert "TRACKING" in (tmp_path / "vo_node.log").read_text()
 
 
+@pytest.mark.dds
 def test_live_and_offline_runs_agree_when_nothing_is_dropped(bag: Path, tmp_path: Path) -> None:
     from iup_pose_ros.replay.live import run_live
 

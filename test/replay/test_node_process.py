@@ -44,6 +44,7 @@ def test_environment_without_a_domain_gets_one_and_room_for_large_images(
     assert "segment_size" in Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).read_text()
 
 
+@pytest.mark.dds
 def test_death_of_the_node_is_told_with_its_last_words(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with NodeProcess({"estimator": 3}, {}, isolated_environment(), log) as process:
@@ -53,6 +54,7 @@ def test_death_of_the_node_is_told_with_its_last_words(tmp_path: Path) -> None:
             process.stop()
 
 
+@pytest.mark.dds
 def test_process_does_not_outlive_its_context(tmp_path: Path) -> None:
     with NodeProcess({}, {}, isolated_environment(), tmp_path / "log") as process:
         process.check_running()

@@ -20,9 +20,10 @@ COMMAND = [sys.executable, "-m", "iup_pose_ros.replay.readiness", "--node", "/ey
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node(domain_id: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain_id))  # for the process that waits
     context = rclpy.Context()
-    rclpy.init(context=context)
+    rclpy.init(context=context, domain_id=domain_id)
     yield rclpy.create_node("bystander", context=context)
     rclpy.shutdown(context=context)
 

@@ -117,8 +117,8 @@ def test_a_used_message_is_not_combined_again():
 
 
 @pytest.fixture
-def node():
-    rclpy.init()
+def node(domain_id):
+    rclpy.init(domain_id=domain_id)
     node = rclpy.create_node("message_filters_test")
     yield node
     node.destroy_node()

@@ -87,6 +87,7 @@ def assert_same_run(folder: Path, whole: Path) -> None:
         torch.testing.assert_close(state[name], value, rtol=0.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_checkpoints_goes_on_as_if_it_had_not_been(whole_run, tmp_path):
     """kill -9 at step 3, one step behind the checkpoint."""
     settings = {**SETTINGS, "output": str(tmp_path / "run")}
@@ -189,7 +190,7 @@ def test_mixed_precision_rounds_neither_cameras_nor_truth(renderer, tmp_path):
     losses = []
     for precision in ("32-true", "bf16-mixed"):
         config = tiny(tmp_path, precision=precision)
-        losses.append(Trainer(config, trainer._fabric(config))._step(batch))
+        losses.append(Trainer(config, trainer._fabric(config))._step(iter([batch])))
     assert losses[1]["loss"] == pytest.approx(losses[0]["loss"], rel=0.1)
     assert losses[1]["correspondence"] == pytest.approx(losses[0]["correspondence"], rel=0.1)
     assert losses[1]["loss"] != losses[0]["loss"]
@@ -212,10 +213,12 @@ def test_evaluation_on_real_pairs_is_logged(whole_run, tmp_path):
     train(tiny(tmp_path, steps=1, evaluation=evaluation))
     with (tmp_path / "evaluation.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
-    assert [(row["step"], row["set"], row["pairs"]) for row in found] == [
-        ("1", "llff_fern", "2"),
-        ("1", "pooled", "2"),
+    assert [(row["step"], row["split"], row["set"], row["pairs"]) for row in found] == [
+        (step, split, name, "2")
+        for step in ("0", "1")
+        for split, name in (("pairs", "llff_fern"), ("pairs", "mean"), ("all", "mean"))
     ]
+    assert [int(row["pairs_seen"]) for row in found] == [0, 0, 0, 4, 4, 4]
     assert 0.0 <= float(found[0]["rotation_deg"]) <= 180.0
     assert (tmp_path / "evaluation_000000001.json").is_file()
 

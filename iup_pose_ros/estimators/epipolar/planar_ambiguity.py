@@ -51,8 +51,8 @@ def _inverse_depth_plane(errors: EpipolarErrors) -> Array:
     return np.linalg.lstsq(errors.rays_previous * length[:, None], observed, rcond=None)[0]
 
 
-def second_pose_advantage(first: EpipolarErrors, second: EpipolarErrors, noise: float) -> float:
-    """How much better the second pose explains the matches than the first, in standard deviations.
+def second_pose_probability(first: EpipolarErrors, second: EpipolarErrors, noise: float) -> float:
+    """Return the probability that the second pose, and not the first, is the true one.
 
     Neither pose is a special case of the other, and in a planar scene the difference of their costs is noise
     alone: its own scatter is the measure (Vuong, "Likelihood ratio tests for model selection and non-nested
@@ -60,16 +60,16 @@ def second_pose_advantage(first: EpipolarErrors, second: EpipolarErrors, noise: 
     """
     difference = _costs(first, noise) - _costs(second, noise)
     scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
-    return float(difference.sum()) / (scatter + 1e-9)
+    return float(norm.cdf(difference.sum() / (scatter + 1e-9)))
 
 
-def ambiguity_covariance(first: EpipolarErrors, second: Pose, advantage: float) -> Array:
-    """Covariance (5, 5) that the possibility of the second pose adds to the first's.
+def ambiguity_covariance(first: EpipolarErrors, second: Pose, probability: float) -> Array:
+    """Return the covariance (5, 5) that the possibility of the second pose adds to the first's.
 
     Args:
         first: errors under the pose that is reported.
         second: the other pose.
-        advantage: of the second pose, as a rule negative.
+        probability: of the second pose.
     """
     T_prev_curr = first.T_prev_curr
     across = first.basis.T @ second.translation
@@ -80,7 +80,7 @@ def ambiguity_covariance(first: EpipolarErrors, second: Pose, advantage: float) 
             across / max(float(np.linalg.norm(across)), 1e-12) * angle,
         ]
     )
-    return float(norm.cdf(advantage)) * np.outer(step, step)
+    return probability * np.outer(step, step)
 
 
 def _costs(errors: EpipolarErrors, noise: float) -> Array:

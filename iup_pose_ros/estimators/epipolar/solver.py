@@ -5,7 +5,7 @@ PoseLib's LO-RANSAC and non-linear refinement find the pose; its covariance is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,7 @@ from iup_pose_ros.estimators.epipolar.covariance import (
 from iup_pose_ros.estimators.epipolar.planar_ambiguity import (
     ambiguity_covariance,
     second_pose,
-    second_pose_advantage,
+    second_pose_probability,
 )
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.geometry.camera import Intrinsics
@@ -73,7 +73,9 @@ class EpipolarResult:
         errors: of the matches that agree with it.
         noise: their standard deviation, pixels.
         matches: number of matches it was estimated from.
-        ambiguity: (5, 5) covariance, of a second pose that may be the true one.
+        second: errors of the same matches under the second pose of a nearly planar scene; None where there is
+            none.
+        second_probability: probability that the second pose is the true one.
         source: name of the pose's estimator.
         config: settings of the estimation.
     """
@@ -81,7 +83,8 @@ class EpipolarResult:
     errors: EpipolarErrors
     noise: float
     matches: int
-    ambiguity: Array
+    second: EpipolarErrors | None
+    second_probability: float
     source: str
     config: EpipolarConfig
 
@@ -103,12 +106,30 @@ class EpipolarResult:
     @cached_property
     def pose(self) -> RelativePose:
         """The pose with its covariance, which is computed when it is asked for."""
-        independent_noise = self.errors.cameras.pixels(self.config.independent_noise)
-        outliers = self.matches - self.inliers
-        covariance = self.ambiguity + pose_covariance(
-            self.errors, self.noise, independent_noise, outliers, self.config.intrinsics_uncertainty
+        covariance = self._covariance(self.errors)
+        alone = unit_relative_pose(self.T_prev_curr, self.errors.basis, covariance, self.source)
+        if self.second is None:
+            return alone
+        other = self.second
+        covariance = covariance + ambiguity_covariance(
+            self.errors, other.T_prev_curr, self.second_probability
         )
-        return unit_relative_pose(self.T_prev_curr, self.errors.basis, covariance, self.source)
+        return replace(
+            unit_relative_pose(self.T_prev_curr, self.errors.basis, covariance, self.source),
+            hypotheses=(
+                alone,
+                unit_relative_pose(other.T_prev_curr, other.basis, self._covariance(other), self.source),
+            ),
+            second_probability=self.second_probability,
+        )
+
+    def _covariance(self, errors: EpipolarErrors) -> Array:
+        """Covariance (5, 5) of one of the poses, if it is the true one."""
+        independent_noise = errors.cameras.pixels(self.config.independent_noise)
+        outliers = self.matches - self.inliers
+        return pose_covariance(
+            errors, self.noise, independent_noise, outliers, self.config.intrinsics_uncertainty
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +184,16 @@ class EpipolarSolver:
         fit = self._measured(EpipolarErrors(T_prev_curr, matches, CameraPair.of(previous, current)))
         threshold = fit.errors.cameras.pixels(self._config.threshold)
         errors = self._inliers(fit.errors, min(_INLIER_BAND * fit.noise, threshold))
-        return self._result(_Fit(errors, fit.noise), len(matches), np.zeros((5, 5)))
+        return self._result(_Fit(errors, fit.noise), len(matches))
 
     def _refined_result(self, start: _Fit) -> EpipolarResult:
-        fit, ambiguity = _settled(self._refined(start))
-        return self._result(fit, len(start.errors.matches), ambiguity)
+        fit, second, probability = _settled(self._refined(start))
+        return self._result(fit, len(start.errors.matches), second, probability)
 
-    def _result(self, fit: _Fit, matches: int, ambiguity: Array) -> EpipolarResult:
-        return EpipolarResult(fit.errors, fit.noise, matches, ambiguity, self._source, self._config)
+    def _result(
+        self, fit: _Fit, matches: int, second: EpipolarErrors | None = None, probability: float = 0.0
+    ) -> EpipolarResult:
+        return EpipolarResult(fit.errors, fit.noise, matches, second, probability, self._source, self._config)
 
     def _sampled(self, matches: Matches, cameras: CameraPair) -> _Fit:
         threshold = cameras.pixels(self._config.threshold)
@@ -255,17 +278,17 @@ def unit_relative_pose(T_prev_curr: Pose, basis: Array, covariance: Array, sourc
     )
 
 
-def _settled(fit: _Fit) -> tuple[_Fit, Array]:
-    """The better of the two poses of a nearly planar scene, and the covariance (5, 5) of their ambiguity."""
+def _settled(fit: _Fit) -> tuple[_Fit, EpipolarErrors | None, float]:
+    """The better of the two poses of a nearly planar scene, the other and the probability of the other."""
     first = fit.errors
     other = second_pose(first)
     if other is None:
-        return fit, np.zeros((5, 5))
+        return fit, None, 0.0
     second = _minimised(EpipolarErrors(other, first.matches, first.cameras), fit.noise)
-    advantage = second_pose_advantage(first, second, fit.noise)
-    if advantage > 0.0:
-        first, second, advantage = second, first, -advantage
-    return _Fit(first, fit.noise), ambiguity_covariance(first, second.T_prev_curr, advantage)
+    probability = second_pose_probability(first, second, fit.noise)
+    if probability > 0.5:
+        first, second, probability = second, first, 1.0 - probability
+    return _Fit(first, fit.noise), second, probability
 
 
 def _minimised(errors: EpipolarErrors, noise: float) -> EpipolarErrors:

@@ -56,7 +56,7 @@ def attention_maps(correspondence: SoftCorrespondence) -> NDArray[np.float32]:
 def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int = 0) -> tuple[Matches, Array]:
     """Where the cells of a pair's previous view went, in pixels of the frames, and their weights (N,).
 
-    Cells that the network finds behind the current camera are left out.
+    Cells without a match, and those that the network finds behind the current camera, are left out.
 
     Args:
         view: of a batch.
@@ -66,6 +66,7 @@ def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int 
     own, matched = (rays[index].flatten(1).T.cpu().double().numpy() for rays in (view.own, view.matched))
     spread = view.spread[index].flatten().cpu().double().numpy()
     seen = matched[:, 2] > _LEAST_FORWARD * np.linalg.norm(matched, axis=1)
+    seen &= view.confidence[index].flatten().cpu().numpy() > 0.0
     points_prev = previous.intrinsics.project(own[seen])
     points_curr = current.intrinsics.project(matched[seen])
     weights = 1.0 / (1.0 + (spread[seen] / _CERTAIN_SPREAD) ** 2)

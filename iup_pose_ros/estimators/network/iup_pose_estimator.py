@@ -25,10 +25,9 @@ from iup_pose_ros.estimators.network.conversion import attention_maps, relative_
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.network.prior import PosePrior
 from iup_pose_ros.estimators.network.sigma_calibration import calibrated
-from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint
 from iup_pose_ros.model.folding import folded
-from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction
+from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction, ViewFeatures
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.types import Frame, Matches, RelativePose
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
@@ -76,7 +75,7 @@ class IUPPoseEstimator:
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.temperatures = temperatures or SigmaCalibration()
         self._judge = EpipolarSolver(self.name, MATCH_ERRORS)
-        self._kept: list[tuple[Frame, Features]] = []
+        self._kept: list[tuple[Frame, ViewFeatures]] = []
 
     @classmethod
     def from_options(cls, options: NetworkOptions) -> IUPPoseEstimator:
@@ -130,7 +129,7 @@ class IUPPoseEstimator:
             EstimationError: an image is too small.
         """
         pair = self._align(self._features(previous), self._features(current))
-        matches, weights = soft_matches(pair.matches.view_0, previous, current)
+        matches, weights = soft_matches(pair.best.view_0, previous, current)
         attention = attention_maps(pair.correspondence)[0]
         try:
             pose = self._relative_poses(self._decode(pair), [(previous, current)])[0]
@@ -138,7 +137,7 @@ class IUPPoseEstimator:
             pose = None
         return PosePrior(matches, weights, attention, pose)
 
-    def _features(self, frame: Frame) -> Features:
+    def _features(self, frame: Frame) -> ViewFeatures:
         for kept, features in self._kept:
             if kept is frame:
                 return features
@@ -146,16 +145,15 @@ class IUPPoseEstimator:
         self._kept = [*self._kept, (frame, features)][-KEPT_FRAMES:]
         return features
 
-    def _encode(self, frames: Sequence[Frame]) -> Features:
+    def _encode(self, frames: Sequence[Frame]) -> ViewFeatures:
         size = self._network_size(frames[0])
         images = torch.cat([image_tensor(frame.image, size) for frame in frames]).to(self.device)
         matrices = np.stack([frame.intrinsics.resized(*size).matrix for frame in frames])
         intrinsics = torch.from_numpy(matrices).to(self.device, torch.float32)
         with self._autocast():
-            features: Features = self.model.encode(images, intrinsics)
-        return features
+            return self.model.encode(images, intrinsics)
 
-    def _align(self, previous: Features, current: Features) -> AlignedPair:
+    def _align(self, previous: ViewFeatures, current: ViewFeatures) -> AlignedPair:
         with self._autocast():
             return self.model.align(previous, current)
 

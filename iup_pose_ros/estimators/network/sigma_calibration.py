@@ -22,4 +22,5 @@ def calibrated(pose: RelativePose, temperatures: SigmaCalibration) -> RelativePo
         covariance=covariance,
         sigma_R=temperatures.corrected_rotation(pose.sigma_R),
         sigma_t=temperatures.corrected_direction(pose.sigma_t),
+        hypotheses=tuple(calibrated(hypothesis, temperatures) for hypothesis in pose.hypotheses),
     )

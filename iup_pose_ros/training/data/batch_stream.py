@@ -51,6 +51,8 @@ class MixedStream(BatchStream):
         streams: with their shares, which need not sum to 1. Where they start themselves does not matter.
         seed: of the draw; batch n depends on the streams, the shares, the seed and n only.
         start, rank, world_size: as ``BatchStream``.
+        group: batches that are used together, such as those of one step of an optimiser: of each group a
+            stream gives its share, rounded up or down.
 
     Raises:
         ConfigurationError: a share is negative, or all are 0.
@@ -63,13 +65,14 @@ class MixedStream(BatchStream):
         start: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        group: int = 1,
     ) -> None:
         super().__init__(start, rank, world_size)
         shares = np.array([share for share, _ in streams])
         if not (shares >= 0.0).all() or not shares.sum() > 0.0:
             raise ConfigurationError(f"shares {shares.tolist()} must not be negative, nor all 0")
         self._streams = [stream for _, stream in streams]
-        self._shares, self._seed = shares / shares.sum(), seed
+        self._bounds, self._seed, self._group = (shares / shares.sum()).cumsum(), seed, group
 
     @contextmanager
     def opened(self) -> Iterator[Batches]:
@@ -77,7 +80,13 @@ class MixedStream(BatchStream):
             sources = [stack.enter_context(stream.opened()) for stream in self._streams]
 
             def batch(index: int) -> ClusterBatch:
-                rng = np.random.default_rng([self._seed, 2, index])
-                return sources[rng.choice(len(sources), p=self._shares)](index)
+                return sources[self._source(index)](index)
 
             yield batch
+
+    def _source(self, index: int) -> int:
+        """The stream of a batch: systematic sampling, evenly spaced in the group from one random number."""
+        group, place = divmod(index, self._group)
+        offset = np.random.default_rng([self._seed, 2, group]).random()
+        at = (place + offset) / self._group
+        return int(np.searchsorted(self._bounds[:-1], at, side="right"))

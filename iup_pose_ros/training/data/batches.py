@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from iup_pose_ros.datasets.matched_scenes import PointMatches
 from iup_pose_ros.training.data.cluster import Cluster
+
+
+class SparseMatches(NamedTuple):
+    """True matches of C pairs, padded to the M of the pair that has most.
+
+    Attributes:
+        pixels_0, pixels_1: (C, M, 2) float32 columns and rows of the same points in both views.
+        depth_0, depth_1: (C, M) float32, along the optical axis of each camera, in the unit of the pair's t.
+        known: (C, M) bool, false where there is padding.
+    """
+
+    pixels_0: Tensor
+    pixels_1: Tensor
+    depth_0: Tensor
+    depth_1: Tensor
+    known: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +45,7 @@ class ClusterBatch:
         metric: (C,) bool, whether lengths are metres.
         regimes, scenes: names, one for each cluster.
         index: position of the batch in its source, with which the source can be resumed behind it.
+        matches: true matches of view 0 with view 1 of each cluster, where the batch is of photographs.
     """
 
     images: Tensor
@@ -39,6 +58,7 @@ class ClusterBatch:
     regimes: tuple[str, ...]
     scenes: tuple[str, ...]
     index: int
+    matches: SparseMatches | None = None
 
     @classmethod
     def from_clusters(cls, clusters: Sequence[Cluster], index: int) -> ClusterBatch:
@@ -55,6 +75,7 @@ class ClusterBatch:
             regimes=tuple(cluster.regime for cluster in clusters),
             scenes=tuple(cluster.scene for cluster in clusters),
             index=index,
+            matches=_padded([cluster.matches for cluster in clusters if cluster.matches is not None]),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClusterBatch:
@@ -91,7 +112,11 @@ class ClusterBatch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> ClusterBatch:
         values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        tensors = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {
+            name: change(value) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        if self.matches is not None:
+            tensors["matches"] = SparseMatches(*map(change, self.matches))
         return ClusterBatch(**{**values, **tensors})
 
 
@@ -117,3 +142,13 @@ class PairBatch:
 
 def _stacked(arrays: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(dtype)
+
+
+def _padded(matches: Sequence[PointMatches]) -> SparseMatches | None:
+    """The matches of a batch's clusters; None where they have none."""
+    if not matches:
+        return None
+    names = ("pixels_0", "pixels_1", "depth_0", "depth_1")
+    arrays = [[torch.from_numpy(getattr(pair, name)) for pair in matches] for name in names]
+    known = [torch.ones(len(pair), dtype=torch.bool) for pair in matches]
+    return SparseMatches(*(pad_sequence(values, batch_first=True) for values in (*arrays, known)))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.datasets.matched_scenes import PointMatches
+
 Matrices = NDArray[np.float64]
 
 
@@ -24,6 +26,7 @@ class Cluster:
         regime: name of the motion.
         scene: name of the scene.
         metric: whether lengths are metres.
+        matches: true matches of view 0 with view 1, of clusters of two views whose depth is not known.
     """
 
     images: NDArray[np.uint8]
@@ -35,3 +38,4 @@ class Cluster:
     regime: str
     scene: str
     metric: bool = True
+    matches: PointMatches | None = None

@@ -32,13 +32,13 @@ from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.types import Frame, Matches, RelativePose
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
-AREA = PRESETS["small"].image_area
+AREA = PRESETS["small_grid"].image_area
 
 
 @pytest.fixture(scope="module")
 def network() -> IUPPose:
     torch.manual_seed(0)
-    return IUPPose(PRESETS["small"])
+    return IUPPose(PRESETS["small_grid"])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_covariance_agrees_with_sampling_the_networks_error_model() -> None:
 
 def test_frames_are_encoded_once(estimator: IUPPoseEstimator) -> None:
     encoded: list[int] = []
-    hook = estimator.model.neck.register_forward_hook(lambda *_: encoded.append(1))
+    hook = estimator.model.matcher.encoder.register_forward_hook(lambda *_: encoded.append(1))
     keyframe, second, third = frame(0), frame(1), frame(2)
     estimator.estimate(keyframe, second)
     assert len(encoded) == 2
@@ -261,7 +261,7 @@ def test_options_choose_precision_and_size_of_the_input(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     torch.manual_seed(0)
     # From identity: what the matches of an untrained network agree on jumps with every rounding error.
-    network = IUPPose(replace(PRESETS["small"], initial_pose="identity"))
+    network = IUPPose(replace(PRESETS["small_grid"], initial_pose="identity"))
     save_checkpoint(network, CheckpointInfo(network.config, (320, 256), SigmaCalibration(), "none"), path)
     options = NetworkOptions(path, "cpu", precision="bfloat16", image_area=128 * 96)
     prediction = IUPPoseEstimator.from_options(options).predict(frame(0), frame(1))

@@ -200,6 +200,7 @@ def test_an_unknown_estimator_is_refused():
         create_estimators(["epipolar_sift", "epipolar_lkt"])
 
 
+@pytest.mark.slow
 def test_real_pairs_score_as_the_reference_does():
     if not SHARED.is_dir():
         pytest.skip(f"the evaluation pairs are not there: {SHARED} is optional")

@@ -97,9 +97,18 @@ def test_noise_grows_with_light_and_has_no_bias():
     assert dark.mean() == pytest.approx(10.0, abs=0.1)
 
 
-def test_low_jpeg_quality_loses_more():
-    loss = [np.abs(jpeg(picture(), quality).astype(int) - picture()).mean() for quality in (95, 20)]
-    assert loss[0] < loss[1] < 40.0
+def test_low_jpeg_quality_loses_more_and_high_quality_next_to_nothing():
+    y, x = np.mgrid[:64, :96]
+    waves = 128.0 + 60.0 * np.sin(x / 7.0) + 50.0 * np.cos(y / 9.0)
+    image = np.repeat(waves[..., None], 3, axis=2).round().astype(np.uint8)
+    high, low = (np.abs(jpeg(image, quality).astype(int) - image).mean() for quality in (95, 20))
+    assert high < 1.0
+    assert 2.0 * high < low < 5.0
+
+
+def test_jpeg_keeps_the_order_of_the_channels():
+    image = np.broadcast_to(np.uint8([200, 40, 90]), (16, 16, 3))
+    np.testing.assert_allclose(jpeg(image, 95).mean(axis=(0, 1)), [200, 40, 90], atol=3.0)
 
 
 def test_grey_clusters_have_no_colour():

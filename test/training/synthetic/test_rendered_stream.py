@@ -37,6 +37,7 @@ def test_the_stream_repeats_and_can_be_resumed_anywhere(renderer):
     assert not torch.equal(first[0].images, other.images)
 
 
+@pytest.mark.slow
 def test_worker_processes_yield_the_same_stream(renderer):
     expected = batches(RenderedClusters(CONFIG), 3)
     for before, after in zip(expected, batches(RenderedClusters(CONFIG), 3, workers=2), strict=True):

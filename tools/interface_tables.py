@@ -1,9 +1,9 @@
-"""Writes the tables of the ROS interface into README.md, between markers; --check only compares.
+"""Write the tables of the ROS interface into the pages of docs/, between markers; --check only compares.
 
-Usage: .venv/bin/python tools/readme_tables.py [--check]
+Usage: .venv/bin/python tools/interface_tables.py [--check]
 
-Parameters and states come from the declarations in the code. Topics and services stand here, and a test
-compares them with those of a running node.
+Parameters and states are read from their declarations in the code. Topics and services are declared here; a
+test compares them with those of a running node.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from pathlib import Path
 from iup_pose_ros.node.settings import PARAMETERS
 from iup_pose_ros.odometry import TrackingState
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+# Page -> the tables it holds.
+PAGES = {
+    "ros_interface.md": ("subscribed", "published", "services", "states"),
+    "parameters.md": ("parameters",),
+}
 
 # Topic -> (type, meaning).
 SUBSCRIBED = {
@@ -31,9 +37,9 @@ SUBSCRIBED = {
     ),
     "wheel_odometry": (
         "nav_msgs/Odometry",
-        "with `scale_source` odometry: gives the length of every step, in metres",
+        "only with `scale_source` odometry: the length of every step, in metres",
     ),
-    "/tf": ("tf2_msgs/TFMessage", "mount of the camera, `base_frame` <- camera frame"),
+    "/tf": ("tf2_msgs/TFMessage", "pose of the camera on the robot, `base_frame` <- camera frame"),
     "/tf_static": ("tf2_msgs/TFMessage", "the same, latched"),
 }
 PUBLISHED = {
@@ -43,7 +49,8 @@ PUBLISHED = {
     ),
     "~/keyframe_edge": (
         "iup_pose_msgs/RelativePose",
-        "the same in the base frame, for a pose graph: both stamps and ids, sigmas, scale source, estimator",
+        "the same motion in the base frame, for a pose graph: both stamps and ids, sigmas, scale source, "
+        "estimator",
     ),
     "~/odometry": (
         "nav_msgs/Odometry",
@@ -51,62 +58,62 @@ PUBLISHED = {
     ),
     "~/twist": (
         "geometry_msgs/TwistWithCovarianceStamped",
-        "mean velocity of the last step in `base_frame`: what a filter should fuse",
+        "mean velocity over the last step, in `base_frame`; fuse this in a filter",
     ),
-    "~/path": ("nav_msgs/Path", "the last `path_length` poses, while somebody listens"),
+    "~/path": ("nav_msgs/Path", "the last `path_length` keyframe poses; only while subscribed"),
     "~/tracking_state": (
         "iup_pose_msgs/TrackingState",
-        "state, reason and counters after every image; latched",
+        "state, reason and counters after every image; latched (transient local)",
     ),
     "~/debug_image": (
         "sensor_msgs/Image",
-        "tracks since the last keyframe, state, reason and sigma, and at keyframes the network's attention; "
-        "drawn while somebody looks",
+        "tracks since the last keyframe, state, reason, sigmas and, at keyframes, the network's attention; "
+        "only while subscribed",
     ),
     "/tf": ("tf2_msgs/TFMessage", "`odom_frame` -> `base_frame`, with `publish_tf`"),
     "/diagnostics": (
         "diagnostic_msgs/DiagnosticArray",
-        "once a second: rates, latencies, drops with their cause, state, device, memory, weights",
+        "once per second: rates, latencies, dropped images by cause, state, device, memory, weights",
     ),
 }
 SERVICES = {
-    "~/reset": ("std_srvs/Trigger", "pose back to the origin, covariance cleared"),
-    "~/pause": ("std_srvs/SetBool", "true: images are ignored until false is called"),
+    "~/reset": ("std_srvs/Trigger", "set the pose to the origin and clear its covariance"),
+    "~/pause": ("std_srvs/SetBool", "true: ignore images; false: resume"),
     "~/save_trajectory": (
         "iup_pose_msgs/SaveTrajectory",
-        "the trajectory so far as a TUM file in `output_directory`",
+        "write the trajectory so far as a TUM file into `output_directory`",
     ),
 }
 # State -> (meaning, what is published).
 STATES = {
     TrackingState.INITIALIZING: (
-        "no motion measured yet; the reason says what is missing (images, camera_info, the mount's "
-        "transform, a first step)",
-        "state only",
+        "no motion has been measured yet; the reason names what is missing: images, camera_info, the "
+        "transform of the camera, or a first step",
+        "the state only",
     ),
-    TrackingState.TRACKING: ("motion is measured", "everything, at keyframes"),
-    TrackingState.STATIONARY: ("the camera stands still", "the last pose again, zero twist"),
+    TrackingState.TRACKING: ("motion is being measured", "all topics, at keyframes"),
+    TrackingState.STATIONARY: ("the camera is at rest", "the last pose again, with zero twist"),
     TrackingState.LOST: (
         "motion cannot be measured; the reason says why",
-        "state only; the pose stays and its covariance grows by what the gap may hold",
+        "the state only; the pose is kept, and its covariance grows with the possible motion during the gap",
     ),
 }
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; a bar in a cell would end the cell."""
+    """Return a table in Markdown; bars in cells are escaped, as they would end the cell."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def interface_table(kind: str, entries: dict[str, tuple[str, str]]) -> str:
-    """Topics or services."""
+    """Return the table of topics or services."""
     rows = [(f"`{name}`", f"`{type_name}`", meaning) for name, (type_name, meaning) in entries.items()]
     return table((kind, "type", "meaning"), rows)
 
 
 def parameters_table() -> str:
-    """Every parameter: default, accepted values, whether it can change while the node runs, meaning."""
+    """Return a row per parameter: default, accepted values, whether it can change at run time, meaning."""
     rows = [
         (
             f"`{parameter.name}`",
@@ -121,13 +128,13 @@ def parameters_table() -> str:
 
 
 def states_table() -> str:
-    """The tracking states, all of them."""
+    """Return a row per tracking state."""
     rows = [(f"{state.name} ({state.value})", *STATES[state]) for state in TrackingState]
     return table(("state", "meaning", "published"), rows)
 
 
 def tables() -> dict[str, str]:
-    """Name of the markers -> table."""
+    """Return the tables by the name of their markers."""
     return {
         "subscribed": interface_table("topic", SUBSCRIBED),
         "published": interface_table("topic", PUBLISHED),
@@ -137,36 +144,41 @@ def tables() -> dict[str, str]:
     }
 
 
-def updated(text: str) -> str:
-    """The text with every table between its markers.
+def updated(text: str, names: Sequence[str]) -> str:
+    """Return the text of a page with the named tables replaced between their markers.
 
     Raises:
         ValueError: a marker is missing or there more than once.
     """
-    for name, content in tables().items():
+    contents = tables()
+    for name in names:
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise ValueError(f"{begin} and {end} must both be there once, in this order")
         before, rest = text.split(begin)
-        text = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+        text = f"{before}{begin}\n{contents[name]}\n{end}{rest.split(end)[1]}"
     return text
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes the tables, or with --check returns 1 where README.md has others."""
-    text = README.read_text(encoding="utf-8")
-    try:
-        wanted = updated(text)
-    except ValueError as error:
-        print(f"README.md: {error}", file=sys.stderr)
-        return 1
-    if text == wanted:
-        return 0
-    if "--check" in arguments:
-        print("README.md is out of date: .venv/bin/python tools/readme_tables.py", file=sys.stderr)
-        return 1
-    README.write_text(wanted, encoding="utf-8")
-    return 0
+    """Write the tables, or with --check return 1 if a page has others."""
+    status = 0
+    for page, names in PAGES.items():
+        path = DOCS / page
+        text = path.read_text(encoding="utf-8")
+        try:
+            wanted = updated(text, names)
+        except ValueError as error:
+            print(f"docs/{page}: {error}", file=sys.stderr)
+            return 1
+        if text == wanted:
+            continue
+        if "--check" in arguments:
+            print(f"docs/{page} is out of date: .venv/bin/python tools/interface_tables.py", file=sys.stderr)
+            status = 1
+        else:
+            path.write_text(wanted, encoding="utf-8")
+    return status
 
 
 def _as_yaml(value: bool | int | float | str) -> str:

@@ -1,17 +1,17 @@
-"""The README's tables, and RViz's view, show the interface that the node has."""
+"""The tables in docs/ and README.md, and RViz's view, show the interface that the node has."""
 
 from __future__ import annotations
 
 import os
-import random
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import interface_tables
 import pytest
 import rclpy
-import readme_tables
 import yaml
 
 from iup_pose_ros.node.settings import PARAMETERS
@@ -52,7 +52,7 @@ def listed(entries):
 
 
 @pytest.fixture(scope="module")
-def graph():
+def graph(domain_id):
     """Topics and services of a running node: published, subscribed, served; full name -> type."""
     command = [
         sys.executable,
@@ -62,16 +62,14 @@ def graph():
         "-p",
         "scale_source:=odometry",
     ]
-    # A domain of its own: nodes of other tests that were just killed are still seen for a while.
-    domain = random.SystemRandom().randint(1, 100)
     process = subprocess.Popen(
         command,
-        env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain_id)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=domain)
+    rclpy.init(context=context, domain_id=domain_id)
     node = rclpy.create_node("looker", context=context)
 
     def look():
@@ -88,16 +86,20 @@ def graph():
             for side in sides
         ]
 
+    def is_complete(found):
+        sides = (interface_tables.PUBLISHED, interface_tables.SUBSCRIBED, interface_tables.SERVICES)
+        return all(listed(side).keys() <= names.keys() for side, names in zip(sides, found, strict=True))
+
     try:
-        deadline, found = time.monotonic() + 30.0, None
-        while found is None or "/camera_info" not in found[1]:
+        # Discovery takes its time: until everything listed is there, or what is missing can be told.
+        deadline = time.monotonic() + 30.0
+        found: list[dict[str, str]] = [{}, {}, {}]
+        while not is_complete(found) and time.monotonic() < deadline:
             assert process.poll() is None
-            assert time.monotonic() < deadline, found
-            time.sleep(0.3)
+            time.sleep(0.2)
             if "vo_node" in node.get_node_names():
                 found = look()
-        time.sleep(1.0)
-        yield look()
+        yield found
     finally:
         process.kill()
         process.wait()
@@ -113,66 +115,93 @@ def without_ros(names):
 
 
 def test_published_topics_are_those_of_the_node(graph):
-    assert without_ros(graph[0]) == listed(readme_tables.PUBLISHED)
+    assert without_ros(graph[0]) == listed(interface_tables.PUBLISHED)
 
 
 def test_subscribed_topics_are_those_of_the_node(graph):
-    assert without_ros(graph[1]) == listed(readme_tables.SUBSCRIBED)
+    assert without_ros(graph[1]) == listed(interface_tables.SUBSCRIBED)
 
 
 def test_services_are_those_of_the_node(graph):
-    assert without_ros(graph[2]) == listed(readme_tables.SERVICES)
+    assert without_ros(graph[2]) == listed(interface_tables.SERVICES)
 
 
-def test_readme_is_up_to_date():
+def test_pages_are_up_to_date():
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/readme_tables.py"), "--check"], capture_output=True, text=True
+        [sys.executable, str(ROOT / "tools/interface_tables.py"), "--check"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_parameter_and_state_has_a_row():
-    rows = readme_tables.tables()["parameters"].splitlines()[2:]
+    rows = interface_tables.tables()["parameters"].splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == list(PARAMETERS)
-    assert len(readme_tables.tables()["states"].splitlines()) == 2 + len(TrackingState)
+    assert len(interface_tables.tables()["states"].splitlines()) == 2 + len(TrackingState)
 
 
 def test_a_bar_in_a_cell_does_not_end_it():
-    assert readme_tables.table(("a", "b"), [("x|y", "z")]).splitlines()[2] == r"| x\|y | z |"
+    assert interface_tables.table(("a", "b"), [("x|y", "z")]).splitlines()[2] == r"| x\|y | z |"
 
 
-def empty_document():
+def empty_page(names):
     return "Title\n" + "\n".join(
-        f"<!-- {name}:begin -->\nstale words\n<!-- {name}:end -->\ntext {name}"
-        for name in readme_tables.tables()
+        f"<!-- {name}:begin -->\nstale words\n<!-- {name}:end -->\ntext {name}" for name in names
     )
 
 
+STATES_PAGE = empty_page(["services", "states"])
+
+
+def test_every_table_is_on_one_page():
+    placed = [name for names in interface_tables.PAGES.values() for name in names]
+    assert sorted(placed) == sorted(interface_tables.tables())
+
+
 def test_only_what_stands_between_the_markers_changes():
-    text = readme_tables.updated(empty_document())
+    names = list(interface_tables.tables())
+    text = interface_tables.updated(empty_page(names), names)
     assert "stale words" not in text
     assert text.startswith("Title\n")
-    assert all(f"-->\ntext {name}" in text for name in readme_tables.tables())
-    assert readme_tables.updated(text) == text
+    assert all(f"-->\ntext {name}" in text for name in names)
+    assert interface_tables.updated(text, names) == text
 
 
-@pytest.mark.parametrize(
-    "document", ["", empty_document() * 2, empty_document().replace("states:end", "end")]
-)
-def test_missing_or_doubled_markers_are_named(document):
+@pytest.mark.parametrize("page", ["", STATES_PAGE * 2, STATES_PAGE.replace("states:end", "end")])
+def test_missing_or_doubled_markers_are_named(page):
     with pytest.raises(ValueError, match="must both be there once"):
-        readme_tables.updated(document)
+        interface_tables.updated(page, ["services", "states"])
 
 
-def test_check_says_how_to_bring_the_readme_up_to_date(tmp_path, monkeypatch, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text(empty_document())
-    monkeypatch.setattr(readme_tables, "README", readme)
-    assert readme_tables.main(["--check"]) == 1
-    assert "out of date: .venv/bin/python tools/readme_tables.py" in capsys.readouterr().err
-    assert readme.read_text() == empty_document()
-    assert readme_tables.main([]) == 0
-    assert readme_tables.main(["--check"]) == 0
+def test_check_says_how_to_bring_the_pages_up_to_date(tmp_path, monkeypatch, capsys):
+    for page, names in interface_tables.PAGES.items():
+        (tmp_path / page).write_text(empty_page(names))
+    monkeypatch.setattr(interface_tables, "DOCS", tmp_path)
+    assert interface_tables.main(["--check"]) == 1
+    complaints = capsys.readouterr().err.splitlines()
+    command = "out of date: .venv/bin/python tools/interface_tables.py"
+    assert complaints == [f"docs/{page} is {command}" for page in interface_tables.PAGES]
+    for page, names in interface_tables.PAGES.items():
+        assert (tmp_path / page).read_text() == empty_page(names)
+    assert interface_tables.main([]) == 0
+    assert interface_tables.main(["--check"]) == 0
+
+
+def test_a_page_without_markers_fails_by_name(tmp_path, monkeypatch, capsys):
+    for page in interface_tables.PAGES:
+        (tmp_path / page).write_text("no markers")
+    monkeypatch.setattr(interface_tables, "DOCS", tmp_path)
+    assert interface_tables.main([]) == 1
+    assert capsys.readouterr().err.startswith("docs/ros_interface.md: <!-- subscribed:begin -->")
+
+
+def test_readme_names_topics_and_services_with_their_types():
+    known = interface_tables.SUBSCRIBED | interface_tables.PUBLISHED | interface_tables.SERVICES
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[~/]?[a-z_/`, ~]+`) \| (`[a-z_]+/[^|]+`) \|", readme, flags=re.MULTILINE)
+    assert len(rows) >= 8
+    for names, types in rows:
+        for name, kind in zip(names.split(", "), types.split(", "), strict=True):
+            assert known[name.strip("`")][0] == kind.strip("`"), name
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,184 @@
+"""MHBC on keypoints: layers of self-attention and bi-directional cross-attention, then an assignment.
+
+The architecture is that of LightGlue, so that LighterGlue's published weights are a start. Attention within a
+view knows where keypoints lie to each other (rotary encoding of positions relative to the longer side).
+Sources: Lindenberger et al., "LightGlue: Local feature matching at light speed", 2023; Su et al., "RoFormer",
+2021 (rotary encoding).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.ray_matches import chosen
+
+ALL_SEEN = 2  # layers that see all keypoints
+
+
+class AlignedKeypoints(NamedTuple):
+    """Keypoints of two views after alignment: those that may have a match, and which match each other.
+
+    Attributes:
+        kept_0, kept_1: indices (B, n_v) of the given keypoints, ascending.
+        tokens_0, tokens_1: (B, n_v, C).
+        log_probability: (B, n_0, n_1), that two keypoints match each other.
+    """
+
+    kept_0: Tensor
+    kept_1: Tensor
+    tokens_0: Tensor
+    tokens_1: Tensor
+    log_probability: Tensor
+
+
+class RotaryPosition(nn.Module):
+    """Cosines and sines (B, 1, N, C / 2) of learned frequencies of positions (B, N, 2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.frequencies = nn.Linear(2, channels // 2, bias=False)
+        nn.init.normal_(self.frequencies.weight)
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        with full_precision(positions):
+            phases = self.frequencies(positions.float())[:, None]
+            return phases.cos(), phases.sin()
+
+
+def rotated(x: Tensor, position: tuple[Tensor, Tensor]) -> Tensor:
+    """Vectors (B, heads, N, C), channel i and i + C / 2 turned by the angle of frequency i."""
+    cosine, sine = position
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+
+
+class Update(nn.Module):
+    """Tokens (B, N, C) and a message for each of them -> the tokens' next state."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.feed = nn.Sequential(
+            nn.Linear(2 * channels, 2 * channels),
+            nn.LayerNorm(2 * channels),
+            nn.GELU(),
+            nn.Linear(2 * channels, channels),
+        )
+
+    def forward(self, x: Tensor, message: Tensor) -> Tensor:
+        updated: Tensor = x + self.feed(torch.cat([x, message], dim=-1))
+        return updated
+
+
+class SelfAttention(nn.Module):
+    """Attention among the keypoints of one view: (B, N, C) -> (B, N, C)."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(channels, 3 * channels)
+        self.merge = nn.Linear(channels, channels)
+        self.update = Update(channels)
+
+    def forward(self, x: Tensor, position: tuple[Tensor, Tensor]) -> Tensor:
+        query, key, value = (_split(part, self.heads) for part in self.project(x).chunk(3, dim=-1))
+        query, key = (rotated(part, position).to(value.dtype) for part in (query, key))
+        message = functional.scaled_dot_product_attention(query, key, value)
+        return self.update(x, self.merge(_joined(message)))
+
+
+class CrossAttention(nn.Module):
+    """Attention between the keypoints of both views, each way: (B, N_v, C) -> (B, N_v, C), v = 0 and 1."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.descriptor = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.merge = nn.Linear(channels, channels)
+        self.update = Update(channels)
+
+    def forward(self, x_0: Tensor, x_1: Tensor) -> tuple[Tensor, Tensor]:
+        key_0, key_1 = (_split(self.descriptor(x), self.heads) for x in (x_0, x_1))
+        value_0, value_1 = (_split(self.value(x), self.heads) for x in (x_0, x_1))
+        message_0 = functional.scaled_dot_product_attention(key_0, key_1, value_1)
+        message_1 = functional.scaled_dot_product_attention(key_1, key_0, value_0)
+        return (
+            self.update(x_0, self.merge(_joined(message_0))),
+            self.update(x_1, self.merge(_joined(message_1))),
+        )
+
+
+class KeypointAlignment(nn.Module):
+    """Descriptors and positions of both views' keypoints -> AlignedKeypoints.
+
+    After the first layers, keypoints that are the least likely to have a match are left out.
+
+    Args:
+        descriptor_size: channels D of the descriptors.
+        channels: C, of the tokens.
+        heads: of attention.
+        layers: of self- and cross-attention.
+        kept: most keypoints of a view in the layers after those.
+    """
+
+    def __init__(self, descriptor_size: int, channels: int, heads: int, layers: int, kept: int) -> None:
+        super().__init__()
+        self.kept = kept
+        self.enter = nn.Linear(descriptor_size, channels)
+        self.position = RotaryPosition(channels // heads)
+        self.within = nn.ModuleList(SelfAttention(channels, heads) for _ in range(layers))
+        self.across = nn.ModuleList(CrossAttention(channels, heads) for _ in range(layers))
+        self.descriptor = nn.Linear(channels, channels)
+        self.promising = nn.Linear(channels, 1)
+        self.matchable = nn.Linear(channels, 1)
+
+    def forward(
+        self, descriptors_0: Tensor, positions_0: Tensor, descriptors_1: Tensor, positions_1: Tensor
+    ) -> AlignedKeypoints:
+        """Unit descriptors (B, N_v, D); positions (B, N_v, 2) in units of half the longer side."""
+        x_0, x_1 = self.enter(descriptors_0), self.enter(descriptors_1)
+        x_0, x_1 = self._layers(slice(ALL_SEEN), x_0, positions_0, x_1, positions_1)
+        kept_0, kept_1 = self._kept(x_0), self._kept(x_1)
+        x_0, positions_0 = chosen(x_0, kept_0), chosen(positions_0, kept_0)
+        x_1, positions_1 = chosen(x_1, kept_1), chosen(positions_1, kept_1)
+        x_0, x_1 = self._layers(slice(ALL_SEEN, None), x_0, positions_0, x_1, positions_1)
+        return AlignedKeypoints(kept_0, kept_1, x_0, x_1, self._log_probability(x_0, x_1))
+
+    def _layers(
+        self, part: slice, x_0: Tensor, positions_0: Tensor, x_1: Tensor, positions_1: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens after some of the layers."""
+        position_0, position_1 = self.position(positions_0), self.position(positions_1)
+        for within, across in zip(self.within[part], self.across[part], strict=True):
+            x_0, x_1 = across(within(x_0, position_0), within(x_1, position_1))
+        return x_0, x_1
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """Indices (B, n) of the tokens (B, N, C) most likely to have a match, ascending."""
+        promise = self.promising(x.detach())[..., 0]
+        return promise.topk(min(self.kept, promise.shape[1]), dim=1).indices.sort(dim=1).values
+
+    def _log_probability(self, x_0: Tensor, x_1: Tensor) -> Tensor:
+        """Log probability (B, N_0, N_1) that keypoints match: each other's best, and matchable at all."""
+        certain_0, certain_1 = (functional.logsigmoid(self.matchable(x).float()) for x in (x_0, x_1))
+        descriptors_0, descriptors_1 = (self.descriptor(x).float() for x in (x_0, x_1))
+        with full_precision(descriptors_0):
+            similarity = descriptors_0 @ descriptors_1.transpose(1, 2) / math.sqrt(x_0.shape[-1])
+            best = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
+        return best + certain_0 + certain_1.transpose(1, 2)
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(B, N, C) -> (B, heads, N, C / heads)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _joined(x: Tensor) -> Tensor:
+    """(B, heads, N, C / heads) -> (B, N, C)."""
+    return x.transpose(1, 2).flatten(2)

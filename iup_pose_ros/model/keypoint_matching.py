@@ -1,0 +1,169 @@
+"""Matching of keypoints: tokens are the best keypoints of both views, and their matches are single places.
+
+encode: image -> XFeatEncoder -> the best keypoints with their descriptors, once per view.
+align:  self- and cross-attention -> assignment -> mutual best matches, once per pair.
+
+Matches also stand on maps at stride 8, in the cells of their keypoints, where the decoders expect geometry.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from iup_pose_ros.model.config import IUPPoseConfig
+from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
+from iup_pose_ros.model.keypoint_alignment import KeypointAlignment
+from iup_pose_ros.model.keypoints import find_keypoints
+from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.ray_matches import CERTAIN_SIGMA, RayMatches, chosen
+from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
+from iup_pose_ros.model.realignment import AlignedPair
+from iup_pose_ros.model.xfeat_encoder import CELL, DESCRIPTOR_SIZE, XFeatEncoder
+
+MATCHES = 512  # most matches of a pair that a pose is solved from, the surest
+NOISE = 0.6  # pixels of the network's input image, of a match that is right
+LEAST_PROBABILITY = 1e-3
+
+
+class KeypointFeatures(NamedTuple):
+    """What one view contributes to a pair; depends on this view alone, so that a keyframe's can be kept.
+
+    Attributes:
+        cells, pixels, descriptors: as ``Keypoints``.
+        rays: (B, N, 3), unit viewing rays of the keypoints.
+        maps: descriptors (B, 64, H/8, W/8) of all cells.
+        intrinsics: camera matrix (B, 3, 3) of the network's input image.
+    """
+
+    cells: Tensor
+    pixels: Tensor
+    descriptors: Tensor
+    rays: Tensor
+    maps: Tensor
+    intrinsics: Tensor
+
+    @property
+    def positions(self) -> Tensor:
+        """(B, N, 2) from the image's centre, in units of half its longer side."""
+        height, width = self.maps.shape[-2:]
+        size = CELL * self.pixels.new_tensor([width, height])
+        return (2.0 * self.pixels - size) / size.max()
+
+
+class KeypointMatcher(nn.Module):
+    """From images to matches of keypoints.
+
+    Attributes:
+        token_channels, token_stride: of the aligned maps.
+        decoder_stride: of the maps that the decoders see.
+    """
+
+    token_stride = CELL
+    decoder_stride = 4 * CELL
+
+    def __init__(self, config: IUPPoseConfig) -> None:
+        super().__init__()
+        self.tokens = config.tokens
+        self.token_channels = DESCRIPTOR_SIZE + config.width
+        self.encoder = XFeatEncoder()
+        self.alignment = KeypointAlignment(
+            DESCRIPTOR_SIZE, config.width, config.heads, config.alignment_layers, config.kept_tokens
+        )
+
+    def encode(self, image: Tensor, intrinsics: Tensor) -> KeypointFeatures:
+        """Keypoints of one view: image (B, 3, H, W), camera matrices (B, 3, 3)."""
+        maps = self.encoder(image)
+        found = find_keypoints(maps, self.tokens)
+        with full_precision(image):
+            rays = rays_through(found.pixels, intrinsics)
+            dense = functional.normalize(maps.descriptors.float(), dim=1)
+        return KeypointFeatures(found.cells, found.pixels, found.descriptors, rays, dense, intrinsics)
+
+    def align(self, features_0: KeypointFeatures, features_1: KeypointFeatures) -> AlignedPair:
+        """Aligned tokens and matches of a pair."""
+        aligned = self.alignment(
+            features_0.descriptors, features_0.positions, features_1.descriptors, features_1.positions
+        )
+        with full_precision(aligned.log_probability):
+            best_0, best_1, probability = mutual_matches(aligned.log_probability, MATCHES)
+            index_0, index_1 = aligned.kept_0.gather(1, best_0), aligned.kept_1.gather(1, best_1)
+            rays_0, rays_1 = chosen(features_0.rays, index_0), chosen(features_1.rays, index_1)
+            noise = NOISE / (_focal_length(features_0) * _focal_length(features_1)).sqrt()
+            matches = RayMatches(rays_0, rays_1, noise.square()[:, None].expand_as(probability), probability)
+            correspondence = SoftCorrespondence(
+                _on_cells(features_0, index_0, rays_0, rays_1, probability),
+                _on_cells(features_1, index_1, rays_1, rays_0, probability),
+                aligned.log_probability,
+            )
+        return AlignedPair(
+            features_0.intrinsics,
+            features_1.intrinsics,
+            _token_map(features_0, aligned.kept_0, aligned.tokens_0),
+            _token_map(features_1, aligned.kept_1, aligned.tokens_1),
+            correspondence,
+            (correspondence,),
+            matches,
+            assignment,
+        )
+
+
+def mutual_matches(log_probability: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The surest matches of keypoints that are each other's most probable.
+
+    Returns:
+        Indices (B, n) of keypoints of view 0, ascending, and of view 1, n at most ``count``, and the matches'
+        probabilities (B, n), which are LEAST_PROBABILITY where there are fewer matches.
+    """
+    best_0, best_1 = log_probability.max(dim=2), log_probability.max(dim=1)
+    own = torch.arange(best_0.indices.shape[1], device=best_0.indices.device)
+    mutual = best_1.indices.gather(1, best_0.indices) == own
+    certain = torch.where(mutual, best_0.values.exp(), 0.0)
+    probability = LEAST_PROBABILITY + (1.0 - LEAST_PROBABILITY) * certain
+    index_0 = probability.topk(min(count, len(own)), dim=1).indices.sort(dim=1).values
+    return index_0, best_0.indices.gather(1, index_0), probability.gather(1, index_0)
+
+
+def rays_through(pixels: Tensor, intrinsics: Tensor) -> Tensor:
+    """Unit viewing rays (B, N, 3) of pixels (B, N, 2) of cameras (B, 3, 3)."""
+    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=1)
+    plane = (pixels - intrinsics[:, None, :2, 2]) / focal[:, None]
+    return functional.normalize(torch.cat([plane, torch.ones_like(plane[..., :1])], dim=2), dim=2)
+
+
+def _focal_length(features: KeypointFeatures) -> Tensor:
+    return (features.intrinsics[:, 0, 0] * features.intrinsics[:, 1, 1]).sqrt()
+
+
+def _on_cells(
+    features: KeypointFeatures, index: Tensor, own: Tensor, matched: Tensor, probability: Tensor
+) -> MatchedRays:
+    """Matches (B, n) on the map of a view's cells; a cell without one matches its own ray, confidence 0."""
+    height, width = features.maps.shape[-2:]
+    centres = unit_rays(intrinsics_at_stride(features.intrinsics, CELL), height, width)
+    found = torch.where(probability > LEAST_PROBABILITY, probability, 0.0)[..., None]
+    spread = CERTAIN_SIGMA * (1.0 / probability - 1.0).clamp(min=1e-6).sqrt()[..., None]
+    nothing = torch.zeros_like(centres[:, :1])
+    unknown = nothing + CERTAIN_SIGMA / LEAST_PROBABILITY**0.5
+    cells = features.cells.gather(1, index)
+    return MatchedRays(
+        _scattered(centres, cells, own),
+        _scattered(centres, cells, matched),
+        _scattered(nothing, cells, found),
+        _scattered(unknown, cells, spread),
+    )
+
+
+def _token_map(features: KeypointFeatures, kept: Tensor, tokens: Tensor) -> Tensor:
+    """Descriptors of all cells and the tokens of those with a keypoint, (B, 64 + C, H/8, W/8)."""
+    empty = tokens.new_zeros(len(tokens), tokens.shape[2], *features.maps.shape[-2:])
+    return torch.cat([features.maps, _scattered(empty, features.cells.gather(1, kept), tokens)], dim=1)
+
+
+def _scattered(cells: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """A map (B, C, H, W) with values (B, n, C) in the cells of index (B, n)."""
+    places = index[:, None].expand(-1, cells.shape[1], -1)
+    return cells.flatten(2).scatter(2, places, values.transpose(1, 2)).view_as(cells)

@@ -1,0 +1,94 @@
+"""Image encoder made for matching: the architecture of XFeat, so that its published weights are a start.
+
+A shallow network on the grey image, whose channels stay few while resolution is high. Descriptors and their
+reliability come at stride 8 from features of strides 8, 16 and 32; the keypoint head sees each 8x8 block of
+pixels by itself, at full resolution, and says where in it a keypoint lies.
+Source: Potje et al., "XFeat: Accelerated features for lightweight image matching", 2024.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+CELL = 8  # pixels across a cell of the descriptors and of the keypoint head
+DESCRIPTOR_SIZE = 64
+DETAIL_CHANNELS = {4: 24, 2: 8}  # channels of the features by stride, which matches are refined with
+
+
+class XFeatMaps(NamedTuple):
+    """What the encoder finds in images.
+
+    Attributes:
+        stride_2, stride_4: features (B, 8, H/2, W/2) and (B, 24, H/4, W/4).
+        descriptors: (B, 64, H/8, W/8), of any length.
+        reliability: (B, 1, H/8, W/8) in [0, 1], how well the descriptor can be found again.
+        keypoint_logits: (B, 65, H/8, W/8): of each pixel of a cell, row by row, and of no keypoint in it.
+    """
+
+    stride_2: Tensor
+    stride_4: Tensor
+    descriptors: Tensor
+    reliability: Tensor
+    keypoint_logits: Tensor
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation without scale and offset, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(channels_out, affine=False),
+        nn.ReLU(inplace=True),
+    )
+
+
+class XFeatEncoder(nn.Module):
+    """Images (B, 3, H, W) in [0, 1], H and W multiples of 32 -> XFeatMaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.brightness = nn.InstanceNorm2d(1)
+        self.stem = nn.Sequential(_convolution(1, 4), _convolution(4, 8, stride=2), _convolution(8, 8))
+        self.reduce_4 = _convolution(8, 24, stride=2)
+        self.shortcut_4 = nn.Conv2d(1, 24, 1)
+        self.stage_4 = nn.Sequential(_convolution(24, 24), _convolution(24, 24))
+        self.stage_8 = nn.Sequential(
+            _convolution(24, 64, stride=2), _convolution(64, 64), _convolution(64, 64, kernel=1)
+        )
+        self.stage_16 = nn.Sequential(
+            _convolution(64, 64, stride=2), _convolution(64, 64), _convolution(64, 64)
+        )
+        self.stage_32 = nn.Sequential(
+            _convolution(64, 128, stride=2),
+            _convolution(128, 128),
+            _convolution(128, 128),
+            _convolution(128, 64, kernel=1),
+        )
+        self.fusion = nn.Sequential(
+            _convolution(64, 64), _convolution(64, 64), nn.Conv2d(64, DESCRIPTOR_SIZE, 1)
+        )
+        self.reliability = nn.Sequential(
+            _convolution(64, 64, kernel=1), _convolution(64, 64, kernel=1), nn.Conv2d(64, 1, 1)
+        )
+        self.keypoints = nn.Sequential(
+            *(_convolution(64, 64, kernel=1) for _ in range(3)), nn.Conv2d(64, CELL**2 + 1, 1)
+        )
+
+    def forward(self, images: Tensor) -> XFeatMaps:
+        grey = self.brightness(images.mean(dim=1, keepdim=True))
+        stride_2 = self.stem(grey)
+        shortcut = self.shortcut_4(functional.avg_pool2d(grey, 4))
+        stride_4 = self.stage_4(self.reduce_4(stride_2) + shortcut)
+        stride_8 = self.stage_8(stride_4)
+        stride_16 = self.stage_16(stride_8)
+        coarser = (stride_16, self.stage_32(stride_16))
+        descriptors = self.fusion(stride_8 + sum(_resize(features, stride_8) for features in coarser))
+        reliability = self.reliability(descriptors).sigmoid()
+        logits = self.keypoints(functional.pixel_unshuffle(grey, CELL))
+        return XFeatMaps(stride_2, stride_4, descriptors, reliability, logits)
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

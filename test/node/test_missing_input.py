@@ -1,0 +1,38 @@
+"""A camera without calibration, then without its mount: both are named and may come late."""
+
+from __future__ import annotations
+
+import time
+
+from iup_pose_msgs.msg import TrackingState
+from node_bench import OUTPUTS, Drive, wait_until
+
+
+def test_missing_camera_info_and_mount_are_named_and_may_come_late(bench, start_module_node):
+    node = start_module_node(parameters={"input_timeout": 0.5, "mount_timeout": 0.1})
+    bench.wait_for_node()
+    drive = Drive(bench)
+
+    def camera_info_is_missed():
+        bench.images.publish(drive.messages()[0])
+        time.sleep(0.05)
+        return any("no camera_info" in state.reason for state in bench.states())
+
+    wait_until(camera_info_is_missed, 20.0, lambda: f"{bench.states()}")
+    state = bench.wait_for_reason("no camera_info on /camera_info for")
+    assert state.state == TrackingState.INITIALIZING
+    assert state.frames_processed == 0
+    bench.wait_for_reason("1 publisher(s), none heard")
+
+    for state in drive.show(2):
+        assert state.state == TrackingState.INITIALIZING
+        assert state.reason.startswith("waiting for transform base_link <- camera_optical")
+    assert not [message for topic in OUTPUTS for message in bench.received(topic)]
+
+    bench.mount_camera((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+
+    def tracks():
+        return drive.show(1)[0].state == TrackingState.TRACKING
+
+    wait_until(tracks, 30.0, lambda: f"the node does not track: {bench.states()[-1]}")
+    assert "waiting for transform base_link <- camera_optical" in node.log
