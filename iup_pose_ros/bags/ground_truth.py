@@ -18,6 +18,7 @@ from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory
+from iup_pose_ros.message_poses import QUATERNION_TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class _Poses:
         stamps, first = np.unique(np.frombuffer(self._stamps, dtype=np.int64), return_index=True)
         values = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)[first]
         lengths = np.linalg.norm(values[:, 3:], axis=1)
-        good = np.isfinite(values).all(axis=1) & (np.abs(lengths - 1.0) <= messages.QUATERNION_TOLERANCE)
+        good = np.isfinite(values).all(axis=1) & (np.abs(lengths - 1.0) <= QUATERNION_TOLERANCE)
         if not good.all():
             index = int(good.argmin())
             raise DataError(

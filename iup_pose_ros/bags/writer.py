@@ -21,9 +21,9 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
-from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 
@@ -142,17 +142,12 @@ def write_camera_bag(
     path = Path(path)
     if storage not in STORAGES:
         raise DataError(f"bag storage {storage!r} is not known; there are {', '.join(STORAGES)}")
-    if path.exists():
-        raise DataError(f"{path} exists already and is not overwritten")
-    with workshop_beside(path, "bag") as made:
-        with Writer(
-            # Format 8 is what distributions from Jazzy on can read.
-            made,
-            version=8,
-            storage_plugin=STORAGES[storage],
-        ) as writer:
-            bag = CameraBagWriter(writer, calibration, names or CameraNames())
-            if mount is not None:
-                bag.write_mount(start, mount)
-            yield bag
-        made.rename(path)
+    # Format 8 is what distributions from Jazzy on can read.
+    with (
+        atomic_directory(path, "bag") as made,
+        Writer(made, version=8, storage_plugin=STORAGES[storage]) as writer,
+    ):
+        bag = CameraBagWriter(writer, calibration, names or CameraNames())
+        if mount is not None:
+            bag.write_mount(start, mount)
+        yield bag

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.bags.writer import Mount, write_camera_bag
 from iup_pose_ros.demo_scene.flight import LEVEL, fly
 from iup_pose_ros.demo_scene.planes import PlaneScene, render
@@ -89,11 +89,10 @@ def record_demo(
             return recording
         if _recipe_of(path) is None:
             raise DataError(f"{path} exists and is not a demo recording; it is not overwritten")
-    with workshop_beside(path, "recording") as made:
-        with one_thread_per_operation():
-            _record(made, recipe, progress)
+        # Of another recipe: outdated.
         shutil.rmtree(path, ignore_errors=True)
-        made.rename(path)
+    with atomic_directory(path, "recording") as made, one_thread_per_operation():
+        _record(made, recipe, progress)
     return recording
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
-from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
 from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.pose import Pose, symmetrised
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import RelativePose

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.geometry.so3 import Array
-from iup_pose_ros.types import Matches
+from iup_pose_ros.types import Matches, check_image
 
 Colour = tuple[int, int, int]
 Image = NDArray[np.uint8]
@@ -71,11 +71,9 @@ def draw_debug_image(
 
 def _rgb(image: Image) -> Image:
     """A copy with three channels."""
-    shape = image.shape
-    if image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W, 3) or (H, W) is needed")
+    check_image(image)
     if image.size == 0:
-        raise ImageError(f"image of shape {shape} has no pixels")
+        raise ImageError(f"image of shape {image.shape} has no pixels")
     if image.ndim == 2:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     return np.ascontiguousarray(image).copy()

@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.estimators.oom_fallback import CreateEstimator, OutOfMemoryFallback
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.node.camera_extrinsics import MountLookup
+from iup_pose_ros.node.camera_extrinsics import ExtrinsicsLookup
 from iup_pose_ros.node.debug_output import DebugOutput
 from iup_pose_ros.node.diagnostics import DiagnosticsPublisher, Status
 from iup_pose_ros.node.monitor import Monitor
@@ -157,12 +157,16 @@ class VoNode(LifecycleNode):
             self.get_logger().warning(
                 f"assume_identity_mount: {config.base_frame} is taken to be the camera's optical frame"
             )
-        mounts = MountLookup(
-            self._tf_buffer, config.base_frame, config.mount_timeout, config.assume_identity_mount
+        extrinsics = ExtrinsicsLookup(
+            self._tf_buffer,
+            config.base_frame,
+            config.mount_timeout,
+            config.assume_identity_mount,
+            self.get_logger().info,
         )
         wheels = WheelHistory() if config.odometry.scale_source == "odometry" else None
         components = SessionComponents(
-            FramePipeline(estimator, config, mounts, wheels),
+            FramePipeline(estimator, config, extrinsics, wheels),
             OdometryOutputs(self, config, self._monitor),
             DebugOutput(self),
             self._reporter,

@@ -32,13 +32,13 @@ class ProcessedFrame(NamedTuple):
     matches: Matches | None
 
 
-class Mounts(Protocol):
-    """Where cameras sit on the base (transforms.MountLookup); a lookup waits ``timeout`` seconds."""
+class Extrinsics(Protocol):
+    """Poses of cameras on the base (ExtrinsicsLookup); a lookup waits ``timeout`` seconds."""
 
     timeout: float
 
     def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """T_base_camera; raises MountError."""
+        """Return T_base_camera; raises ExtrinsicsError."""
 
 
 class FramePipeline:
@@ -47,7 +47,7 @@ class FramePipeline:
     Args:
         estimator: relative pose of two frames.
         config: settings of the node.
-        mounts: where the camera sits on the base.
+        extrinsics: where the camera sits on the base.
         wheels: wheel odometry, where the settings ask for it.
     """
 
@@ -55,13 +55,13 @@ class FramePipeline:
         self,
         estimator: RelativePoseEstimator,
         config: NodeConfig,
-        mounts: Mounts,
+        extrinsics: Extrinsics,
         wheels: WheelHistory | None = None,
     ) -> None:
         self._estimator = estimator
         self._wheels = wheels
         self._config = config
-        self._mounts = mounts
+        self._extrinsics = extrinsics
         self.reset()
 
     def reset(self) -> None:
@@ -76,7 +76,7 @@ class FramePipeline:
     def change(self, config: NodeConfig) -> None:
         """Goes on with other settings of what can change at run time."""
         self._config = config
-        self._mounts.timeout = config.mount_timeout
+        self._extrinsics.timeout = config.mount_timeout
         if self._odometry is not None:
             self._odometry.change(config.odometry)
 
@@ -95,7 +95,7 @@ class FramePipeline:
         Raises:
             ImageError: the image cannot be decoded or comes from another camera than those before.
             CalibrationError: camera_info does not fit the image.
-            MountError: the camera's mount is not known (yet).
+            ExtrinsicsError: the camera's extrinsics are not known (yet).
         """
         frame = self._frames.build(image, info)
         odometry = self._odometry_of(image.header)
@@ -107,9 +107,9 @@ class FramePipeline:
         if not header.frame_id:
             raise ImageError("the image's header has no frame_id; the camera's optical frame is needed")
         if self._odometry is None:
-            mount = self._mounts.find(header.frame_id, header.stamp)
+            T_base_camera = self._extrinsics.find(header.frame_id, header.stamp)
             wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
-            self._odometry = VisualOdometry(self._estimator, self._config.odometry, mount, wheels)
+            self._odometry = VisualOdometry(self._estimator, self._config.odometry, T_base_camera, wheels)
             self._camera_frame = header.frame_id
         if header.frame_id != self._camera_frame:
             raise ImageError(

@@ -5,7 +5,6 @@ Every setting of the odometry (odometry/odometry_config.py) is a parameter of th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from iup_pose_ros.estimators.network.options import PRECISIONS, NetworkOptions
 from iup_pose_ros.estimators.registry import estimator_names
 from iup_pose_ros.node.declaration import Parameter, ParameterValue
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
+from iup_pose_ros.validation import did_you_mean
 
 _SMALLEST_AREA = 64 * 64
 _LARGEST_AREA = 4096 * 4096
@@ -179,8 +179,7 @@ class NodeConfig:
 
 def unknown_parameter(name: str) -> str:
     """A sentence about a name that is no parameter, with the nearest one that is."""
-    nearest = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.0)[0]
-    return f"parameter {name!r} does not exist; did you mean {nearest!r}?"
+    return f"parameter {name!r} does not exist; {did_you_mean(name, PARAMETERS)}"
 
 
 def _parameter(setting: Field[Any]) -> Parameter:

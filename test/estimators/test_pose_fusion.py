@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_view_scenes import random_pose, unit
 
-from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
 from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import RelativePose

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from scipy.stats import chi2
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.metrics.consistency import Consistency, tangent_basis
+from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport, consistencies
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.so3 import Array
 
 BLOCKS = ("rotation", "direction")
@@ -108,5 +109,6 @@ def _block_covariance(result: PairResult, block: str) -> Array:
     if block == "rotation":
         return covariance[3:, 3:]
     translation = result.estimate.pose.translation
-    basis = tangent_basis(translation)
-    return basis.T @ covariance[:3, :3] @ basis / float(translation @ translation)
+    length = float(np.linalg.norm(translation))
+    basis = tangent_basis(translation / length)
+    return basis.T @ covariance[:3, :3] @ basis / length**2

@@ -32,26 +32,41 @@ def write_metrics(path: Path, runs: Mapping[str, Figures], **context: str) -> No
     write_json(path, {**context, "estimators": dict(runs)})
 
 
-def print_table(console: Console, title: str, values: Figures) -> None:
-    """Print the figures of one run that exist, a line each, with what they mean and what is ideal."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    table.add_column("figure")
-    table.add_column("value", justify="right", style="bold")
-    table.add_column("meaning", style="dim")
-    for label, value, meaning in table_rows(values):
-        if not value.startswith(MISSING):
-            table.add_row(label, value, meaning)
-    console.print(table)
+def print_summary(console: Console, title: str, values: Figures) -> None:
+    """Print the most important figures of one run, six lines at most."""
+    lines = [
+        title,
+        f"images      {values['frames_processed']} of {values['frames']} processed, tracked "
+        f"{_percent(values['tracked_share'])}, lost {_percent(values['lost_share'])}",
+        f"keyframes   {values['keyframes']}, {_number(values['keyframes_per_s'], 2, ' /s')}; latency p50 "
+        f"{_number(values['latency_ms_p50'], 1, ' ms')}, p99 {_number(values['latency_ms_p99'], 1, ' ms')}",
+    ]
+    if values["path_length_m"] is None:
+        lines.append("accuracy    No ground truth: how accurate the trajectory is cannot be said.")
+    else:
+        nees = {block: _number(entry["mean"], 1) for block, entry in values["nees"].items()}
+        ate, length = _number(values["ate_sim3_m"], 4, " m"), _number(values["path_length_m"], 1, " m")
+        share = _number(values["ate_sim3_percent_of_path"], 2, " %")
+        rotation = _number(values["rpe_rotation_deg_per_frame"], 3, " deg")
+        lines += [
+            f"accuracy    ATE after Sim(3) {ate} ({share} of {length}), rotation {rotation} per image",
+            f"covariance  NEES rotation {nees['rotation']} (ideal 3), direction {nees['direction']} (2)",
+        ]
+    console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
 
 
 def print_comparison(console: Console, title: str, runs: Mapping[str, Figures]) -> None:
-    """Print the figures of runs on one recording side by side."""
+    """Print the figures of runs on one recording side by side, those of one run with their meaning."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("figure")
     for name in runs:
         table.add_column(name, justify="right")
+    meanings: dict[str, str] = {}
+    if len(runs) == 1:
+        table.add_column("meaning", style="dim")
+        meanings = {label: meaning for label, _, meaning in table_rows(*runs.values())}
     for label, values in comparison_rows(runs):
-        table.add_row(label, *values)
+        table.add_row(label, *values, *([meanings[label]] if meanings else []))
     console.print(table)
 
 

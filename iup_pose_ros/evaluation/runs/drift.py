@@ -11,11 +11,10 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.runs.run_record import StampedPose
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import NO_MOTION
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.geometry.trajectory import Trajectory
-
-_NO_MOTION = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +93,7 @@ def _scale(estimates: Sequence[Pose], truths: Sequence[Pose]) -> float:
     found, true = (
         float(np.linalg.norm([pose.translation for pose in poses])) for poses in (estimates, truths)
     )
-    return true / found if found > _NO_MOTION else 0.0
+    return true / found if found > NO_MOTION else 0.0
 
 
 def _consistency(errors: Array, covariances: Array, part: str) -> Consistency:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iup_pose_ros.evaluation.metrics.consistency import tangent_basis
 from iup_pose_ros.evaluation.runs.accuracy import Accuracy
 from iup_pose_ros.evaluation.runs.run_record import EdgeRecord, RunRecord
+from iup_pose_ros.geometry.directions import NO_MOTION, tangent_basis
 from iup_pose_ros.geometry.pose import PoseWithCovariance
-
-_NO_MOTION = 1e-9
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ def _row(edge: EdgeRecord, frames: int, rotation_error: float, direction_error: 
 
 def _direction_sigma_deg(motion: PoseWithCovariance) -> float:
     length = float(np.linalg.norm(motion.pose.translation))
-    if length < _NO_MOTION:
+    if length < NO_MOTION:
         return math.nan
-    basis = tangent_basis(motion.pose.translation)
+    basis = tangent_basis(motion.pose.translation / length)
     variance = np.trace(basis.T @ motion.covariance[:3, :3] @ basis) / 2.0
     return math.degrees(math.sqrt(variance) / length)

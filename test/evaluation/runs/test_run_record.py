@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.reports.console import print_table, write_metrics
+from iup_pose_ros.evaluation.reports.console import print_comparison, print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.accuracy import evaluate_accuracy
 from iup_pose_ros.evaluation.runs.run_record import (
@@ -137,10 +137,29 @@ def test_table_and_json_hold_the_figures(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "metrics.json").read_text())
     assert document == {"input": "circle", "estimators": {"exact": values}}
     output = io.StringIO()
-    print_table(Console(file=output, width=80), "title", values)
+    print_comparison(Console(file=output, width=100), "title", {"exact": values})
     lines = output.getvalue().splitlines()
     assert next(line for line in lines if "RPE rotation per frame" in line).split()[4:6] == ["0.250", "deg"]
     assert next(line for line in lines if "dropped" in line).split()[1:6] == ["2", "/", "1", "/", "1"]
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_summary_has_the_most_important_figures_in_five_lines(with_truth: bool) -> None:
+    record = run_record()
+    values = figures(record, evaluate_accuracy(record, ground_truth()) if with_truth else None)
+    output = io.StringIO()
+    print_summary(Console(file=output, width=60), "title", values)
+    lines = output.getvalue().splitlines()
+    assert lines[0] == "title"
+    assert lines[1].endswith("41 of 41 processed, tracked 100.0 %, lost 0.0 %")
+    assert "keyframes   11, 2.75 /s; latency p50 10.0 ms, p99 20.0 ms" in lines
+    if with_truth:
+        assert "ATE after Sim(3) 0.0000 m" in lines[3]
+        assert "rotation 0.250 deg per image" in lines[3]
+        assert len(lines) == 5
+    else:
+        assert "No ground truth" in lines[3]
+        assert len(lines) == 4
 
 
 @pytest.mark.parametrize("with_truth", [True, False])
