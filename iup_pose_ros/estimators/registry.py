@@ -26,15 +26,15 @@ def _hybrid(options: NetworkOptions) -> RelativePoseEstimator:
 
 
 def _epipolar_xfeat(options: NetworkOptions) -> RelativePoseEstimator:
-    from iup_pose_ros.estimators.iup_pose import choose_device
     from iup_pose_ros.estimators.matching.learned_features import xfeat_front_end
+    from iup_pose_ros.estimators.network.iup_pose_estimator import choose_device
 
     return EpipolarEstimator(xfeat_front_end(choose_device(options.device)))
 
 
 def _epipolar_aliked(options: NetworkOptions) -> RelativePoseEstimator:
-    from iup_pose_ros.estimators.iup_pose import choose_device
     from iup_pose_ros.estimators.matching.learned_features import aliked_front_end
+    from iup_pose_ros.estimators.network.iup_pose_estimator import choose_device
 
     return EpipolarEstimator(aliked_front_end(choose_device(options.device)))
 

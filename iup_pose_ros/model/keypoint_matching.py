@@ -107,7 +107,7 @@ class KeypointMatcher(nn.Module):
             correspondence,
             (correspondence,),
             matches,
-            assignment,
+            aligned,
         )
 
 

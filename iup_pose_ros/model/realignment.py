@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from iup_pose_ros.model.alignment import MATCH_STRIDE
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.homography_warp import homography_warp
-from iup_pose_ros.model.keypoint_alignment import Assignment
+from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.model.ray_matches import RayMatches
 from iup_pose_ros.model.rays import intrinsics_at_stride, rotate
 
@@ -31,7 +31,7 @@ class AlignedPair(NamedTuple):
         correspondence: what attention finds.
         refined: the same after every round of refinement.
         matches: those that a pose is solved from.
-        assignment: of keypoints, where keypoints are matched.
+        keypoints: aligned keypoints, where keypoints are matched.
     """
 
     intrinsics_0: Tensor
@@ -41,7 +41,7 @@ class AlignedPair(NamedTuple):
     correspondence: SoftCorrespondence
     refined: tuple[SoftCorrespondence, ...]
     matches: RayMatches
-    assignment: Assignment | None = None
+    keypoints: AlignedKeypoints | None = None
 
     @property
     def best(self) -> SoftCorrespondence:

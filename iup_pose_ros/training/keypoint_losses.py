@@ -8,13 +8,13 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from iup_pose_ros.model.keypoint_alignment import Assignment
+from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.training.keypoint_targets import KeypointTarget
 
 MOST_IMPOSSIBLE = 0.99  # probability of impossible matches above which the loss grows no more
 
 
-def assignment_loss(assignment: Assignment, target: KeypointTarget) -> Tensor:
+def assignment_loss(assignment: AlignedKeypoints, target: KeypointTarget) -> Tensor:
     """Return the negative log likelihood () of the true assignment, as far as it is known.
 
     Matches and keypoints without a match weigh the same, however many there are of each. Besides, what a

