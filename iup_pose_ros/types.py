@@ -22,7 +22,7 @@ def check_image(image: NDArray[np.uint8]) -> None:
     """Raise ImageError unless an array is uint8 and of shape (H, W, 3) or (H, W)."""
     shape = image.shape
     if image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W) or (H, W, 3) is needed")
+        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W, 3) or (H, W) is needed")
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,7 +93,7 @@ def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, commen
     """Write a TUM file, whole or not at all.
 
     Args:
-        path: of the file; its folder is made where it does not exist.
+        path: of the file.
         stamps: seconds as text, so that none is rounded.
         poses: (N, 7) position and quaternion (x, y, z, w).
         comment: one line, says what it is.
@@ -106,7 +106,6 @@ def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, commen
     for stamp, pose in zip(stamps, poses, strict=True):
         lines.append(f"{stamp} " + " ".join(f"{value:.9f}" for value in pose))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:

@@ -77,7 +77,8 @@ class CameraBagWriter:
         """Write uint8 (H, W, 3) RGB or (H, W) grey taken at ``stamp`` nanoseconds.
 
         Raises:
-            DataError: another kind of array, or one of another size than the calibration's.
+            ImageError: another kind of array.
+            DataError: an image of another size than the calibration's.
         """
         message = messages.image_message(image, stamp, self._names.frame_id)
         expected = self._calibration.intrinsics

@@ -73,6 +73,10 @@ class TrajectoryLog:
             index for index, (before, after) in enumerate(pairwise(poses), start=1) if after[0] <= before[0]
         ]
         last_round = poses[starts[-1] :] if starts else poses
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"folder {path.parent} cannot be written: {error.strerror}") from error
         stamps = [decimal_seconds(stamp) for stamp, _ in last_round]
         write_tum_rows(path, stamps, np.array([row for _, row in last_round]), frames)
         omitted = len(poses) - len(last_round)

@@ -12,7 +12,7 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.writer import STORAGES, CameraNames, Mount, write_camera_bag
-from iup_pose_ros.errors import DataError
+from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.geometry.pose import Pose
 
 MakeBag = Callable[..., Path]
@@ -110,7 +110,7 @@ def test_existing_bag_and_unknown_storage_are_refused(sample: Any, make_bag: Mak
 
 def test_images_that_are_not_uint8_are_refused(sample: Any, tmp_path: Path) -> None:
     with (
-        pytest.raises(DataError, match="float32"),
+        pytest.raises(ImageError, match="float32"),
         write_camera_bag(tmp_path / "bag", sample.calibration) as bag,
     ):
         bag.write_image(sample.start, np.zeros((48, 64), np.float32))
