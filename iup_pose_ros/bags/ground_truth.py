@@ -83,7 +83,7 @@ def read_ground_truth_file(path: Path, bag: BagReader, frame: str | None = None)
         DataError: the file is malformed, does not overlap the recording in time, or the recording does not
             say how the camera sits on ``frame``.
     """
-    T_frame_camera = _mount(bag, frame) if frame is not None else None
+    T_frame_camera = _extrinsics(bag, frame) if frame is not None else None
     if is_kitti(path):
         stamps = [stamp * 1e-9 for stamp in bag.image_stamps()]
         return GroundTruth(_moved(read_kitti(path, stamps), T_frame_camera))
@@ -115,7 +115,7 @@ def read_ground_truth_topic(topic: str, bag: BagReader, frame: str | None = None
         raise DataError(f"bag {bag.path}, {topic}: {error}") from error
     _check_overlap(trajectory, bag, f"topic {topic}")
     if frame is not None:
-        return GroundTruth(_moved(trajectory, _mount(bag, frame)))
+        return GroundTruth(_moved(trajectory, _extrinsics(bag, frame)))
     if not body or body == bag.camera_frame:
         return GroundTruth(trajectory)
     T_body_camera = StaticTransforms.read(bag).find(body, bag.camera_frame)
@@ -174,7 +174,7 @@ def _of_one_frame(poses: dict[str, _Poses], topic: str, frame: str | None) -> tu
     return frame, poses[frame]
 
 
-def _mount(bag: BagReader, frame: str) -> Pose:
+def _extrinsics(bag: BagReader, frame: str) -> Pose:
     """``T_frame_camera`` of a frame that the caller has named."""
     if frame == bag.camera_frame:
         return Pose.identity()

@@ -179,7 +179,7 @@ def pose_of_transform(message: Any) -> Pose:
     return message_poses.pose_of(message.translation, message.rotation)
 
 
-def mount_message(T_base_camera: Pose, base_frame: str, camera_frame: str, stamp: int) -> Any:
+def extrinsics_message(T_base_camera: Pose, base_frame: str, camera_frame: str, stamp: int) -> Any:
     """tf2_msgs/TFMessage with the one transform base_frame <- camera_frame."""
     types = typestore().types
     x, y, z, w = (float(value) for value in T_base_camera.quaternion)

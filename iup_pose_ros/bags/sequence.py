@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import read_tum
-from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.errors import CalibrationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
@@ -101,7 +101,7 @@ def convert_sequence(
     bag: Path | str,
     *,
     names: CameraNames | None = None,
-    mount: Mount | None = None,
+    extrinsics: CameraExtrinsics | None = None,
     storage: str = "mcap",
     compressed: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -112,7 +112,7 @@ def convert_sequence(
         sequence: the sequence or its folder.
         bag: folder to make; it must not exist.
         names: topics and frame; default /camera/image, /camera/camera_info, camera_optical.
-        mount: the camera's mount for /tf_static, where there is one.
+        extrinsics: the camera's extrinsics for /tf_static, where there is one.
         storage: "mcap" or "sqlite3".
         compressed: copy the image files as they are into CompressedImage messages instead of decoding them;
             their topic is then the image topic with "/compressed" appended.
@@ -126,7 +126,9 @@ def convert_sequence(
     names = names or CameraNames()
     if compressed:
         names = CameraNames(f"{names.image_topic}/compressed", names.info_topic, names.frame_id)
-    with write_camera_bag(bag, sequence.calibration, names, mount, storage, sequence.stamps[0]) as writer:
+    with write_camera_bag(
+        bag, sequence.calibration, names, extrinsics, storage, sequence.stamps[0]
+    ) as writer:
         truth = _truth_by_image(sequence)
         for index, (stamp, file) in enumerate(zip(sequence.stamps, sequence.images, strict=True)):
             if index in truth:

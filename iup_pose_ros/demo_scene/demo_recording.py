@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.writer import Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, write_camera_bag
 from iup_pose_ros.demo_scene.flight import LEVEL, fly
 from iup_pose_ros.demo_scene.planes import PlaneScene, render
 from iup_pose_ros.demo_scene.room import build_room
@@ -61,7 +61,7 @@ class Recording:
     """Where a recording lies.
 
     Attributes:
-        bag: rosbag2 folder with /camera/image, /camera/camera_info and the mount on /tf_static.
+        bag: rosbag2 folder with /camera/image, /camera/camera_info and the extrinsics on /tf_static.
         groundtruth: TUM file, T_world_camera of the optical frame at the stamps of the images.
     """
 
@@ -108,9 +108,13 @@ def _recipe_of(path: Path) -> dict[str, object] | None:
 def _record(path: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
     trajectory = fly(recipe.duration, recipe.rate, recipe.seed)
     stamps = [_START * 10**9 + round(stamp * 1e9) for stamp in trajectory.stamps.tolist()]
-    mount = Mount(Pose(LEVEL, np.zeros(3)))
+    extrinsics = CameraExtrinsics(Pose(LEVEL, np.zeros(3)))
     with write_camera_bag(
-        path / "bag", CameraCalibration(CAMERA), mount=mount, storage=recipe.storage, start=stamps[0]
+        path / "bag",
+        CameraCalibration(CAMERA),
+        extrinsics=extrinsics,
+        storage=recipe.storage,
+        start=stamps[0],
     ) as bag:
         frames = render_flight(build_room(recipe.seed), trajectory, CAMERA, recipe.seed)
         for index, (stamp, image) in enumerate(zip(stamps, frames, strict=True)):

@@ -71,7 +71,7 @@ class VoNode(LifecycleNode):
         )
         self._monitor = Monitor()
         self._reporter = TrackingReporter(self, self._monitor)
-        # Listens from the start, so that a mount published once is known when the first image comes.
+        # Listens from the start, so that a extrinsics published once is known when the first image comes.
         self._tf_buffer = tf2_ros.Buffer()
         self._tf_listener = tf2_ros.TransformListener(self._tf_buffer, self)
         NodeServices(self, self)

@@ -17,8 +17,8 @@ from iup_pose_ros.node.declaration import Parameter, ParameterValue
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.validation import did_you_mean
 
-_SMALLEST_AREA = 64 * 64
-_LARGEST_AREA = 4096 * 4096
+_MIN_AREA = 64 * 64
+_MAX_AREA = 4096 * 4096
 
 
 def _setting(default: ParameterValue, description: str, **limits: Any) -> Any:
@@ -55,9 +55,9 @@ class NodeConfig:
     )
     image_area: int = _setting(
         0,
-        f"Pixels (width x height) of the network's input, at least {_SMALLEST_AREA}; 0: as the weights say.",
+        f"Pixels (width x height) of the network's input, at least {_MIN_AREA}; 0: as the weights say.",
         minimum=0,
-        maximum=_LARGEST_AREA,
+        maximum=_MAX_AREA,
     )
     on_out_of_memory: str = _setting(
         "lower_resolution",
@@ -146,9 +146,9 @@ class NodeConfig:
             raise ConfigurationError(
                 f"base_frame and odom_frame are both {self.base_frame!r}; they must differ"
             )
-        if 0 < self.image_area < _SMALLEST_AREA:
+        if 0 < self.image_area < _MIN_AREA:
             raise ConfigurationError(
-                f"parameter image_area is {self.image_area}; 0 or at least {_SMALLEST_AREA} is accepted"
+                f"parameter image_area is {self.image_area}; 0 or at least {_MIN_AREA} is accepted"
             )
 
     @property

@@ -18,7 +18,7 @@ from iup_pose_ros.stamps import decimal_seconds
 
 DEFAULT_FILE = "trajectory.tum"
 # Ten hours of five keyframes per second.
-_LONGEST = 200_000
+_MAX_POSES = 200_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrajectoryLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._poses: deque[tuple[int, Array]] = deque(maxlen=_LONGEST)
+        self._poses: deque[tuple[int, Array]] = deque(maxlen=_MAX_POSES)
 
     def __len__(self) -> int:
         return len(self._poses)

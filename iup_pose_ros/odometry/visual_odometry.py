@@ -19,14 +19,14 @@ from iup_pose_ros.odometry.scale import Interval, scale_source
 from iup_pose_ros.odometry.scaled_step import ScaledStep, metric_step
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
-from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_plain
+from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
 # A stamp this much older than the last one, in seconds, means a clock that was set back; less is disorder.
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
-_IDENTITY_MOUNT = Pose.identity()
+_IDENTITY_EXTRINSICS = Pose.identity()
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -36,8 +36,8 @@ class VisualOdometry:
     Args:
         estimator: relative pose of two frames.
         config: settings.
-        T_base_camera: mount of the camera (optical frame). With a relative scale its lever arm counts in the
-            trajectory's unit, though it is given in metres.
+        T_base_camera: pose of the camera (optical frame) on the base. With a relative scale its lever arm
+            counts in the trajectory's unit, though it is given in metres.
         wheels: motion of the base by wheel odometry, needed where ``scale_source`` is ``odometry``.
 
     Raises:
@@ -48,7 +48,7 @@ class VisualOdometry:
         self,
         estimator: RelativePoseEstimator,
         config: OdometryConfig = _DEFAULT_CONFIG,
-        T_base_camera: Pose = _IDENTITY_MOUNT,
+        T_base_camera: Pose = _IDENTITY_EXTRINSICS,
         wheels: WheelMotion | None = None,
     ) -> None:
         self._estimator = estimator
@@ -186,7 +186,7 @@ class VisualOdometry:
     def _new_keyframe(self, frame: Frame) -> Tracks | None:
         """Corners of a frame; None where it has too few."""
         tracks = self._tracker.begin(frame)
-        return None if is_plain(frame) or len(tracks) < self._config.minimum_tracks else tracks
+        return None if is_low_texture(frame) or len(tracks) < self._config.minimum_tracks else tracks
 
     def _is_keyframe(self, tracks: Tracks) -> bool:
         if len(tracks) < self._config.minimum_tracks:
@@ -214,7 +214,7 @@ class VisualOdometry:
                 the step has no length.
         """
         few = len(tracks) < self._config.minimum_tracks
-        if few and is_plain(tracks.latest):
+        if few and is_low_texture(tracks.latest):
             raise EstimationError(f"{len(tracks)} tracks are left and the image shows next to nothing")
         start = time.perf_counter()
         relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
@@ -275,7 +275,7 @@ class VisualOdometry:
         self._state, self._reason = TrackingState.STATIONARY, "the camera stands still"
         shift = config.stationary_motion / config.stationary_window
         angular = shift * frame.intrinsics.width / frame.intrinsics.fx
-        twist = zero_twist(self._scale.unseen(shift), angular)
+        twist = zero_twist(self._scale.length_of_shift(shift), angular)
         return self._report(frame, pose=self._integrator.pose, twist=twist)
 
     def _lose(self, reference: Tracks, tracks: Tracks, reason: str) -> OdometryUpdate:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.writer import Mount
+from iup_pose_ros.bags.writer import CameraExtrinsics
 from iup_pose_ros.evaluation.reports.console import print_summary
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
@@ -23,7 +23,7 @@ from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource
 from iup_pose_ros.replay.node_process import NodeProcessError
 
 # A camera that looks ahead, a little in front of and above the centre of a robot (REP-103: x ahead, z up).
-_MOUNT = Mount(
+_EXTRINSICS = CameraExtrinsics(
     Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.2, 0.0, 0.1]))
 )
 
@@ -119,7 +119,9 @@ def _input(options: DemoOptions, console: Console) -> Iterator[_Input]:
         with tempfile.TemporaryDirectory() as folder:
             bag = Path(folder) / "bag"
             with progress_bar(console, "making a bag of the sequence") as advance:
-                convert_sequence(sequence, bag, mount=_MOUNT, progress=lambda _, total: advance(total))
+                convert_sequence(
+                    sequence, bag, extrinsics=_EXTRINSICS, progress=lambda _, total: advance(total)
+                )
             yield _Input(options.sequence.resolve().name, bag, truth if truth.exists() else None)
     else:
         # Imported late: rendering needs torch.

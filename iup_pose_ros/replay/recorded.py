@@ -25,7 +25,7 @@ def read_recorded_run(path: Path, bag: BagReader) -> RunRecord:
 
     Args:
         path: the recording of the node's outputs.
-        bag: the camera's recording that played meanwhile; its /tf_static holds the camera's mount.
+        bag: the camera's recording that played meanwhile; its /tf_static holds the camera's extrinsics.
 
     Raises:
         DataError: the recording is damaged, holds no or several such nodes, or an output is missing.
@@ -36,7 +36,7 @@ def read_recorded_run(path: Path, bag: BagReader) -> RunRecord:
         arrivals = _arrivals(recording, bag.camera.info)
     sent = {stamp: arrivals.get(stamp, math.nan) for stamp in bag.image_stamps()}
     estimator = str(outputs.edges[0].estimator) if outputs.edges else "unknown"
-    return outputs.record("recorded", estimator, sent, _mount(outputs, bag))
+    return outputs.record("recorded", estimator, sent, _extrinsics(outputs, bag))
 
 
 def _node(recording: Recording) -> str:
@@ -73,7 +73,7 @@ def _arrivals(recording: Recording, info_topic: str) -> dict[int, float]:
     return {messages.header_stamp(message.data): message.time * 1e-9 for message in recorded}
 
 
-def _mount(outputs: NodeOutputs, bag: BagReader) -> Pose:
+def _extrinsics(outputs: NodeOutputs, bag: BagReader) -> Pose:
     """``T_base_camera``; identity where the camera itself was the base."""
     if not outputs.odometry:
         return Pose.identity()
