@@ -14,7 +14,7 @@ from rich.console import Console
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.bags.writer import CameraExtrinsics
-from iup_pose_ros.evaluation.reports.console import print_summary
+from iup_pose_ros.evaluation.reports.console import print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
@@ -85,6 +85,7 @@ def run_demo(options: DemoOptions, console: Console) -> str:
         title = f"{options.estimator} on {source.name}, {run.record.mode}"
         comment = "T_odom_camera of the optical frame"
         write_tum(options.output / "trajectory.tum", run.record.trajectory, comment)
+        write_metrics(options.output / "metrics.json", {options.estimator: run.values}, input=source.name)
         plot_run(options.output / "trajectory.png", title, run.record, run.accuracy)
         print_summary(console, title, run.values)
         written = "report.html, trajectory.png, trajectory.tum, metrics.json"
