@@ -13,16 +13,16 @@ DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENC
 .PHONY: help venv peers demo test test-fast mutants lint docs clean
 
 help:
-	@echo "make demo    run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
-	@echo "             BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
-	@echo "make test    run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
-	@echo "make test-fast  the tests that need neither DDS nor much time (less than two minutes on one core)"
-	@echo "make mutants remove and double every term of the covariances and see a test fail each time"
-	@echo "make lint    ruff and mypy"
-	@echo "make docs    build the documentation into build/site (fails on broken links)"
-	@echo "make venv    only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
-	@echo "make peers   add the learned matchers that the estimators are compared with (Python 3.11 or newer)"
-	@echo "make clean   remove the environments and everything generated"
+	@echo "make demo       run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
+	@echo "                BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
+	@echo "make test       run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
+	@echo "make test-fast  the tests without DDS that are not slow: under two minutes on one core"
+	@echo "make mutants    remove and double the terms of all covariances; a test has to fail each time"
+	@echo "make lint       ruff and mypy"
+	@echo "make docs       build the documentation into build/site (fails on broken links)"
+	@echo "make venv       only build the environment in .venv (PYTHON=python3.12 to choose an interpreter)"
+	@echo "make peers      add the learned matchers that the estimators are compared with (Python 3.11 or newer)"
+	@echo "make clean      remove the environments and everything generated"
 
 venv:
 	@$(PYTHON) tools/setup_environment.py $(VENV) $(ROS)

@@ -9,6 +9,12 @@ from typing import Annotated
 import typer
 
 from iup_pose_ros.commands import bag_commands, pair_commands
+from iup_pose_ros.commands.camera_options import (
+    AllowFrameMismatch,
+    ImageIsRectified,
+    Mono16Range,
+    RectifiedFov,
+)
 from iup_pose_ros.commands.conventions import EXIT_FAILED, says_errors
 from iup_pose_ros.errors import DataError
 
@@ -41,10 +47,15 @@ def demo(
         float, typer.Option(min=0.0, help="Speed; 0 waits for the node, dropping nothing.")
     ] = 1.0,
     offline: Annotated[bool, typer.Option("--offline", help="Every frame, without ROS.")] = False,
+    image_is_rectified: ImageIsRectified = False,
+    rectified_fov: RectifiedFov = 0.0,
+    allow_frame_mismatch: AllowFrameMismatch = False,
+    mono16_range: Mono16Range = "auto",
 ) -> None:
     """Run the node on a recording, by default a rendered flight through a room, and evaluate it."""
     from rich.console import Console
 
+    from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.replay.demo import DemoOptions, run_demo
     from iup_pose_ros.replay.node_process import sigterm_interrupts
 
@@ -52,7 +63,8 @@ def demo(
         raise DataError("--bag and --sequence are two inputs; give one")
     if gt is not None and bag is None:
         raise DataError("--gt is the ground truth of --bag; give both")
-    options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline)
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline, camera)
     with sigterm_interrupts():
         failure = run_demo(options, Console())
     if failure:

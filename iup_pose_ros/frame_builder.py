@@ -10,20 +10,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from iup_pose_ros.camera_config import CameraConfig
+from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError
-from iup_pose_ros.geometry.rectification import Rectifier
+from iup_pose_ros.geometry.rectification import Rectifier, SensorWindow
 from iup_pose_ros.images import decode_compressed_image, decode_image
+from iup_pose_ros.level_mapping import LevelMapping
 from iup_pose_ros.types import Frame
 
+_DEFAULT_CONFIG = CameraConfig()
 
-class _Calibration(NamedTuple):
-    """The fields of a camera_info that determine the rectification, as Rectifier takes them."""
+
+class Calibration(NamedTuple):
+    """The fields of a camera_info that determine the rectification, as Rectifier takes them.
+
+    Attributes:
+        matrix: row-major K or, of rectified images, the left part of P; of the calibrated image.
+        distortion: coefficients.
+        model: name of the distortion model.
+        width: of the calibrated image, pixels.
+        height: of the calibrated image, pixels.
+        window: the part of the calibrated image that the images show.
+    """
 
     matrix: tuple[float, ...]
     distortion: tuple[float, ...]
     model: str
     width: int
     height: int
+    window: SensorWindow
 
 
 class FrameBuilder:
@@ -34,17 +49,30 @@ class FrameBuilder:
     Args:
         to_seconds: converts the stamp of an image's header to the seconds of Frame.stamp.
         compressed: whether images are sensor_msgs/CompressedImage rather than sensor_msgs/Image.
-        image_is_rectified: images are undistorted already: P is their camera matrix, and D is ignored.
+        config: settings.
+        topic: of the images; tells whether they are meant to be rectified.
     """
 
     def __init__(
-        self, to_seconds: Callable[[Any], float], compressed: bool = False, image_is_rectified: bool = False
+        self,
+        to_seconds: Callable[[Any], float],
+        compressed: bool = False,
+        config: CameraConfig = _DEFAULT_CONFIG,
+        topic: str = "",
     ) -> None:
         self._to_seconds = to_seconds
         self._decode = decode_compressed_image if compressed else decode_image
-        self._image_is_rectified = image_is_rectified
-        self._calibration: _Calibration | None = None
+        self._levels = LevelMapping(config.level_range)
+        self._config = config
+        self._topic = topic
+        self._calibration: Calibration | None = None
         self._rectifier: Rectifier | None = None
+        self._warnings: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unusual about the calibration in use, a sentence each."""
+        return self._warnings
 
     def build(self, image: Any, info: Any) -> Frame:
         """Return the undistorted image.
@@ -55,13 +83,15 @@ class FrameBuilder:
 
         Raises:
             ImageError: the image cannot be decoded.
-            CalibrationError: the camera is not calibrated, or for images of another size.
+            CalibrationError: the camera is not calibrated, or camera_info is of another camera or for images
+                of another size.
         """
-        pixels = self._decode(image)
+        self._check_frame(image, info)
+        pixels = self._decode(image, self._levels)
         rectifier = self.rectifier(info, pixels.shape[1], pixels.shape[0])
         rectified = rectifier.rectify(pixels)
         stamp = self._to_seconds(image.header.stamp)
-        return Frame(rectified, rectifier.intrinsics, stamp, image.header.frame_id)
+        return Frame(rectified, rectifier.intrinsics, stamp, frame_name(image.header.frame_id))
 
     def rectifier(self, info: Any, width: int, height: int) -> Rectifier:
         """Return the rectifier for images of width x height pixels that come with this camera_info.
@@ -69,23 +99,74 @@ class FrameBuilder:
         Raises:
             CalibrationError: the camera is not calibrated, or for images of another size.
         """
-        calibration = self._calibration_of(info)
-        if not any(calibration.matrix):
-            name = "projection matrix P" if self._image_is_rectified else "camera matrix K"
-            raise CalibrationError(f"{name} is all zero: the camera is not calibrated")
-        if (calibration.width, calibration.height) != (width, height):
-            raise CalibrationError(
-                f"camera_info is for images of {calibration.width}x{calibration.height} pixels, "
-                f"but the image has {width}x{height}"
-            )
+        calibration = calibration_of(info, width, height, self._config.image_is_rectified)
         if self._rectifier is None or calibration != self._calibration:
-            self._rectifier = Rectifier(*calibration)
+            self._rectifier = Rectifier(*calibration, fov=self._config.rectified_fov)
             self._calibration = calibration
+            self._warnings = (*self._rectifier.warnings, *self._doubts_on_rectification(calibration))
         return self._rectifier
 
-    def _calibration_of(self, info: Any) -> _Calibration:
-        size = (int(info.width), int(info.height))
-        if not self._image_is_rectified:
-            return _Calibration(tuple(info.k), tuple(info.d), info.distortion_model, *size)
-        matrix = np.asarray(info.p, dtype=np.float64).reshape(3, 4)[:, :3]
-        return _Calibration(tuple(matrix.ravel()), (), "", *size)
+    def _check_frame(self, image: Any, info: Any) -> None:
+        """Refuse the camera_info of another camera; drivers that leave the name empty are believed."""
+        of_image, of_info = frame_name(image.header.frame_id), frame_name(info.header.frame_id)
+        if of_image and of_info and of_image != of_info and not self._config.allow_frame_mismatch:
+            raise CalibrationError(
+                f"camera_info is of camera {of_info!r}, but the image of {of_image!r}: name the camera_info "
+                "topic of this camera, or set allow_frame_mismatch where both are the same camera"
+            )
+
+    def _doubts_on_rectification(self, calibration: Calibration) -> tuple[str, ...]:
+        name = self._topic.removesuffix("/compressed").rpartition("/")[2]
+        if not (name.startswith("image_rect") and any(calibration.distortion)):
+            return ()
+        return (
+            f"images of {self._topic} are rectified by their name, yet camera_info has distortion "
+            "coefficients D, by which they are undistorted: set image_is_rectified where that has been done",
+        )
+
+
+def calibration_of(info: Any, width: int, height: int, image_is_rectified: bool) -> Calibration:
+    """Return what a sensor_msgs/CameraInfo says of images of width x height pixels.
+
+    Raises:
+        CalibrationError: the camera is not calibrated, or for images of another size.
+    """
+    matrix = tuple(float(value) for value in info.k)
+    if image_is_rectified:
+        matrix = tuple(np.asarray(info.p, dtype=np.float64).reshape(3, 4)[:, :3].ravel().tolist())
+    if not any(matrix):
+        name = "projection matrix P" if image_is_rectified else "camera matrix K"
+        raise CalibrationError(f"{name} is all zero: the camera is not calibrated")
+    size = (int(info.width), int(info.height))
+    window = _window(info, width, height)
+    if image_is_rectified:
+        return Calibration(matrix, (), "", *size, window)
+    distortion = tuple(float(value) for value in info.d)
+    return Calibration(matrix, distortion, info.distortion_model, *size, window)
+
+
+def _window(info: Any, width: int, height: int) -> SensorWindow:
+    """Return the part of the calibrated image that an image of width x height pixels shows.
+
+    An image of the calibrated size shows all of it, whatever region and binning say: many drivers adapt K
+    themselves and still report both.
+    """
+    if (width, height) == (info.width, info.height):
+        return SensorWindow(0, 0, width, height)
+    roi, binning = info.roi, (max(int(info.binning_x), 1), max(int(info.binning_y), 1))
+    has_region = roi.width > 0 and roi.height > 0
+    region = (roi.width, roi.height) if has_region else (info.width, info.height)
+    # Sizes that the binning does not divide are rounded down by some drivers and up by others.
+    fits = [
+        0 <= part - binned * size < binned or 0 <= binned * size - part < binned
+        for part, binned, size in zip(region, binning, (width, height), strict=True)
+    ]
+    if not all(fits) or (not has_region and binning == (1, 1)):
+        raise CalibrationError(
+            f"camera_info is for images of {info.width}x{info.height} pixels"
+            + (f", region of interest {roi.width}x{roi.height}" if has_region else "")
+            + (f", binning {binning[0]}x{binning[1]}" if binning != (1, 1) else "")
+            + f", but the image has {width}x{height}"
+        )
+    left, top = (int(roi.x_offset), int(roi.y_offset)) if has_region else (0, 0)
+    return SensorWindow(left, top, width, height, *binning)

@@ -100,6 +100,8 @@ class RelativePose:
             None where none was asked.
         hypotheses: where a nearly planar scene allows two poses, both, this one first, each with the
             covariance that it has if it is the true one; ``covariance`` above covers both. Empty otherwise.
+        inlier_probability: calibrated probability that rotation and direction err by less than 10 degrees;
+            None where it is not known.
         second_probability: probability that the second of the hypotheses is the true one.
     """
 
@@ -112,3 +114,4 @@ class RelativePose:
     attention: NDArray[np.float32] | None = None
     hypotheses: tuple[RelativePose, ...] = ()
     second_probability: float = 0.0
+    inlier_probability: float | None = None

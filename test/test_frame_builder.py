@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from iup_pose_ros.errors import CalibrationError, ImageError
+from iup_pose_ros.camera_config import CameraConfig
+from iup_pose_ros.errors import CalibrationError, ConfigurationError, ImageError
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.stamps import epoch_seconds
 
@@ -16,6 +17,14 @@ K = np.array([300.0, 0, 160, 0, 310, 120, 0, 0, 1])
 P = np.array([280.0, 0, 158, -28, 0, 280, 121, 0, 0, 0, 1, 0])
 PIXELS = np.random.default_rng(0).integers(0, 255, (240, 320), dtype=np.uint8)
 HEADER = SimpleNamespace(stamp=SimpleNamespace(sec=3, nanosec=500_000_000), frame_id="camera_optical")
+
+
+def region(x_offset=0, y_offset=0, width=0, height=0):
+    return SimpleNamespace(x_offset=x_offset, y_offset=y_offset, width=width, height=height)
+
+
+def header(frame_id):
+    return SimpleNamespace(stamp=HEADER.stamp, frame_id=frame_id)
 
 
 def camera_info(**overrides):
@@ -26,6 +35,10 @@ def camera_info(**overrides):
         "p": P,
         "width": 320,
         "height": 240,
+        "header": HEADER,
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": region(),
     }
     return SimpleNamespace(**{**fields, **overrides})
 
@@ -93,7 +106,7 @@ def test_raw_images_use_k_and_d():
 
 
 def test_rectified_images_use_p_and_ignore_d():
-    builder = FrameBuilder(epoch_seconds, image_is_rectified=True)
+    builder = FrameBuilder(epoch_seconds, config=CameraConfig(image_is_rectified=True))
     frame = builder.build(raw_image(), camera_info(d=[np.nan], distortion_model="odd"))
     intrinsics = frame.intrinsics
     assert (intrinsics.fx, intrinsics.cx, intrinsics.cy) == (280.0, 158.0, 121.0)
@@ -111,7 +124,7 @@ def test_rectified_images_use_p_and_ignore_d():
     ],
 )
 def test_calibration_that_cannot_belong_to_the_image_is_refused(is_rectified, overrides, words):
-    builder = FrameBuilder(epoch_seconds, image_is_rectified=is_rectified)
+    builder = FrameBuilder(epoch_seconds, config=CameraConfig(image_is_rectified=is_rectified))
     with pytest.raises(CalibrationError, match=words):
         builder.build(raw_image(), camera_info(**overrides))
 
@@ -120,4 +133,116 @@ def test_good_calibration_works_again_after_a_bad_one():
     builder = FrameBuilder(epoch_seconds)
     with pytest.raises(CalibrationError):
         builder.build(raw_image(), camera_info(d=[np.nan] * 5))
-    assert builder.build(raw_image(), camera_info()).intrinsics.width == 320
+    assert builder.build(raw_image(), camera_info()).intrinsics.fx > 200.0
+
+
+@pytest.mark.parametrize("frame_id", ["camera_depth_optical_frame", "/other"])
+def test_camera_info_of_another_camera_is_refused_unless_allowed(frame_id):
+    info = camera_info(header=header(frame_id))
+    with pytest.raises(
+        CalibrationError, match=r"is of camera '\w+', but the image of 'camera_optical': .*allow_fr"
+    ):
+        FrameBuilder(epoch_seconds).build(raw_image(), info)
+    allowed = FrameBuilder(epoch_seconds, config=CameraConfig(allow_frame_mismatch=True))
+    assert allowed.build(raw_image(), info).frame_id == "camera_optical"
+
+
+@pytest.mark.parametrize("frame_id", ["", "camera_optical", "/camera_optical"])
+def test_names_that_are_empty_or_of_ros_1_are_no_other_camera(frame_id):
+    image = raw_image()
+    image.header = header("/camera_optical")
+    frame = FrameBuilder(epoch_seconds).build(image, camera_info(header=header(frame_id)))
+    assert frame.frame_id == "camera_optical"
+
+
+@pytest.mark.parametrize("is_rectified", [False, True])
+@pytest.mark.parametrize("binning", [(2, 2), (2, 1), (4, 3)])
+def test_binned_images_divide_the_camera_matrix(binning, is_rectified):
+    width, height = 640 // binning[0], 480 // binning[1]
+    info = camera_info(d=[], width=640, height=480, binning_x=binning[0], binning_y=binning[1])
+    pixels = np.zeros((height, width), np.uint8)
+    config = CameraConfig(image_is_rectified=is_rectified)
+    camera = FrameBuilder(epoch_seconds, config=config).build(raw_image(pixels), info).intrinsics
+    matrix = P.reshape(3, 4) if is_rectified else K.reshape(3, 3)
+    assert (camera.width, camera.height) == (width, height)
+    np.testing.assert_allclose([camera.fx, camera.cx], matrix[0, [0, 2]] / binning[0])
+    np.testing.assert_allclose([camera.fy, camera.cy], matrix[1, [1, 2]] / binning[1])
+
+
+def test_regions_of_interest_move_the_principal_point():
+    info = camera_info(d=[], width=640, height=480, roi=region(100, 60, 321, 240), binning_x=2, binning_y=2)
+    for width in (160, 161):  # 321 pixels, binned
+        camera = FrameBuilder(epoch_seconds).build(raw_image(PIXELS[:120, :width]), info).intrinsics
+        assert (camera.fx, camera.fy, camera.cx, camera.cy) == (150.0, 155.0, 30.0, 30.0)
+
+
+def test_drivers_that_adapt_k_themselves_and_report_binning_are_believed():
+    info = camera_info(d=[], binning_x=2, binning_y=2, roi=region(8, 8, 600, 400))
+    assert FrameBuilder(epoch_seconds).build(raw_image(), info).intrinsics.fx == 300.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"width": 640, "height": 480, "binning_x": 4, "binning_y": 4}, "640x480 pixels, binning 4x4, but"),
+        ({"width": 640, "height": 480, "roi": region(0, 0, 400, 240)}, "region of interest 400x240, but"),
+    ],
+)
+def test_binning_and_region_that_do_not_explain_the_size_are_refused_by_name(overrides, words):
+    with pytest.raises(CalibrationError, match=words):
+        FrameBuilder(epoch_seconds).build(raw_image(), camera_info(**overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"k": np.eye(3).ravel()}, "field of view of 179.3 deg"),
+        ({"k": np.array([312.0, 0, 160, 0, 1.0, 120, 0, 0, 1])}, "fy = 1"),
+        ({"k": np.array([300.0, 0, 0, 0, 300, 0, 0, 0, 1])}, "cx = 0 .* lies outside"),
+        ({"k": np.array([1200.0, 0, 640, 0, 1200, 360, 0, 0, 1])}, "cx = 640 .* lies outside"),
+    ],
+)
+def test_implausible_camera_matrices_are_refused(overrides, words):
+    with pytest.raises(CalibrationError, match=words):
+        FrameBuilder(epoch_seconds).build(raw_image(), camera_info(**overrides))
+
+
+@pytest.mark.parametrize("topic", ["/camera/image_rect", "/camera/image_rect_color/compressed"])
+def test_rectified_images_with_distortion_are_doubted_aloud(topic):
+    builder = FrameBuilder(epoch_seconds, topic=topic)
+    builder.build(raw_image(), camera_info())
+    (warning,) = builder.warnings
+    assert f"images of {topic} are rectified by their name" in warning
+    assert "set image_is_rectified" in warning
+    rectified = FrameBuilder(epoch_seconds, config=CameraConfig(image_is_rectified=True), topic=topic)
+    rectified.build(raw_image(), camera_info())
+    assert rectified.warnings == ()
+    raw = FrameBuilder(epoch_seconds, topic="/camera/image_raw")
+    raw.build(raw_image(), camera_info())
+    assert raw.warnings == ()
+
+
+def test_field_of_view_and_range_of_levels_are_those_of_the_settings():
+    config = CameraConfig(rectified_fov=40.0, mono16_range="100,355")
+    builder = FrameBuilder(epoch_seconds, config=config)
+    deep = SimpleNamespace(
+        header=HEADER, height=240, width=320, encoding="mono16", is_bigendian=0, step=640,
+        data=(PIXELS.astype("<u2") + 100).tobytes(),
+    )  # fmt: skip
+    np.testing.assert_array_equal(builder.build(deep, camera_info(d=[])).image, PIXELS)
+    camera = builder.build(raw_image(), camera_info()).intrinsics
+    assert np.degrees(np.arctan((camera.cx + 0.5) / camera.fx)) == pytest.approx(20.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"rectified_fov": 5.0}, "rectified_fov is 5; 0 or 20 to 140 deg is accepted"),
+        ({"mono16_range": "bright"}, "mono16_range is 'bright'; 'auto' or 'low,high'"),
+        ({"mono16_range": "[30, 20]"}, "with low below high"),
+        ({"mono16_range": "1.2.3,20"}, "with low below high"),
+    ],
+)
+def test_settings_that_are_not_accepted_are_refused(settings, words):
+    with pytest.raises(ConfigurationError, match=words):
+        CameraConfig(**settings)

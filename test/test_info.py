@@ -12,6 +12,8 @@ from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, save
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 
+pytestmark = pytest.mark.slow  # operations are counted by running both networks
+
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory: pytest.TempPathFactory) -> dict:

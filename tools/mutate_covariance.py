@@ -148,7 +148,7 @@ SOURCES = (
         "estimators/epipolar/planar_ambiguity.py",
         _EPIPOLAR_TESTS,
         (
-            ("return float(norm.cdf(advantage))", "float(norm.cdf(advantage))", ("1.0", "0.0", "0.5")),
+            ("return probability * np.outer", "probability", ("1.0", "0.0", "2.0 * probability")),
             ("so3.log(second.rotation", "so3.log", ("0.0 * so3.log", "2.0 * so3.log")),
             ("across / max", "across / max", ("0.0 * across / max", "2.0 * across / max")),
             ("scatter = float", " - difference.mean()", ("",)),
@@ -160,7 +160,17 @@ SOURCES = (
         "estimators/epipolar/solver.py",
         _EPIPOLAR_TESTS,
         (
-            ("covariance = self.ambiguity", "self.ambiguity + ", ("", "2.0 * self.ambiguity + ")),
+            (
+                "covariance = covariance + ambiguity",
+                "covariance + ambiguity",
+                ("ambiguity", "covariance + 2.0 * ambiguity"),
+            ),
+            (
+                "covariance = covariance + ambiguity",
+                " + ambiguity_covariance(",
+                (" + 0.0 * ambiguity_covariance(",),
+            ),
+            ("other.T_prev_curr, other.basis", "self._covariance(other)", ("2.0 * self._covariance(other)",)),
             ("outliers = self.matches", " - self.inliers", (" * 0", "")),
             ("full[:3, :3] += ", "_LENGTH_VARIANCE", ("0.0", "2e-6")),
             ("sigma_t=float", "0.5", ("1.0",)),

@@ -15,6 +15,7 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
 from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum
+from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory
@@ -156,7 +157,7 @@ def _poses_by_frame(topic: str, bag: BagReader) -> dict[str, _Poses]:
     poses: dict[str, _Poses] = {}
     for message in bag.decoded(topic):
         for stamp, child, position, orientation in read(message):
-            poses.setdefault(child, _Poses()).add(stamp, position, orientation)
+            poses.setdefault(frame_name(child), _Poses()).add(stamp, position, orientation)
     if not poses:
         raise DataError(f"bag {bag.path}: topic {topic} holds no pose")
     return poses
@@ -166,6 +167,7 @@ def _of_one_frame(poses: dict[str, _Poses], topic: str, frame: str | None) -> tu
     """The frame that is meant and its poses; only transforms can speak of several."""
     if len(poses) == 1:
         return next(iter(poses.items()))
+    frame = None if frame is None else frame_name(frame)
     if frame is None or frame not in poses:
         raise DataError(
             f"topic {topic} holds {len(poses)} moving frames, name the one that is ground truth "
@@ -176,7 +178,7 @@ def _of_one_frame(poses: dict[str, _Poses], topic: str, frame: str | None) -> tu
 
 def _extrinsics(bag: BagReader, frame: str) -> Pose:
     """``T_frame_camera`` of a frame that the caller has named."""
-    if frame == bag.camera_frame:
+    if frame_name(frame) == bag.camera_frame:
         return Pose.identity()
     found = StaticTransforms.read(bag).find(frame, bag.camera_frame)
     if found is None:

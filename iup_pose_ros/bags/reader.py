@@ -9,10 +9,14 @@ from pathlib import Path
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
 from iup_pose_ros.bags.topics import CameraTopics, find_camera
+from iup_pose_ros.camera_config import CameraConfig
+from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError, DataError, ImageError, IupPoseError
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.stamps import epoch_seconds
 from iup_pose_ros.types import Frame
+
+_DEFAULT_CONFIG = CameraConfig()
 
 
 class BagReader(Recording):
@@ -22,7 +26,7 @@ class BagReader(Recording):
         path: the bag's folder, or a single .mcap or .db3 file.
         image_topic: needed where the recording holds several cameras.
         info_topic: needed where camera_info does not lie beside the image topic.
-        image_is_rectified: images are undistorted already: P is their camera matrix, and D is ignored.
+        config: how images and camera_info are read.
 
     Raises:
         DataError: as for any recording; or it holds no or several cameras.
@@ -33,15 +37,21 @@ class BagReader(Recording):
         path: Path | str,
         image_topic: str | None = None,
         info_topic: str | None = None,
-        image_is_rectified: bool = False,
+        config: CameraConfig = _DEFAULT_CONFIG,
     ) -> None:
         super().__init__(path)
-        self._image_is_rectified = image_is_rectified
+        self.config = config
+        self._warnings: dict[str, None] = {}
         try:
             self.camera: CameraTopics = find_camera(self.topics, image_topic, info_topic)
         except DataError as error:
             self.close()
             raise DataError(f"bag {self.path}: {error}") from error
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was unusual about the calibrations of the frames so far, a sentence each."""
+        return tuple(self._warnings)
 
     @property
     def image_count(self) -> int:
@@ -65,7 +75,7 @@ class BagReader(Recording):
             DataError: the first image cannot be read.
         """
         for image in self.decoded(self.camera.image):
-            return str(image.header.frame_id)
+            return frame_name(image.header.frame_id)
         raise DataError(f"bag {self.path} holds zero messages on {self.camera.image}")
 
     def frames(
@@ -88,7 +98,7 @@ class BagReader(Recording):
         if info is None:
             raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
         compressed = self.camera.image_kind == messages.COMPRESSED_IMAGE
-        builder = FrameBuilder(epoch_seconds, compressed, self._image_is_rectified)
+        builder = FrameBuilder(epoch_seconds, compressed, self.config, self.camera.image)
         for message in self.camera_messages():
             if message.topic == self.camera.info:
                 info = self.deserialized(message, messages.CAMERA_INFO)
@@ -104,4 +114,5 @@ class BagReader(Recording):
                     raise
                 on_bad_image(stamp, fault)
             else:
+                self._warnings.update(dict.fromkeys(builder.warnings))
                 yield frame

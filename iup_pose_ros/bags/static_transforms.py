@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from iup_pose_ros.bags.messages import pose_of_transform
 from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.geometry.pose import Pose
 
 TF_STATIC = "/tf_static"
@@ -32,12 +33,13 @@ class StaticTransforms:
         recorded = bag.decoded(TF_STATIC) if TF_STATIC in bag.topics else ()
         for message in recorded:
             for stamped in message.transforms:
-                key = (stamped.header.frame_id, stamped.child_frame_id)
+                key = (frame_name(stamped.header.frame_id), frame_name(stamped.child_frame_id))
                 transforms[key] = pose_of_transform(stamped.transform)
         return cls(transforms)
 
     def find(self, target: str, source: str) -> Pose | None:
         """``T_target_source`` along the transforms; None where they do not connect the two frames."""
+        target, source = frame_name(target), frame_name(source)
         found = {target: Pose.identity()}
         waiting = deque([target])
         while waiting and source not in found:

@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+from iup_pose_ros.commands.camera_options import (
+    AllowFrameMismatch,
+    ImageIsRectified,
+    Mono16Range,
+    RectifiedFov,
+)
 from iup_pose_ros.commands.conventions import EXIT_FAILED, says_errors, table_console
 from iup_pose_ros.commands.pair_commands import Device, Weights
 from iup_pose_ros.errors import DataError
@@ -64,8 +70,13 @@ def bag(
     ] = None,
     weights: Weights = None,
     device: Device = "auto",
+    image_is_rectified: ImageIsRectified = False,
+    rectified_fov: RectifiedFov = 0.0,
+    allow_frame_mismatch: AllowFrameMismatch = False,
+    mono16_range: Mono16Range = "auto",
 ) -> None:
     """Visual odometry on a recording: how good against the truth and other estimators, and where it fails."""
+    from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.estimators.network.options import NetworkOptions
     from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, evaluate_bag
     from iup_pose_ros.replay.node_process import NodeProcessError, sigterm_interrupts
@@ -77,8 +88,9 @@ def bag(
     names = tuple(dict.fromkeys(name.strip() for name in estimators.split(",")))
     truth = TruthSource(gt, gt_topic, gt_frame)
     network = NetworkOptions(weights, device)
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
     options = BagEvaluationOptions(
-        bag, names, truth, image_topic, info_topic, real_time, rate, recorded, report, network
+        bag, names, truth, image_topic, info_topic, real_time, rate, recorded, report, network, camera
     )
     with sigterm_interrupts():
         try:
@@ -142,14 +154,20 @@ def bag_to_folder(
     gt_frame: TruthFrame = None,
     image_topic: ImageTopic = None,
     info_topic: InfoTopic = None,
+    image_is_rectified: ImageIsRectified = False,
+    rectified_fov: RectifiedFov = 0.0,
+    allow_frame_mismatch: AllowFrameMismatch = False,
+    mono16_range: Mono16Range = "auto",
 ) -> None:
     """Make a folder of images, calibration and, with --gt-topic, ground truth of a rosbag2 recording."""
     from iup_pose_ros.bags.ground_truth import read_ground_truth_topic
     from iup_pose_ros.bags.reader import BagReader
     from iup_pose_ros.bags.sequence_writer import write_sequence
+    from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.progress import progress_bar
 
-    with BagReader(bag, image_topic, info_topic) as reader:
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    with BagReader(bag, image_topic, info_topic, camera) as reader:
         truth = None if gt_topic is None else read_ground_truth_topic(gt_topic, reader, gt_frame)
         with progress_bar(table_console(), "writing the images") as advance:
             trajectory = None if truth is None else truth.trajectory

@@ -1,191 +1,238 @@
-"""Network and geometry together: the network says roughly where points went, their tracks say it precisely.
+"""Tracks, the network's matches and SIFT together: what is cheap first, until a pose is probable.
 
-Tracks of the caller, or plain Lucas-Kanade, come first; if they determine the motion well, the network
-could add little and is not asked. Elsewhere tracks start at the network's soft correspondence. Their pose
-is searched for among samples, and from the network's pose on: where few points are seen, or all far ahead,
-a wrong motion can explain as many tracks, and the soft correspondence has a say in which of both is right.
-Wherever many tracks agree on a motion they are tracked anew, from where they went on, which makes them
-exact. Where they agree on too little, their pose and the network's are joined by their covariances, or if
-they contradict each other the network's is given with a covariance that reaches to the other. The network's
-pose stands alone where no tracks agree, that of tracks where the network has no answer.
+1. Tracks of the caller, or Lucas-Kanade tracks, decide alone where they leave little of the pose open.
+   Elsewhere the network matches keypoints, then Lucas-Kanade tracks start from these matches, then SIFT
+   features are matched. Every kind of matches adds candidate poses and judges those of all kinds. The search
+   ends as soon as one candidate is probable enough.
+2. A pose whose probability stays low is not returned: a failed estimate harms less than a wrong pose.
+3. The most probable candidate is refined by tracks that start from all matches that agree with it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
-from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, EpipolarSolver
+from iup_pose_ros.estimators.matching.features import SiftFrontEnd
 from iup_pose_ros.estimators.matching.guided_klt import RETRACKED, GuidedTracker
 from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEnd
-from iup_pose_ros.estimators.network.conversion import trusted
-from iup_pose_ros.estimators.network.iup_pose_estimator import JUDGES, IUPPoseEstimator
+from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
+from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.network.prior import PosePrior, PriorNetwork
 from iup_pose_ros.estimators.network.sigma_calibration import calibrated
-from iup_pose_ros.estimators.pose_fusion import PoseDifference
+from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
-# Errors from which on a track, or a match of the network, speaks against a pose; pixels of 640.
-_WRONG_TRACK, _WRONG_MATCH = 1.0, 3.0
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
 class HybridConfig:
-    """When tracks decide a pose.
+    """Settings of the hybrid estimator.
 
     Attributes:
-        inliers: tracks that must agree,
-        share: and the share of all tracks that they must be, to be believed.
-        sure_rotation, sure_direction: greatest standard deviations, radians, of a pose of such tracks for
-            which the network is not asked.
+        always_ask: whether the network is asked even where tracks decide.
+        min_inliers: minimum number of tracks that agree on a pose for them to decide it.
+        min_inlier_ratio: minimum share of all tracks that agree.
+        max_sigma_R, max_sigma_t: maximum standard deviations, radians, with which tracks decide alone.
+        sufficient_probability: probability of a candidate at which the search for more matches ends.
     """
 
-    inliers: int = 30
-    share: float = 0.5
-    sure_rotation: float = math.radians(3.0)
-    sure_direction: float = math.radians(15.0)
+    always_ask: bool = False
+    min_inliers: int = 30
+    min_inlier_ratio: float = 0.5
+    max_sigma_R: float = float(np.radians(3.0))
+    max_sigma_t: float = float(np.radians(15.0))
+    sufficient_probability: float = 0.95
+
+
+class Stage(NamedTuple):
+    """State of the search after one more kind of matches.
+
+    Attributes:
+        evidence: matches of all kinds so far.
+        candidates: poses estimated from them.
+        attention: of the network, None before it was asked.
+    """
+
+    evidence: PoseEvidence
+    candidates: list[Candidate]
+    attention: NDArray[np.float32] | None = None
 
 
 class HybridEstimator:
-    """Tracks guided by a network, and both poses fused, behind the ``RelativePoseEstimator`` protocol.
+    """Tracks, the network's matches and SIFT behind the ``RelativePoseEstimator`` protocol.
 
     Args:
-        network: gives the prior of every pair.
-        temperatures: calibration of the covariance of poses from tracks.
-        config: when tracks decide.
+        network: matches keypoints of two frames.
+        calibration: calibration of the standard deviations.
+        inlier_model: probability of candidates.
+        config: settings.
     """
 
     name = "hybrid"
 
     def __init__(
         self,
-        network: PriorNetwork,
-        temperatures: SigmaCalibration | None = None,
+        network: MatchingNetwork,
+        calibration: SigmaCalibration | None = None,
+        inlier_model: InlierModel | None = None,
         config: HybridConfig = HybridConfig(),
     ) -> None:
         self.network = network
-        self.temperatures = temperatures or SigmaCalibration()
+        self._calibration = calibration or SigmaCalibration()
+        self._inlier_model = inlier_model or InlierModel({})
         self._config = config
-        self._plain = ProbedLucasKanadeFrontEnd()
-        self._exact = GuidedTracker(RETRACKED)
-        self._guided = GuidedTracker()
-        # Guided tracks are mostly right: good samples come early.
-        self._epipolar = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
+        self._tracker = ProbedLucasKanadeFrontEnd()
+        self._guided_tracker = GuidedTracker()
+        self._retracker = GuidedTracker(RETRACKED)
+        self._sift = SiftFrontEnd()
+        # Tracks are mostly right, so that good samples come early.
+        self._track_solver = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
+        self._network_solver = EpipolarSolver(self.name, MATCH_SOLVER)
+        self._sift_solver = EpipolarSolver(self.name)
 
     @classmethod
     def from_options(cls, options: NetworkOptions) -> HybridEstimator:
-        """The estimator with the network and calibration of a weights file.
+        """Create the estimator with the network and calibration of a weights file.
 
         Raises:
             CheckpointError: the file is missing or not acceptable.
             ConfigurationError: the device does not exist, or does not know the precision.
         """
         network = IUPPoseEstimator.from_options(options)
-        return cls(network, network.weights.track_temperatures if network.weights else None)
+        on_gpu = network.device.type == "cuda"
+        always = options.ask_network == "always" or (options.ask_network == "auto" and on_gpu)
+        config = HybridConfig(always_ask=always)
+        weights = network.weights
+        if weights is None:
+            return cls(network, config=config)
+        return cls(network, weights.track_temperatures, InlierModel(weights.inlier_model), config)
 
     @property
     def info(self) -> EstimatorInfo:
-        """See RelativePoseEstimator.info: its network, under its own name."""
+        """See RelativePoseEstimator.info."""
         return replace(self.network.info, name=self.name)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
-        """Relative pose of unit translation; given matches are used before own ones are searched for.
+        """Return the relative pose of unit translation; given matches replace the tracks of step 1.
 
         Raises:
-            EstimationError: the network has no answer, and tracks do not agree either.
+            EstimationError: no candidate pose is probable.
         """
-        tracks = self._plain.match(previous, current) if matches is None else matches
-        found = _solved(lambda: self._epipolar.fit(previous, current, tracks))
-        plain = self._retracked(previous, current, found)
-        if plain is not None and self._sure(plain):
-            return self._pose(plain)
-        try:
-            prior = self.network.prior(previous, current)
-        except EstimationError:
-            if plain is None:
-                raise
-            return self._pose(plain)
-        led = self._retracked(previous, current, self._led(previous, current, prior))
-        result = self._best(led, plain)
-        return replace(self._joined(result, prior), source=self.name, attention=prior.attention)
+        # 1. Search for matches of more kinds until one candidate pose is probable.
+        for stage in self.stages(previous, current, matches):
+            probability, best = self._most_probable(stage)
+            if best is not None and self._is_enough(stage, best, probability):
+                break
+        # 2. Fail rather than return a pose that is probably wrong.
+        if best is None:
+            raise EstimationError(f"no consistent motion: {_counts(stage.evidence)} agree on no pose")
+        check_probability(probability)
+        # 3. Refine the candidate by tracks that start from all matches that agree with it.
+        decided_by_tracks = len(stage.evidence.matches) == 1
+        result = best.result if decided_by_tracks else self._refined(previous, current, stage.evidence, best)
+        pose = calibrated(result.pose, self._calibration)
+        return replace(pose, attention=stage.attention, inlier_probability=probability)
 
-    def _pose(self, result: EpipolarResult) -> RelativePose:
-        """The pose of tracks with calibrated deviations."""
-        return calibrated(result.pose, self.temperatures)
+    def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
+        """Yield the state of the search after each kind of matches: tracks, network, guided tracks, SIFT."""
+        evidence, candidates = PoseEvidence(CameraPair.of(previous, current)), list[Candidate]()
+        tracks = self._tracker.match(previous, current) if matches is None else matches
+        evidence.matches["tracks"] = tracks
+        tracked = _tried(lambda: self._track_solver.fit(previous, current, tracks))
+        if tracked is not None:
+            candidates.append(Candidate(self._retracked(previous, current, tracked), "tracks"))
+        yield Stage(evidence, candidates)
 
-    def _retracked(
-        self, previous: Frame, current: Frame, result: EpipolarResult | None
-    ) -> EpipolarResult | None:
-        """What tracks say that start where tracks that decide ended, if they decide as well."""
-        if result is None or not self._decisive(result):
-            return result
-        tracks = self._exact.match(previous, current, result.agreeing, np.ones(result.inliers))
-        exact = _solved(lambda: self._epipolar.refine(result.T_prev_curr, previous, current, tracks))
-        return result if exact is None or not self._decisive(exact) else exact
+        found = _tried(lambda: self.network.match(previous, current))
+        if found is not None:
+            confident = found.confident
+            evidence.matches["network"] = confident
+            matched = _tried(lambda: self._network_solver.fit(previous, current, confident))
+            if matched is not None:
+                candidates.append(Candidate(matched, "network"))
+            yield Stage(evidence, candidates, found.attention)
 
-    def _led(self, previous: Frame, current: Frame, prior: PosePrior) -> EpipolarResult | None:
-        """What tracks say that the network leads: of the poses found in two ways the one that fits best."""
-        tracks = self._guided.match(previous, current, prior.matches, prior.weights)
-        ways = [lambda: self._epipolar.fit(previous, current, tracks)]
-        if prior.pose is not None:
-            T_prev_curr = prior.pose.T_prev_curr
-            ways.append(lambda: self._epipolar.refine(T_prev_curr, previous, current, tracks))
-        found = [result for way in ways if (result := _solved(way)) is not None]
-        cameras = CameraPair.of(previous, current)
-        evidence = ((tracks, _WRONG_TRACK), (trusted(prior.matches, prior.weights, JUDGES), _WRONG_MATCH))
+            guided = self._guided_tracker.match(previous, current, found.matches, found.weights)
+            evidence.matches["guided"] = guided
+            poses = [_tried(lambda: self._track_solver.fit(previous, current, guided))]
+            if matched is not None:
+                start = matched.T_prev_curr
+                poses.append(_tried(lambda: self._track_solver.refine(start, previous, current, guided)))
+            candidates += [Candidate(pose, "guided") for pose in poses if pose is not None]
+            yield Stage(evidence, candidates, found.attention)
 
-        def misfit(result: EpipolarResult) -> float:
-            return sum(
-                EpipolarErrors(result.T_prev_curr, matches, cameras).misfit(cameras.pixels(wrong))
-                for matches, wrong in evidence
-            )
+        features = self._sift.match(previous, current)
+        evidence.matches["sift"] = features
+        pose = _tried(lambda: self._sift_solver.fit(previous, current, features))
+        if pose is not None:
+            candidates.append(Candidate(pose, "sift"))
+        yield Stage(evidence, candidates, None if found is None else found.attention)
 
-        return min(found, key=misfit, default=None)
+    def _most_probable(self, stage: Stage) -> tuple[float, Candidate | None]:
+        """Return the candidate of the highest probability, and this probability."""
+        best, highest = None, 0.0
+        for candidate in stage.candidates:
+            probability = self._inlier_model.probability(stage.evidence, candidate)
+            if best is None or probability > highest:
+                best, highest = candidate, probability
+        return highest, best
 
-    def _joined(self, result: EpipolarResult | None, prior: PosePrior) -> RelativePose:
-        """The pose of tracks that decide; else both fused where they agree, or the network's in doubt."""
-        network = prior.pose
-        if result is None:
-            if network is None:
-                raise EstimationError("no tracks agree on a motion, and the network's output is not finite")
-            return network
-        tracked = self._pose(result)
-        if network is None or self._decisive(result):
-            return tracked
-        difference = PoseDifference.between(tracked, network)
-        if difference.consistent:
-            return difference.fused(self.name)
-        return PoseDifference.between(network, tracked).first_in_doubt(self.name)
-
-    def _best(self, led: EpipolarResult | None, plain: EpipolarResult | None) -> EpipolarResult | None:
-        """The first decisive result, else the one of most inliers; None where no tracks agree."""
-        found = [result for result in (led, plain) if result is not None]
-        decisive = [result for result in found if self._decisive(result)]
-        return decisive[0] if decisive else max(found, key=lambda result: result.inliers, default=None)
-
-    def _decisive(self, result: EpipolarResult) -> bool:
+    def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
+        """Whether the search can end: tracks alone must leave little of the pose open."""
         config = self._config
-        return result.inliers >= config.inliers and result.inliers >= config.share * result.matches
-
-    def _sure(self, result: EpipolarResult) -> bool:
-        if not self._decisive(result):
+        if len(stage.evidence.matches) > 1:
+            return probability >= config.sufficient_probability
+        if config.always_ask or not self._is_decisive(best.result):
             return False
-        pose = self._pose(result)
-        sure_rotation, sure_direction = self._config.sure_rotation, self._config.sure_direction
-        return float(pose.sigma_R.max()) <= sure_rotation and pose.sigma_t <= sure_direction
+        pose = calibrated(best.result.pose, self._calibration)
+        return float(pose.sigma_R.max()) <= config.max_sigma_R and pose.sigma_t <= config.max_sigma_t
+
+    def _refined(
+        self, previous: Frame, current: Frame, evidence: PoseEvidence, best: Candidate
+    ) -> EpipolarResult:
+        """Return the pose of tracks that start from the agreeing matches, or else of these matches."""
+        T_prev_curr = best.T_prev_curr
+        agreeing = evidence.agreeing(T_prev_curr)
+        tracks = self._retracker.match(previous, current, agreeing, np.ones(len(agreeing)))
+        exact = _tried(lambda: self._track_solver.refine(T_prev_curr, previous, current, tracks))
+        if exact is not None and self._is_decisive(exact):
+            return exact
+        joint = _tried(lambda: self._network_solver.refine(T_prev_curr, previous, current, agreeing))
+        return best.result if joint is None else joint
+
+    def _retracked(self, previous: Frame, current: Frame, result: EpipolarResult) -> EpipolarResult:
+        """Return the pose of tracks that start where those that decide ended, if they decide as well."""
+        if not self._is_decisive(result):
+            return result
+        tracks = self._retracker.match(previous, current, result.agreeing, np.ones(result.inliers))
+        exact = _tried(lambda: self._track_solver.refine(result.T_prev_curr, previous, current, tracks))
+        return result if exact is None or not self._is_decisive(exact) else exact
+
+    def _is_decisive(self, result: EpipolarResult) -> bool:
+        """Whether enough tracks agree on a pose."""
+        config = self._config
+        return result.inliers >= max(config.min_inliers, config.min_inlier_ratio * result.matches)
 
 
-def _solved(solve: Callable[[], EpipolarResult]) -> EpipolarResult | None:
-    """A pose of tracks; None where they do not agree."""
+def _tried(find: Callable[[], _Found]) -> _Found | None:
+    """Return what is found, or None where it fails."""
     try:
-        return solve()
+        return find()
     except EstimationError:
         return None
+
+
+def _counts(evidence: PoseEvidence) -> str:
+    """Return the numbers of matches by kind, for messages."""
+    return ", ".join(f"{len(matches)} {kind} matches" for kind, matches in evidence.matches.items())

@@ -28,8 +28,13 @@ _SHRINKAGES = tuple(percent / 100.0 for percent in range(100, 1, -1))
 class SensorWindow:
     """The part of the calibrated image that a driver sends: region of interest and binning.
 
-    As sensor_msgs/CameraInfo has it: the region is given in pixels of the calibrated image, and binning joins
-    ``binning_x`` by ``binning_y`` of them to one.
+    Attributes:
+        left: of the region, in pixels of the calibrated image.
+        top: of the region, in pixels of the calibrated image.
+        width: of the images, in their own pixels.
+        height: of the images, in their own pixels.
+        binning_x: so many pixels of the calibrated image side by side are one of the images.
+        binning_y: the same for pixels one below the other.
     """
 
     left: int
@@ -38,11 +43,6 @@ class SensorWindow:
     height: int
     binning_x: int = 1
     binning_y: int = 1
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Width and height of the images in their own pixels."""
-        return self.width // self.binning_x, self.height // self.binning_y
 
     def camera_matrix(self, k: Sequence[float]) -> Array:
         """Return K (3, 3) of the images, of the row-major K of the calibrated image; as image_pipeline does.
@@ -89,9 +89,9 @@ class Rectifier:
         model: distortion model, see ``lens.ACCEPTED_MODELS``.
         width: width of the calibrated image in pixels.
         height: height of the calibrated image in pixels.
+        window: the part of the calibrated image that the images show; None: all of it.
         fov: horizontal field of view of the pinhole camera in degrees; 0: as wide as the image allows, at
             most 50 degrees to either side of the axis.
-        window: the part of the calibrated image that the images show; None: all of it.
 
     Attributes:
         intrinsics: of the images that ``rectify`` returns.
@@ -109,14 +109,14 @@ class Rectifier:
         model: str,
         width: int,
         height: int,
-        fov: float = 0.0,
         window: SensorWindow | None = None,
+        fov: float = 0.0,
     ) -> None:
         calibrated = _intrinsics(camera_matrix(k), width, height)
         unusual = plausibility_warnings(calibrated)
         window = window or SensorWindow(0, 0, width, height)
-        lens = Lens(window.camera_matrix(k), distortion, model, *window.image_size)
-        measured = _intrinsics(lens.matrix, *window.image_size)
+        lens = Lens(window.camera_matrix(k), distortion, model, window.width, window.height)
+        measured = _intrinsics(lens.matrix, window.width, window.height)
         self.warnings = (*unusual, *lens.warnings)
         self._maps: tuple[NDArray[np.int16], NDArray[np.uint16]] | None = None
         self.intrinsics = measured

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class CheckpointInfo:
         temperatures: calibration of sigma_R and sigma_t.
         training_data: statement of what the weights were trained on.
         sha256: hexadecimal digest of the file, empty before it is written.
-        track_temperatures: calibration of what tracks contribute where they are fused with the network.
+        track_temperatures: calibration of the hybrid estimator's poses.
+        inlier_model: weights of the hybrid estimator's ``InlierModel``.
     """
 
     config: IUPPoseConfig
@@ -72,6 +73,7 @@ class CheckpointInfo:
     training_data: str
     sha256: str = ""
     track_temperatures: SigmaCalibration = SigmaCalibration()
+    inlier_model: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> CheckpointInfo:
@@ -88,6 +90,7 @@ def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> Checkpo
         "input_size": json.dumps(info.input_size),
         "temperatures": json.dumps(vars(info.temperatures)),
         "track_temperatures": json.dumps(vars(info.track_temperatures)),
+        "inlier_model": json.dumps(info.inlier_model),
         "training_data": info.training_data,
     }
     with atomic_file(path) as temporary:
@@ -152,6 +155,7 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
             training_data=metadata["training_data"],
             sha256=file_digest(path),
             track_temperatures=_parse_temperatures(json.loads(metadata.get("track_temperatures", "{}"))),
+            inlier_model=_parse_inlier_model(json.loads(metadata.get("inlier_model", "{}"))),
         )
     except (KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise CheckpointError(f"{path} has damaged metadata: {error}") from error
@@ -163,6 +167,12 @@ def _parse_temperatures(values: Mapping[str, Any]) -> SigmaCalibration:
     if not (temperatures.rotation > 0.0 and temperatures.direction > 0.0 and min(floors) >= 0.0):
         raise ValueError(f"factors of {temperatures} must be positive, floors not negative")
     return temperatures
+
+
+def _parse_inlier_model(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    return {
+        kinds: {name: float(weight) for name, weight in weights.items()} for kinds, weights in values.items()
+    }
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

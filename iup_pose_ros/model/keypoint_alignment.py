@@ -29,6 +29,7 @@ class AlignedKeypoints(NamedTuple):
         tokens_0, tokens_1: (B, n_v, C).
         log_probability: (B, n_0, n_1), that two keypoints match each other.
         matchable_0, matchable_1: logits (B, n_v) that a keypoint has a match at all.
+        promise_0, promise_1: the same (B, N_v) of all given keypoints, by which those kept were chosen.
     """
 
     kept_0: Tensor
@@ -38,6 +39,8 @@ class AlignedKeypoints(NamedTuple):
     log_probability: Tensor
     matchable_0: Tensor
     matchable_1: Tensor
+    promise_0: Tensor
+    promise_1: Tensor
 
 
 class RotaryPosition(nn.Module):
@@ -147,15 +150,16 @@ class KeypointAlignment(nn.Module):
         """Unit descriptors (B, N_v, D); positions (B, N_v, 2) in units of half the longer side."""
         x_0, x_1 = self.enter(descriptors_0), self.enter(descriptors_1)
         x_0, x_1 = self._layers(slice(ALL_SEEN), x_0, positions_0, x_1, positions_1)
-        kept_0, kept_1 = self._kept(x_0), self._kept(x_1)
+        promise_0, promise_1 = (self.promising(x.detach())[..., 0].float() for x in (x_0, x_1))
+        kept_0, kept_1 = self._kept(promise_0), self._kept(promise_1)
         x_0, positions_0 = chosen(x_0, kept_0), chosen(positions_0, kept_0)
         x_1, positions_1 = chosen(x_1, kept_1), chosen(positions_1, kept_1)
         x_0, x_1 = self._layers(slice(ALL_SEEN, None), x_0, positions_0, x_1, positions_1)
         matchable_0, matchable_1 = (self.matchable(x)[..., 0].float() for x in (x_0, x_1))
-        best = self._log_best(x_0, x_1)
-        certain_0, certain_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
-        log_probability = best + certain_0[:, :, None] + certain_1[:, None]
-        return AlignedKeypoints(kept_0, kept_1, x_0, x_1, log_probability, matchable_0, matchable_1)
+        log_probability = self._log_probability(x_0, x_1, matchable_0, matchable_1)
+        return AlignedKeypoints(
+            kept_0, kept_1, x_0, x_1, log_probability, matchable_0, matchable_1, promise_0, promise_1
+        )
 
     def _layers(
         self, part: slice, x_0: Tensor, positions_0: Tensor, x_1: Tensor, positions_1: Tensor
@@ -166,17 +170,18 @@ class KeypointAlignment(nn.Module):
             x_0, x_1 = across(within(x_0, position_0), within(x_1, position_1))
         return x_0, x_1
 
-    def _kept(self, x: Tensor) -> Tensor:
-        """Indices (B, n) of the tokens (B, N, C) most likely to have a match, ascending."""
-        promise = self.promising(x.detach())[..., 0]
+    def _kept(self, promise: Tensor) -> Tensor:
+        """Indices (B, n) of the tokens most likely to have a match by their logits (B, N), ascending."""
         return promise.topk(min(self.kept, promise.shape[1]), dim=1).indices.sort(dim=1).values
 
-    def _log_best(self, x_0: Tensor, x_1: Tensor) -> Tensor:
-        """Log probability (B, N_0, N_1) that keypoints are each other's best match."""
+    def _log_probability(self, x_0: Tensor, x_1: Tensor, matchable_0: Tensor, matchable_1: Tensor) -> Tensor:
+        """Log probability (B, N_0, N_1) that keypoints match: each other's best, and matchable at all."""
+        certain_0, certain_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
         descriptors_0, descriptors_1 = (self.descriptor(x).float() for x in (x_0, x_1))
         with full_precision(descriptors_0):
             similarity = descriptors_0 @ descriptors_1.transpose(1, 2) / math.sqrt(x_0.shape[-1])
-            return similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
+            best = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
+        return best + certain_0[:, :, None] + certain_1[:, None]
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

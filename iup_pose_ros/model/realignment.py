@@ -31,7 +31,7 @@ class AlignedPair(NamedTuple):
         correspondence: what attention finds.
         refined: the same after every round of refinement.
         matches: those that a pose is solved from.
-        keypoints: aligned keypoints, where keypoints are matched.
+        keypoints: after alignment, where keypoints are matched.
     """
 
     intrinsics_0: Tensor

@@ -12,9 +12,14 @@ from rclpy.node import Node
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.reporting import Report, Severity
 from iup_pose_ros.node.settings import NodeConfig
+from iup_pose_ros.node.stamp_intervals import StampIntervals
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE, CameraSubscriptions
 from iup_pose_ros.odometry import TrackingState
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
+
+# camera_info is rare where so many images come with less than this share of as many of it.
+_RARITY_WINDOW = 10
+_RARE_SHARE = 0.7
 
 
 class Unpaired:
@@ -48,6 +53,31 @@ class Unpaired:
         number = max(number, 0)
         del self._stamps[:number]
         return number
+
+
+class InfoRarity:
+    """Tells whether camera_info, once there was one, comes more rarely than images.
+
+    Attributes:
+        is_rare: whether it did among the last images.
+    """
+
+    def __init__(self) -> None:
+        self.is_rare = False
+        self._images = self._infos = 0
+        self._is_known = False
+
+    def on_info(self) -> None:
+        """A camera_info came."""
+        self._is_known = True
+        self._infos += 1
+
+    def on_image(self) -> None:
+        """An image came; so many together tell whether there is too little camera_info between them."""
+        self._images += 1
+        if self._images == _RARITY_WINDOW:
+            self.is_rare = self._is_known and self._infos < _RARE_SHARE * self._images
+            self._images = self._infos = 0
 
 
 @dataclass
@@ -84,6 +114,10 @@ class ImageInputs:
         now = time.monotonic()
         self._arrivals = _Arrivals(now, now, now)
         self.last_header: Any = None
+        self._intervals = StampIntervals()
+        self._rarity = InfoRarity()
+        self._policy = config.camera_info_policy
+        self._info: Any = None
         self._subscriptions = CameraSubscriptions(node, config, self._on_image, self._on_info, self._on_both)
 
     def follow_publishers(self) -> None:
@@ -93,6 +127,22 @@ class ImageInputs:
     def close(self) -> None:
         """Ends the subscriptions."""
         self._subscriptions.close()
+
+    @property
+    def _holds_info(self) -> bool:
+        """Whether images get the last camera_info rather than that of their stamp."""
+        return self._policy == "latest" or self._rarity.is_rare
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is unusual about images and camera_info, a sentence each."""
+        rare = ""
+        if self._rarity.is_rare:
+            rare = (
+                f"camera_info on {self._subscriptions.topics[1]} is rarer than images: the last one is used "
+                "for every image (camera_info_policy)"
+            )
+        return [text for text in (rare, self._subscriptions.warning, self._intervals.warning) if text]
 
     def fault(self) -> Report | None:
         """Return why images do not reach the odometry; None while they do.
@@ -131,12 +181,22 @@ class ImageInputs:
             self._subscriptions.forget_later(stamp + NANOSECONDS)
             self._monitor.count(dropped_invalid=self._unpaired.clear())
         self._newest_stamp = stamp
+        self._intervals.add(stamp)
         self._monitor.count(dropped_invalid=self._unpaired.add(stamp))
+        self._rarity.on_image()
+        if self._holds_info and self._info is not None:
+            self._pass_on(image, self._info)
 
-    def _on_info(self, _: Any) -> None:
+    def _on_info(self, info: Any) -> None:
         self._arrivals.info = time.monotonic()
+        self._info = info
+        self._rarity.on_info()
 
     def _on_both(self, image: Any, info: Any) -> None:
+        if not self._holds_info:
+            self._pass_on(image, info)
+
+    def _pass_on(self, image: Any, info: Any) -> None:
         self._monitor.count(dropped_invalid=self._unpaired.pair(nanoseconds(image.header.stamp)))
         self._arrivals.pair = time.monotonic()
         self._on_pair(image, info)

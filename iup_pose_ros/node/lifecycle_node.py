@@ -28,6 +28,7 @@ from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
 from iup_pose_ros.node.services import NodeServices
 from iup_pose_ros.node.session import SessionComponents, TrackingSession
 from iup_pose_ros.node.settings import NodeConfig
+from iup_pose_ros.node.subscriptions import image_topic
 from iup_pose_ros.node.trajectory_log import SavedTrajectory
 from iup_pose_ros.odometry import TrackingState, WheelHistory
 
@@ -166,7 +167,7 @@ class VoNode(LifecycleNode):
         )
         wheels = WheelHistory() if config.odometry.scale_source == "odometry" else None
         components = SessionComponents(
-            FramePipeline(estimator, config, extrinsics, wheels),
+            FramePipeline(estimator, config, extrinsics, wheels, image_topic(self, config)),
             OdometryOutputs(self, config, self._monitor),
             DebugOutput(self),
             self._reporter,
@@ -235,6 +236,7 @@ class VoNode(LifecycleNode):
         """What the diagnostics tell now."""
         ready, session = self._configured, self._session
         warnings = [] if ready is None else [ready.components.outputs.warning]
+        warnings += [] if session is None else session.warnings
         awaits_images = session is not None and ready is not None and not self._is_paused
         return Status(
             life_cycle=self._life_cycle,

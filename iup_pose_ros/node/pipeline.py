@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.camera_frames import optical_frame_warning
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.frame_builder import FrameBuilder
@@ -49,6 +50,7 @@ class FramePipeline:
         config: settings of the node.
         extrinsics: where the camera sits on the base.
         wheels: wheel odometry, where the settings ask for it.
+        topic: of the images.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class FramePipeline:
         config: NodeConfig,
         extrinsics: Extrinsics,
         wheels: WheelHistory | None = None,
+        topic: str = "",
     ) -> None:
+        self._topic = topic
         self._estimator = estimator
         self._wheels = wheels
         self._config = config
@@ -68,9 +72,10 @@ class FramePipeline:
         """Back to the origin; the camera is asked for anew with the next image."""
         self.clock = StampClock()
         self._frames = FrameBuilder(
-            self.clock.seconds, self._config.image_transport == "compressed", self._config.image_is_rectified
+            self.clock.seconds, self._config.image_transport == "compressed", self._config, self._topic
         )
         self._camera_frame = ""
+        self._mount_warning = ""
         self._odometry: VisualOdometry | None = None
 
     def change(self, config: NodeConfig) -> None:
@@ -85,6 +90,11 @@ class FramePipeline:
         """Number of keyframes so far."""
         return 0 if self._odometry is None else self._odometry.keyframes
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unusual about camera and calibration, a sentence each."""
+        return (*self._frames.warnings, *([self._mount_warning] if self._mount_warning else []))
+
     def process(self, image: Any, info: Any) -> ProcessedFrame:
         """Return the odometry's answer to an image.
 
@@ -98,22 +108,26 @@ class FramePipeline:
             ExtrinsicsError: the camera's extrinsics are not known (yet).
         """
         frame = self._frames.build(image, info)
-        odometry = self._odometry_of(image.header)
+        odometry = self._odometry_of(frame.frame_id, image.header.stamp)
         update = odometry.process(frame)
         return ProcessedFrame(update, frame.image, odometry.matches)
 
-    def _odometry_of(self, header: Any) -> VisualOdometry:
+    def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
         """The odometry of the camera that took the first good image."""
-        if not header.frame_id:
+        if not camera_frame:
             raise ImageError("the image's header has no frame_id; the camera's optical frame is needed")
         if self._odometry is None:
-            T_base_camera = self._extrinsics.find(header.frame_id, header.stamp)
+            T_base_camera = self._extrinsics.find(camera_frame, stamp)
             wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
             self._odometry = VisualOdometry(self._estimator, self._config.odometry, T_base_camera, wheels)
-            self._camera_frame = header.frame_id
-        if header.frame_id != self._camera_frame:
+            self._camera_frame = camera_frame
+            if not self._config.assume_identity_mount:
+                self._mount_warning = optical_frame_warning(
+                    camera_frame, self._config.base_frame, T_base_camera
+                )
+        if camera_frame != self._camera_frame:
             raise ImageError(
-                f"image is from camera {header.frame_id!r}, but this node follows {self._camera_frame!r}: "
+                f"image is from camera {camera_frame!r}, but this node follows {self._camera_frame!r}: "
                 "two cameras publish on one topic"
             )
         return self._odometry

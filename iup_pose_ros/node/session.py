@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +68,8 @@ class TrackingSession:
         self._config = config
         self._components = components
         self._had_fault = False
+        self._changed_at = time.monotonic()
+        self._warned: set[str] = set()
         self._header: Any = None
         # Guards what the worker publishes against orders from the executor's thread.
         self._lock = threading.Lock()
@@ -123,6 +127,12 @@ class TrackingSession:
                 waiting = self._unmeasured("waiting for images after a pause", Severity.NONE)
                 self._report(waiting, self._header)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is unusual about the inputs, a sentence each."""
+        inputs = self._inputs
+        return [*self._components.pipeline.warnings, *([] if inputs is None else inputs.warnings)]
+
     def change(self, config: NodeConfig) -> None:
         """Continue with other settings of what can change at run time."""
         with self._lock:
@@ -158,7 +168,8 @@ class TrackingSession:
         except Exception as error:  # noqa: BLE001 - the node outlives every image
             self._node.get_logger().debug(traceback.format_exc())
             report = self._unmeasured(f"unexpected {type(error).__name__}: {error}", Severity.ERROR)
-        if self._finish(report, image.header):
+        is_used = processed is not None and not processed.update.repeated
+        if self._finish(report, image.header, is_used and report.severity is not Severity.ERROR):
             self._draw(processed, image.header, report)
 
     def _follow_orders(self) -> None:
@@ -180,18 +191,25 @@ class TrackingSession:
                 components.outputs.publish(update, header.stamp, components.pipeline.clock)
         if update.edge is not None:
             components.monitor.on_estimate(update.edge.inference_time)
+        now = time.monotonic()
+        self._changed_at = self._changed_at if update.repeated else now
+        if update.repeated and now - self._changed_at >= self._config.input_timeout:
+            return self._unmeasured(
+                f"images come, but their pixels have not changed for {now - self._changed_at:.1f} s: the "
+                "camera or its driver sends the last image again",
+                Severity.ERROR,
+            )
         severity = Severity.ERROR if update.refused else Severity.NONE
         return Report(update.state, update.reason, severity, components.pipeline.keyframes)
 
-    def _finish(self, report: Report, header: Any) -> bool:
+    def _finish(self, report: Report, header: Any, is_used: bool) -> bool:
         """Count an image that is done and report on it; return False where a reset makes that obsolete."""
         monitor = self._components.monitor
         with self._lock:
             if self._is_reset_due:
                 monitor.count(processed=1)
                 return False
-            is_fault = report.severity is Severity.ERROR
-            monitor.count(processed=int(not is_fault), dropped_invalid=int(is_fault))
+            monitor.count(processed=int(is_used), dropped_invalid=int(not is_used))
             if self._inputs is not None:
                 self._report(report, header)
         now = self._node.get_clock().now().nanoseconds
@@ -217,6 +235,15 @@ class TrackingSession:
             self._inputs.follow_publishers()
 
     def _watch(self) -> None:
+        for warning in self.warnings:
+            # Numbers change from time to time; what is said stays the same.
+            kind = re.sub(r"\d", "", warning)
+            if kind not in self._warned:
+                self._warned.add(kind)
+                self._node.get_logger().warning(warning)
+        self._watch_inputs()
+
+    def _watch_inputs(self) -> None:
         """Report a fault of the inputs that two checks in a row find."""
         inputs = self._inputs
         fault = None if inputs is None else inputs.fault()

@@ -10,10 +10,11 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from iup_pose_ros.camera_config import CameraConfig, setting
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.estimators.network.options import PRECISIONS, NetworkOptions
 from iup_pose_ros.estimators.registry import estimator_names
-from iup_pose_ros.node.declaration import Parameter, ParameterValue
+from iup_pose_ros.node.declaration import Parameter
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.validation import did_you_mean
 
@@ -21,114 +22,112 @@ _MIN_AREA = 64 * 64
 _MAX_AREA = 4096 * 4096
 
 
-def _setting(default: ParameterValue, description: str, **limits: Any) -> Any:
-    return field(default=default, metadata={"description": description, **limits})
-
-
 @dataclass(frozen=True)
-class NodeConfig:
+class NodeConfig(CameraConfig):
     """Settings of the node; every field's metadata holds its description and range or choices.
 
     Raises:
         ConfigurationError: values that contradict each other.
     """
 
-    estimator: str = _setting(
+    estimator: str = setting(
         "hybrid",
         "What measures the motion between two images.",
         choices=estimator_names(),
     )
-    weights: str = _setting(
+    weights: str = setting(
         "",
         "Weights file (safetensors) of the network's estimators; empty: the one that the package carries.",
     )
-    device: str = _setting(
+    device: str = setting(
         "auto",
         "Where the network runs: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.",
         pattern=r"auto|cpu|cuda(:\d+)?",
         form="auto, cpu, cuda or cuda:N",
     )
-    precision: str = _setting(
+    precision: str = setting(
         "float32",
         "Of the network's arithmetic; 'float16' on CUDA only.",
         choices=PRECISIONS,
     )
-    image_area: int = _setting(
+    image_area: int = setting(
         0,
         f"Pixels (width x height) of the network's input, at least {_MIN_AREA}; 0: as the weights say.",
         minimum=0,
         maximum=_MAX_AREA,
     )
-    on_out_of_memory: str = _setting(
+    on_out_of_memory: str = setting(
         "lower_resolution",
         "What the network does when memory runs out: go on with half of the pixels, or on the CPU.",
         choices=("lower_resolution", "cpu"),
     )
-    base_frame: str = _setting(
+    base_frame: str = setting(
         "base_link",
         "Frame of the robot whose motion is published. The camera's mount on it comes from TF.",
     )
-    odom_frame: str = _setting("odom", "Frame in which ~/odometry and the transform give the pose.")
-    publish_tf: bool = _setting(
+    odom_frame: str = setting("odom", "Frame in which ~/odometry and the transform give the pose.")
+    publish_tf: bool = setting(
         True,
         "Whether the transform odom_frame -> base_frame is broadcast; false where a filter owns it.",
         at_run_time=True,
     )
-    image_transport: str = _setting(
+    image_transport: str = setting(
         "raw",
         "'raw' subscribes to sensor_msgs/Image, 'compressed' to sensor_msgs/CompressedImage (JPEG or PNG) "
         "on the image topic with /compressed appended.",
         choices=("raw", "compressed"),
     )
-    image_is_rectified: bool = _setting(
-        False,
-        "Whether images are undistorted already: P of camera_info is used instead of K, and D is ignored.",
-    )
-    sync_slop: float = _setting(
+    sync_slop: float = setting(
         0.0,
         "Largest difference between the stamps of an image and its camera_info; s. 0 asks for equal stamps.",
         minimum=0.0,
         maximum=1.0,
     )
-    assume_identity_mount: bool = _setting(
+    camera_info_policy: str = setting(
+        "synchronised",
+        "Which camera_info an image gets: 'synchronised', that of its stamp, or 'latest', the last one. "
+        "Where camera_info is rarer than images, 'synchronised' becomes 'latest' with a warning.",
+        choices=("synchronised", "latest"),
+    )
+    assume_identity_mount: bool = setting(
         False,
         "For benches without TF: takes the camera's optical frame as base_frame.",
     )
-    mount_timeout: float = _setting(
+    mount_timeout: float = setting(
         0.2,
         "How long an image waits for the transform base_frame <- camera frame at its stamp; s.",
         minimum=0.0,
         maximum=10.0,
         at_run_time=True,
     )
-    input_reliability: str = _setting(
+    input_reliability: str = setting(
         "auto",
         "Quality of service of image and camera_info: 'reliable', 'best_effort', or 'auto': reliable where "
         "all publishers are.",
         choices=("auto", "best_effort", "reliable"),
     )
-    input_timeout: float = _setting(
+    input_timeout: float = setting(
         2.0,
         "Silence on image or camera_info after which the node says what is missing; s.",
         minimum=0.1,
         maximum=3600.0,
         at_run_time=True,
     )
-    path_length: int = _setting(
+    path_length: int = setting(
         1000,
         "Poses in ~/path: those of the last so many keyframes.",
         minimum=2,
         maximum=100_000,
         at_run_time=True,
     )
-    output_directory: str = _setting(
+    output_directory: str = setting(
         "~/.ros/iup_pose_ros",
         "Folder into which ~/save_trajectory writes; made when it is needed.",
         pattern=r".+",
         form="a folder",
         at_run_time=True,
     )
-    autostart: bool = _setting(
+    autostart: bool = setting(
         True,
         "Whether the node configures and activates itself at its start; false leaves that to a life-cycle "
         "manager.",
@@ -136,6 +135,7 @@ class NodeConfig:
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("base_frame", "odom_frame"):
             frame = getattr(self, name)
             if not frame or frame.startswith("/"):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import message_filters
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from iup_pose_ros.images import VIDEO_REMEDY
 from iup_pose_ros.node.settings import NodeConfig
 
 # Messages of either kind that may wait for their partner.
@@ -18,6 +19,16 @@ QUEUE_SIZE = 10
 # Images do not queue; camera_info does, so that an image finds its own although a newer one has come.
 _DEPTHS = (1, QUEUE_SIZE)
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
+
+
+class _Offer(NamedTuple):
+    """What of a quality of service the publishers decide."""
+
+    reliability: ReliabilityPolicy
+    durability: DurabilityPolicy
+
+
+_BEST_EFFORT = _Offer(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
 class CameraSubscriptions:
@@ -45,16 +56,14 @@ class CameraSubscriptions:
         self._on_pair = on_pair
         is_compressed = config.image_transport == "compressed"
         self._types = (CompressedImage if is_compressed else Image, CameraInfo)
-        self.topics = (_image_topic(node, is_compressed), node.resolve_topic_name("camera_info"))
-        self._subscribe((ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.BEST_EFFORT))
+        self.topics = (image_topic(node, config), node.resolve_topic_name("camera_info"))
+        self._subscribe((_BEST_EFFORT, _BEST_EFFORT))
         self.follow_publishers()
 
     def follow_publishers(self) -> None:
-        """Subscribes anew where the publishers offer another reliability than the one in use."""
-        wanted = tuple(
-            self._wanted(topic, now) for topic, now in zip(self.topics, self._reliabilities, strict=True)
-        )
-        if wanted != self._reliabilities:
+        """Subscribes anew where the publishers offer another quality of service than the one in use."""
+        wanted = tuple(self._wanted(topic, now) for topic, now in zip(self.topics, self._offers, strict=True))
+        if wanted != self._offers:
             self.close()
             self._subscribe(wanted)
 
@@ -66,13 +75,27 @@ class CameraSubscriptions:
         index = self.topics.index(topic)
         wanted = self._types[index]
         foreign = {info.topic_type for info in publishers} - {f"sensor_msgs/msg/{wanted.__name__}"}
+        if any("FFMPEGPacket" in kind or "CompressedVideo" in kind for kind in foreign):
+            return f"{', '.join(sorted(foreign))} is published there: {VIDEO_REMEDY}"
         if foreign:
             return f"{', '.join(sorted(foreign))} is published there, not sensor_msgs/msg/{wanted.__name__}"
         offered = {info.qos_profile.reliability for info in publishers}
-        is_strict = self._reliabilities[index] == ReliabilityPolicy.RELIABLE
+        is_strict = self._offers[index].reliability == ReliabilityPolicy.RELIABLE
         if is_strict and ReliabilityPolicy.RELIABLE not in offered:
             return "its publisher offers best effort, input_reliability asks for reliable"
         return f"{len(publishers)} publisher(s), none heard"
+
+    @property
+    def warning(self) -> str:
+        """Who else publishes images on the topic, one sentence; empty where there is one publisher."""
+        publishers = self._node.get_publishers_info_by_topic(self.topics[0])
+        if len(publishers) < 2:
+            return ""
+        names = sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers})
+        return (
+            f"{len(publishers)} publishers send images on {self.topics[0]} ({', '.join(names)}): those of "
+            "one camera are needed; remap image or stop the other"
+        )
 
     def forget_later(self, stamp: int) -> None:
         """Drops messages of later stamps that wait for a partner.
@@ -90,28 +113,40 @@ class CameraSubscriptions:
         for source in self._sources:
             self._node.destroy_subscription(source.sub)
 
-    def _wanted(self, topic: str, current: ReliabilityPolicy) -> ReliabilityPolicy:
-        """Best effort accepts every publisher, but Fast DDS then loses most images larger than 512 KiB."""
-        if self._config.input_reliability != "auto":
-            return ReliabilityPolicy[self._config.input_reliability.upper()]
-        offered = {info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(topic)}
-        if not offered:
-            return current
-        all_reliable = offered == {ReliabilityPolicy.RELIABLE}
-        return ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT
+    def _wanted(self, topic: str, current: _Offer) -> _Offer:
+        """The quality of service that all publishers of a topic offer.
 
-    def _subscribe(self, reliabilities: tuple[ReliabilityPolicy, ...]) -> None:
-        self._reliabilities = reliabilities
+        Best effort accepts every publisher, but Fast DDS then loses most images larger than 512 KiB. A
+        camera_info that was published once, latched, before this node began comes to a latched subscription
+        only.
+        """
+        offers = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
+        if not offers:
+            return current
+        latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+        is_info = topic == self.topics[1]
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched and is_info else DurabilityPolicy.VOLATILE
+        if self._config.input_reliability != "auto":
+            return _Offer(ReliabilityPolicy[self._config.input_reliability.upper()], durability)
+        all_reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
+        return _Offer(
+            ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT, durability
+        )
+
+    def _subscribe(self, offers: tuple[_Offer, ...]) -> None:
+        self._offers = offers
         self._sources = [
             message_filters.Subscriber(
                 self._node,
                 message_type,
                 topic,
-                qos_profile=QoSProfile(depth=depth, reliability=reliability),
+                qos_profile=QoSProfile(
+                    depth=depth, reliability=offer.reliability, durability=offer.durability
+                ),
                 qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
             )
-            for message_type, topic, depth, reliability in zip(
-                self._types, self.topics, _DEPTHS, reliabilities, strict=True
+            for message_type, topic, depth, offer in zip(
+                self._types, self.topics, _DEPTHS, offers, strict=True
             )
         ]
         # Registered before the synchroniser: a jump in time is seen before the image reaches its queue.
@@ -126,8 +161,9 @@ class CameraSubscriptions:
         self._synchronizer.registerCallback(self._on_pair)
 
 
-def _image_topic(node: Node, is_compressed: bool) -> str:
+def image_topic(node: Node, config: NodeConfig) -> str:
     """Full name of the image topic; compressed images are on <image>/compressed, as in image_transport."""
     name = str(node.resolve_topic_name("image"))
     suffix = "/compressed"
+    is_compressed = config.image_transport == "compressed"
     return name + suffix if is_compressed and not name.endswith(suffix) else name

@@ -6,6 +6,7 @@ pose the plane has another slant, which the depths that tracks bring along from 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from iup_pose_ros.types import RelativePose
 _MAXIMUM_COST = 9.0  # of one track: squared error in standard deviations
 # Smooth tracking errors make two images surer of one of the poses than they can be.
 _MIN_PROBABILITY = 1e-4
+_TRACKS_PER_OBSERVATION = 16.0  # neighbouring tracks err alike; so many count as one independent track
 
 
 def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseDepths) -> RelativePose:
@@ -41,7 +43,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
     difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
     # As in ``second_pose_probability``, the scatter of the difference is the measure of its sum.
     scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
-    advantage = float(difference.sum()) / (scatter + 1e-9)
+    advantage = float(difference.sum()) / (scatter + 1e-9) / math.sqrt(_TRACKS_PER_OBSERVATION)
     by_depths = float(log_ndtr(advantage) - log_ndtr(-advantage))
     by_images = float(logit(np.clip(relative.second_probability, _MIN_PROBABILITY, 0.5)))
     probability = float(expit(by_images + by_depths))
@@ -59,6 +61,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
         sigma_R=np.sqrt(first.sigma_R**2 + probability * step[3:] ** 2),
         sigma_t=float(np.sqrt(first.sigma_t**2 + 0.5 * probability * step[:3] @ step[:3])),
         attention=relative.attention,
+        inlier_probability=relative.inlier_probability,
     )
 
 

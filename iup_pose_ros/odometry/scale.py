@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,10 +36,12 @@ from iup_pose_ros.odometry.track_geometry import (
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import RelativePose
 
-# Relative standard deviations of a length: at best, when the last speed is held, when it is configured, when
-# the wheels measure it; wheels are never surer than so many metres.
+# Relative standard deviations of a length: at best, at worst of a measured one, when the last speed is held
+# (the camera may have stopped, or doubled its speed), when it is configured, when the wheels measure it;
+# wheels are never surer than so many metres.
 _BEST = 0.01
-_HELD = 0.5
+_WORST = 0.5
+_HELD = 1.0
 _FIXED = 0.1
 _WHEELS = 0.03
 _WHEELS_MIN = 0.003
@@ -170,6 +173,8 @@ class RelativeScale:
     def __init__(self, config: OdometryConfig) -> None:
         self.depths = InverseDepths.none()
         self._speed: float | None = None
+        # Relative deviation of the unit of length since the first step: depths inherit that of a held length.
+        self._unit_sigma = 0.0
         # How far a translation of one unit moves the median track, as a fraction of the image width. The
         # first step has length 1 and makes at least the keyframe parallax.
         self._shift_per_unit = config.keyframe_parallax
@@ -208,9 +213,11 @@ class RelativeScale:
             return Length(1.0, _BEST, "relative")
         measured = _measured_length(relative.T_prev_curr, rays, known, seen)
         if measured is not None:
-            return measured
+            sigma = float(np.hypot(measured.sigma, self._unit_sigma * measured.value))
+            return replace(measured, sigma=sigma)
+        self._unit_sigma = float(np.hypot(self._unit_sigma, _HELD))
         held = self._speed * duration
-        return Length(held, _HELD * held, "relative (held)")
+        return Length(held, self._unit_sigma * held, "relative (held)")
 
     def _turn(
         self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: Observation
@@ -227,6 +234,7 @@ class RelativeScale:
             known.trusted(rows),
             seen.noise,
         )
+        covariance[:3, :3] += self._unit_sigma**2 * np.outer(translation, translation)
         source = "relative (known depths)"
         return step_from_translation(relative, translation, covariance, source, seen.steady)
 
@@ -253,7 +261,7 @@ def _measured_length(
         return None
     found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
     # Written so that a length that is no number fails, too.
-    if not found.sigma <= _HELD * found.length:
+    if not found.sigma <= _WORST * found.length:
         return None
     weights = np.zeros(len(rays))
     weights[rows] = found.weights

@@ -85,6 +85,8 @@ class OdometryUpdate:
         pose: T_odom_base at ``stamp``, with every edge and while STATIONARY (repeating the last one).
         twist: velocity of the base, with every pose; zero while STATIONARY.
         refused: the frame's stamp did not increase: it was not looked at and the state is that of before.
+        repeated: the frame's pixels are those of the frame before, sent again: it measures nothing and the
+            state is that of before.
     """
 
     state: TrackingState
@@ -95,3 +97,4 @@ class OdometryUpdate:
     pose: PoseWithCovariance | None = None
     twist: Twist | None = None
     refused: bool = False
+    repeated: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,12 @@ class StationaryDetector:
         self.config = config
         self._anchor: _Anchor | None = None
         self._resting = False
+        self._history: deque[_Anchor] = deque()
 
     def update(self, tracks: Tracks) -> bool:
         """Takes the tracks of the current frame; True when the camera has been at rest for the window."""
         config = self.config
+        self._remember(tracks)
         factor = config.stationary_hysteresis if self._resting else 1.0
         limit = factor * config.stationary_motion * tracks.latest.intrinsics.width
         anchor = self._anchor
@@ -44,15 +47,38 @@ class StationaryDetector:
             self._resting = tracks.latest.stamp - anchor.stamp >= config.stationary_window
         return self._resting
 
+    def still_share(self, tracks: Tracks) -> float:
+        """Return the share of the tracks that have stayed in place for the window (half of it at the start).
+
+        Of a camera that moves only what is very far away stays in place, and only while nothing turns it.
+        """
+        then = self._history[0] if self._history else None
+        if then is None or tracks.latest.stamp - then.stamp < 0.5 * self.config.stationary_window:
+            return 0.0
+        motion = _motion(then, tracks)
+        limit = self.config.stationary_motion * tracks.latest.intrinsics.width
+        return float(np.count_nonzero(motion <= limit)) / max(len(tracks), 1)
+
     def reset(self) -> None:
         """Forgets everything."""
         self._anchor = None
+        self._history.clear()
         self._resting = False
 
     def _displacement(self, anchor: _Anchor, tracks: Tracks) -> float:
         """Median motion in pixels since the anchor; infinite where too few tracks are left to tell."""
-        _, then, now = np.intersect1d(anchor.ids, tracks.ids, assume_unique=True, return_indices=True)
-        if len(now) < self.config.minimum_tracks:
-            return float("inf")
-        motion = np.linalg.norm(tracks.points_latest[now] - anchor.points[then], axis=1)
-        return float(np.median(motion))
+        motion = _motion(anchor, tracks)
+        return float(np.median(motion)) if len(motion) >= self.config.minimum_tracks else float("inf")
+
+    def _remember(self, tracks: Tracks) -> None:
+        """Keep the positions of the last ones back to one as old as the window."""
+        history, stamp = self._history, tracks.latest.stamp
+        history.append(_Anchor(stamp, tracks.ids, tracks.points_latest))
+        while len(history) > 1 and stamp - history[1].stamp >= self.config.stationary_window:
+            history.popleft()
+
+
+def _motion(anchor: _Anchor, tracks: Tracks) -> Array:
+    """Return the distances in pixels (M,) that tracks have moved since the anchor, of those that it had."""
+    _, then, now = np.intersect1d(anchor.ids, tracks.ids, assume_unique=True, return_indices=True)
+    return np.linalg.norm(tracks.points_latest[now] - anchor.points[then], axis=1)

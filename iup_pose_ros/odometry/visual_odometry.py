@@ -6,6 +6,7 @@ import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
@@ -27,6 +28,12 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
+# Share of the tracks that stay in place while the others move; of a moving camera hardly 2 % do.
+_CONTRADICTING_SHARE = 0.2
+_CONTRADICTION = (
+    "more than a fifth of the tracks stand still while the others move: something moves in front of a "
+    "camera at rest, or most is too far away to show the motion"
+)
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -60,6 +67,8 @@ class VisualOdometry:
     def reset(self) -> None:
         """Back to the origin; nothing is remembered."""
         self.refused_frames = 0
+        self.repeated_frames = 0
+        self._image: NDArray[np.uint8] | None = None
         self._state = TrackingState.INITIALIZING
         self._reason = _WAITING
         self._stamp: float | None = None
@@ -91,12 +100,17 @@ class VisualOdometry:
 
         A frame whose stamp does not increase is refused: counted in ``refused_frames``, the state repeated,
         the reason said. A stamp more than a second back is a clock set back: the keyframe is dropped, the
-        pose stays.
+        pose stays. A frame whose pixels all equal those of the last one was sent again under a new stamp, as
+        some drivers do: counted in ``repeated_frames``, neither a step nor a sign of rest.
         """
-        # 1. Stamp: it must increase.
+        # 1. Stamp and pixels: the stamp must increase, and the image must be a new one.
         refusal = self._take_stamp(frame.stamp)
         if refusal:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
+        if self._image is not None and np.array_equal(frame.image, self._image):
+            self.repeated_frames += 1
+            return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, repeated=True)
+        self._image = frame.image
 
         # 2. Tracks: follow the points of the last keyframe into the frame, or begin a keyframe.
         reference = self._reference(frame)
@@ -111,6 +125,8 @@ class VisualOdometry:
 
         # 4. Keyframe decision. While LOST every frame is tried, so as to notice when poses succeed again.
         due = resting or self._is_keyframe(tracks)
+        if due and not resting and self._stationary.still_share(tracks) > _CONTRADICTING_SHARE:
+            return self._lose(reference, tracks, _CONTRADICTION)
         if not due and self._state is not TrackingState.LOST:
             return self._go_on(tracks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from iup_pose_ros.bags.ground_truth import (
     read_ground_truth_topic,
 )
 from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.network.options import NetworkOptions
@@ -60,6 +62,7 @@ class BagEvaluationOptions:
         recorded: recording of what a node published while the bag played, evaluated instead of running.
         report: folder for the report, made if needed; None for none.
         network: how the network of learned estimators runs.
+        camera: how images and camera_info are read.
     """
 
     bag: Path
@@ -72,6 +75,7 @@ class BagEvaluationOptions:
     recorded: Path | None = None
     report: Path | None = None
     network: NetworkOptions = field(default_factory=NetworkOptions)
+    camera: CameraConfig = field(default_factory=CameraConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +123,7 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
     # All of them first, so that a name or weights of no use do not come out after the first has run.
     names = () if options.recorded is not None else options.estimators
     estimators = {name: create_estimator(name, options.network) for name in names}
-    with BagReader(options.bag, options.image_topic, options.info_topic) as bag:
+    with BagReader(options.bag, options.image_topic, options.info_topic, options.camera) as bag:
         truth = _ground_truth(options.truth, bag)
         if options.report is not None:
             _make_folder(options.report)
@@ -133,6 +137,7 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
         trajectory = None if truth is None else truth.trajectory
         runs = {name: EvaluatedRun.of(record, trajectory) for name, record in records.items()}
         notes = _notes(options, bag, truth)
+        notes += [f"Beware: {note}." for note in _doubts(bag, records.values())]
         if options.report is not None:
             write_report(options.report, title, notes, bag, runs, trajectory)
         return BagEvaluation(title, notes, runs)
@@ -168,6 +173,11 @@ def _run(
             return run_in_node(
                 bag, estimator.name, progress, rate=options.rate, log=log, network=options.network
             )
+
+
+def _doubts(bag: BagReader, records: Iterable[RunRecord]) -> list[str]:
+    """Return what is unusual about the recording or its use, each sentence once."""
+    return list(dict.fromkeys([*bag.warnings, *(note for record in records for note in record.notes)]))
 
 
 def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | None) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from rich.console import Console
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.bags.writer import CameraExtrinsics
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.evaluation.reports.console import print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
@@ -40,6 +41,7 @@ class DemoOptions:
         estimator: name of the estimator.
         rate: speed of the replay, 1 as recorded; 0 waits for the node, so that no image is dropped.
         offline: whether to process every image without ROS instead.
+        camera: how images and camera_info are read.
     """
 
     bag: Path | None
@@ -49,6 +51,7 @@ class DemoOptions:
     estimator: str
     rate: float
     offline: bool
+    camera: CameraConfig = field(default_factory=CameraConfig)
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,15 @@ def run_demo(options: DemoOptions, console: Console) -> str:
             real_time=not options.offline,
             rate=options.rate,
             report=options.output,
+            camera=options.camera,
         )
         try:
             evaluation = run_evaluation(evaluation_options, source.name, console)
         except NodeProcessError as error:
             return str(error)
+    for note in evaluation.notes:
+        if note.startswith("Beware"):
+            console.print(note)
     run = evaluation.runs[options.estimator]
     if run.record.poses:
         title = f"{options.estimator} on {source.name}, {run.record.mode}"

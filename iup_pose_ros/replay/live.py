@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from rclpy.node import Node
@@ -115,6 +116,7 @@ def _parameters(
         learned = {"weights": str(network.weights or ""), "device": network.device}
     return {
         **learned,
+        **asdict(bag.config),
         "estimator": estimator,
         "base_frame": BASE_FRAME,
         "image_transport": "compressed" if compressed else "raw",

@@ -35,16 +35,21 @@ def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Call
     odometry = VisualOdometry(estimator)
     run = _Run()
     for frame in bag.frames(on_bad_image=lambda stamp, fault: run.refuse(stamp * 1e-9, str(fault))):
-        refused_before = odometry.refused_frames
         start = time.perf_counter()
         update = odometry.process(frame)
-        if odometry.refused_frames > refused_before:
+        if update.refused:
             run.refuse(frame.stamp, update.reason)
+        elif update.repeated:
+            run.repeat(frame.stamp)
         else:
             run.take(update, time.perf_counter() - start)
         progress()
-    if not run.frames:
-        raise DataError(f"bag {bag.path}: none of its images is of use: {run.fault}")
+    # One image, as the first of those without stamps, measures no motion.
+    if len(run.frames) < 2 and (run.refused or run.repeated):
+        raise DataError(
+            f"bag {bag.path}: of its {len(run.stamps)} images {len(run.frames)} can be used: "
+            f"{'; '.join(run.notes)}"
+        )
     return RunRecord(
         mode="offline",
         estimator=estimator.name,
@@ -52,7 +57,11 @@ def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Call
         frames=run.frames,
         poses=from_origin(run.poses, run.edges, Pose.identity()),
         edges=run.edges,
-        counters={"frames_received": len(run.stamps), "frames_dropped_invalid": run.refused},
+        counters={
+            "frames_received": len(run.stamps),
+            "frames_dropped_invalid": run.refused + run.repeated,
+        },
+        notes=run.notes,
     )
 
 
@@ -65,7 +74,21 @@ class _Run:
         self.poses: list[StampedPose] = []
         self.edges: list[EdgeRecord] = []
         self.refused = 0
-        self.fault = ""
+        self.repeated = 0
+        self._fault = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What became of the images that were not processed, a sentence each."""
+        notes = []
+        if self.refused:
+            notes.append(f"{self.refused} of {len(self.stamps)} images were refused, the last: {self._fault}")
+        if self.repeated:
+            notes.append(
+                f"{self.repeated} of {len(self.stamps)} images repeat the pixels of the one before and were "
+                "left out: the driver sends images again"
+            )
+        return notes
 
     def take(self, update: OdometryUpdate, seconds: float) -> None:
         """The odometry has processed an image."""
@@ -85,4 +108,9 @@ class _Run:
         """An image is of no use; as in the node, those after it go on."""
         self.stamps.append(stamp)
         self.refused += 1
-        self.fault = fault
+        self._fault = fault
+
+    def repeat(self, stamp: float) -> None:
+        """An image is the one before, sent again."""
+        self.stamps.append(stamp)
+        self.repeated += 1

@@ -36,6 +36,30 @@ class KeypointTarget(NamedTuple):
     unmatched_1: Tensor
     impossible: Tensor | None = None
 
+    def kept(self, kept_0: Tensor, kept_1: Tensor) -> KeypointTarget:
+        """Return the assignment of some keypoints, by their indices (B, n_0) and (B, n_1).
+
+        A keypoint whose match is not among them is left open.
+        """
+        places = torch.full_like(self.unmatched_1, -1, dtype=torch.long)
+        places.scatter_(1, kept_1, torch.arange(kept_1.shape[1], device=kept_1.device).expand_as(kept_1))
+        match = self.match.gather(1, kept_0)
+        impossible = self.impossible
+        if impossible is not None:
+            rows = impossible.gather(1, kept_0[..., None].expand(-1, -1, impossible.shape[2]))
+            impossible = rows.gather(2, kept_1[:, None].expand(-1, kept_0.shape[1], -1))
+        return KeypointTarget(
+            torch.where(match >= 0, places.gather(1, match.clamp(min=0)), -1),
+            self.unmatched_0.gather(1, kept_0),
+            self.unmatched_1.gather(1, kept_1),
+            impossible,
+        )
+
+    @property
+    def matched_1(self) -> Tensor:
+        """(B, N_1) bool, whether a keypoint of view 1 is the match of one in view 0."""
+        return _matched_in_1(self.match, self.unmatched_1.shape[1])
+
 
 class View(NamedTuple):
     """Keypoints of one view of B pairs: pixels (B, N, 2) and camera matrices (B, 3, 3)."""

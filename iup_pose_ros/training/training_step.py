@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction, ViewFeatures
-from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.model.keypoint_matching import KeypointFeatures
 from iup_pose_ros.model.precision import full_precision
-from iup_pose_ros.model.ray_matches import chosen
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch, SparseMatches
-from iup_pose_ros.training.keypoint_losses import assignment_loss
+from iup_pose_ros.training.keypoint_losses import keypoint_loss
 from iup_pose_ros.training.keypoint_targets import (
     KeypointTarget,
     View,
@@ -134,7 +132,7 @@ def _match_losses(
     """Losses () of what attention finds and of refined matches, each 0 where it does not apply."""
     zero = given.K.new_zeros(())
     if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.keypoints:
-        return assignment_loss(pair.keypoints, _keypoint_target(given, first, second, pair.keypoints)), zero
+        return keypoint_loss(pair.keypoints, _keypoint_target(given, first, second)), zero
     matches = _target(given).matches
     if matches is None:
         return zero, zero
@@ -143,13 +141,10 @@ def _match_losses(
 
 @torch.no_grad()
 def _keypoint_target(
-    given: StepInput, features_0: KeypointFeatures, features_1: KeypointFeatures, aligned: AlignedKeypoints
+    given: StepInput, features_0: KeypointFeatures, features_1: KeypointFeatures
 ) -> KeypointTarget:
-    """True assignment of the keypoints that the alignment has kept."""
     first, second = given.view_0, given.view_1
-    pixels_0 = chosen(features_0.pixels, aligned.kept_0)
-    pixels_1 = chosen(features_1.pixels, aligned.kept_1)
-    views = View(pixels_0, given.K[first]), View(pixels_1, given.K[second])
+    views = View(features_0.pixels, given.K[first]), View(features_1.pixels, given.K[second])
     if given.matches is not None:
         return target_from_matches(*views, given.R_1_0, given.t_1_0, given.matches)
     depth = given.depth.float()

@@ -12,6 +12,7 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.writer import STORAGES, CameraExtrinsics, CameraNames, write_camera_bag
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.geometry.pose import Pose
 
@@ -150,7 +151,7 @@ def test_images_recorded_as_rectified_are_not_undistorted_again(
 ) -> None:
     distorted = CameraCalibration(sample.calibration.intrinsics, (-0.3, 0.1, 0.0, 0.0, 0.0))
     path = make_bag(calibration=distorted)
-    with BagReader(path, image_is_rectified=True) as bag:
+    with BagReader(path, config=CameraConfig(image_is_rectified=True)) as bag:
         rectified = next(bag.frames())
     np.testing.assert_array_equal(rectified.image, sample.picture(0))
     assert rectified.intrinsics == sample.calibration.intrinsics

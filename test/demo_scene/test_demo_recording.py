@@ -30,6 +30,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_recording_holds_every_frame_and_its_ground_truth(tmp_path: Path, storage: str) -> None:
     calls: list[tuple[int, int]] = []
@@ -48,6 +49,7 @@ def test_recording_holds_every_frame_and_its_ground_truth(tmp_path: Path, storag
     assert moving > 10.0
 
 
+@pytest.mark.slow
 def test_recording_is_made_once_and_repeats_exactly(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     first = record_demo(tmp_path / "first", SHORT)
@@ -63,6 +65,7 @@ def test_recording_is_made_once_and_repeats_exactly(tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_recording_of_another_recipe_is_replaced(tmp_path: Path) -> None:
     record_demo(tmp_path / "demo", Recipe(duration=4.0, rate=1.0))
     made = record_demo(tmp_path / "demo", SHORT)
@@ -70,6 +73,7 @@ def test_recording_of_another_recipe_is_replaced(tmp_path: Path) -> None:
         assert bag.image_count == 6
 
 
+@pytest.mark.slow
 def test_interrupted_rendering_leaves_nothing_and_starts_anew(tmp_path: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         if done == 3:

@@ -150,11 +150,11 @@ def test_own_transforms_are_not_taken_for_those_of_another(bench, drive):
 
 def test_lost_node_is_an_error_and_drops_are_told_apart(bench, drive):
     drive.show(8)
-    drive.show(4, BLACK)
+    drive.show(4, BLACK)  # the last three repeat the pixels of the first
     image, info = drive.messages()
     image.encoding = "yuv411"
     bench.show(image, info)
-    status, values = heard(bench, lambda status, values: values["frames dropped: invalid"] == "1")
+    status, values = heard(bench, lambda status, values: values["frames dropped: invalid"] == "4")
     assert status.level == DiagnosticStatus.ERROR
     assert (values["tracking state"], values["frames dropped: worker busy"]) == ("LOST", "0")
     assert "yuv411" in values["reason"]

@@ -127,13 +127,24 @@ def test_the_first_relative_length_is_a_hundredth_uncertain():
     assert step_deviation(step) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_a_held_length_is_half_uncertain():
+def test_a_held_length_is_as_uncertain_as_it_is_long():
     source, cloud = RelativeScale(OdometryConfig()), Cloud(noise=0.2)
     relative = relative_pose(pose(0.5), TINY, TINY)
     source.step(relative, cloud.rays(pose(), pose(0.5), last=150), SECOND)
     held = source.step(relative, cloud.rays(pose(0.5), pose(1.0), 150), Interval(1.0, 1.5))
     assert held.source == "relative (held)"
-    assert step_deviation(held) == pytest.approx(0.25, rel=1e-3)
+    assert step_deviation(held) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_lengths_measured_after_a_held_one_inherit_its_uncertainty():
+    source, cloud = RelativeScale(OdometryConfig()), Cloud(noise=0.2)
+    relative = relative_pose(pose(0.5), TINY, TINY)
+    source.step(relative, cloud.rays(pose(), pose(0.5), last=150), SECOND)
+    source.step(relative, cloud.rays(pose(0.5), pose(1.0), 150), Interval(1.0, 1.5))
+    measured = source.step(relative, cloud.rays(pose(1.0), pose(1.5), 150), Interval(1.5, 2.5))
+    assert measured.source == "relative"
+    length = float(np.linalg.norm(measured.camera.pose.translation))
+    assert step_deviation(measured) == pytest.approx(length, rel=0.05)
 
 
 def test_a_turn_before_any_step_hides_what_four_deviations_of_the_noise_cover():

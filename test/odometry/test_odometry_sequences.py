@@ -54,6 +54,7 @@ def trajectory_error(updates: list[OdometryUpdate], truth: Trajectory) -> float:
     return root_mean_square(position_errors(aligned, truth))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metres"),
     [("kitti_06_first51", 1.0), ("7scenes_redkitchen_sfm_3.75hz", 0.15), ("tum_fr3_office_1hz", 0.15)],

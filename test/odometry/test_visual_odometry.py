@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from odometry_scenes import INTRINSICS, Oracle, black, frame, pose, positive_definite
@@ -316,3 +317,58 @@ def test_darkness_at_the_start_is_no_loss_and_is_explained():
     assert update.state is TrackingState.INITIALIZING
     assert "too little" in update.reason
     assert any(update.edge for update in drive(vo, forward_right, range(1, 12)))
+
+
+def test_frames_sent_again_are_neither_steps_nor_rest():
+    """Every third frame is a copy of the one before under a new stamp: the path stays that of the others."""
+    vo, _ = odometry(forward_right)
+    updates, image = [], frame(0.0, forward_right(0.0)).image
+    for index in range(45):
+        current = frame(PERIOD * index, forward_right(PERIOD * index))
+        if index % 3 == 2:
+            current = replace(current, image=image.copy())
+        updates.append(vo.process(current))
+        image = current.image
+    copies, others = updates[2::3], [update for update in updates if not update.repeated]
+    assert all(update.repeated and not update.refused for update in copies)
+    assert vo.repeated_frames == len(copies) == 15
+    assert len(others) == 30
+    assert all(update.edge is None and update.pose is None for update in copies)
+    copied_stamps = {update.stamp for update in copies}
+    edges = [update.edge for update in others if update.edge]
+    assert len(edges) > 3
+    assert not copied_stamps & {
+        stamp for edge in edges for stamp in (edge.previous_stamp, edge.current_stamp)
+    }
+    assert states(updates[12:]) == {TrackingState.TRACKING}
+
+
+def test_a_picture_sent_again_and_again_is_no_standstill():
+    vo, _ = odometry(forward_right)
+    drive(vo, forward_right, range(15))
+    last = frame(14 * PERIOD, forward_right(14 * PERIOD)).image
+    frozen = [
+        vo.process(Frame(last.copy(), INTRINSICS, PERIOD * index, "camera_optical"))
+        for index in range(15, 60)
+    ]
+    assert all(update.repeated and update.pose is None for update in frozen)
+    assert states(frozen) == {TrackingState.TRACKING}
+    assert vo.process(frame(60 * PERIOD, forward_right(14 * PERIOD + 0.01))).repeated is False
+
+
+@pytest.mark.parametrize("covered", [0.6, 0.7])
+def test_something_that_moves_in_front_of_a_camera_at_rest_makes_no_motion(covered):
+    vo = VisualOdometry(EpipolarEstimator(LucasKanadeFrontEnd()), CONFIG)
+    rng = np.random.default_rng(4)
+    cloth = cv2.GaussianBlur(rng.normal(0.0, 1.0, (240, 900)), (0, 0), 2.0)
+    cloth = np.clip(128.0 + 55.0 * cloth / cloth.std(), 0, 255).astype(np.uint8)
+    left = round(160 - 160 * covered)
+    updates = []
+    for index in range(30):
+        seen = frame(PERIOD * index, pose())
+        image = seen.image.copy()
+        image[:, left : 320 - left] = cloth[:, 4 * index : 4 * index + 320 - 2 * left]
+        updates.append(vo.process(replace(seen, image=image)))
+    assert states(updates) <= {TrackingState.INITIALIZING, TrackingState.LOST}
+    assert any("something moves in front of a camera at rest" in update.reason for update in updates)
+    assert all(update.edge is None for update in updates)

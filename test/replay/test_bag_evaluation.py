@@ -93,6 +93,7 @@ def test_report_holds_every_file_and_the_documented_figures(report: Path) -> Non
     assert float(table["nees.rotation.mean"]) == pytest.approx(values["nees"]["rotation"]["mean"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_second_run_writes_the_same_bytes(report: Path, bag: Path, tmp_path: Path) -> None:
     assert evaluate(bag, "--gt-topic", "/ground_truth", "--report", tmp_path).exit_code == 0
     for name in FILES - {"metrics.json"}:
@@ -131,6 +132,7 @@ def test_html_needs_nothing_but_itself(report: Path) -> None:
     assert len(re.findall(r"wrong by [\d.]+ deg \(sigma [\d.]+ deg\)", page)) == 2 * 4
 
 
+@pytest.mark.slow
 def test_chromium_shows_the_report_without_a_network(report: Path, tmp_path: Path) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -161,6 +163,7 @@ def test_without_ground_truth_paths_are_reported_but_no_errors(bag: Path, tmp_pa
     assert not (tmp_path / "groundtruth.tum").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.dds
 def test_node_over_dds_agrees_when_it_gets_every_image(report: Path, bag: Path, tmp_path: Path) -> None:
     truth = ("--gt-topic", "/ground_truth")
@@ -176,6 +179,7 @@ def test_node_over_dds_agrees_when_it_gets_every_image(report: Path, bag: Path, 
         assert live["nees"][block]["mean"] == pytest.approx(offline["nees"][block]["mean"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.dds
 def test_images_that_the_node_had_no_time_for_are_reported(bag: Path, tmp_path: Path) -> None:
     result = evaluate(bag, "--real-time", "--rate", "60", "--report", tmp_path)

@@ -35,6 +35,7 @@ def in_first_camera(record: RunRecord) -> Array:
     return np.stack([(start @ path.pose(index)).matrix for index in range(len(path))])
 
 
+@pytest.mark.slow
 @pytest.mark.dds
 def test_demo_plays_a_sequence_into_the_node_and_measures_its_error(
     sequence_folder: Path, tmp_path: Path
@@ -59,6 +60,7 @@ def test_demo_plays_a_sequence_into_the_node_and_measures_its_error(
     assert "TRACKING" in (tmp_path / f"{ESTIMATOR}.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.dds
 def test_live_and_offline_runs_agree_when_nothing_is_dropped(bag: Path, tmp_path: Path) -> None:
     from iup_pose_ros.replay.live import run_live
@@ -78,6 +80,7 @@ def test_live_and_offline_runs_agree_when_nothing_is_dropped(bag: Path, tmp_path
         )
 
 
+@pytest.mark.slow
 def test_offline_runs_are_reproducible_and_need_no_ground_truth(bag: Path, tmp_path: Path) -> None:
     trajectories = []
     for name in ("first", "second"):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from iup_pose_ros.model.keypoint_alignment import Assignment
+from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.training.data.batches import SparseMatches
-from iup_pose_ros.training.keypoint_losses import assignment_loss
+from iup_pose_ros.training.keypoint_losses import assignment_loss, keypoint_loss, promise_loss
 from iup_pose_ros.training.keypoint_targets import (
     KeypointTarget,
     View,
@@ -133,9 +133,13 @@ def test_keypoints_far_off_the_epipolar_lines_are_impossible_and_no_true_match_i
     assert target.impossible[0].diagonal().all()
 
 
-def assignment(similarity: Tensor, matchable: Tensor) -> Assignment:
+def assignment(similarity: Tensor, matchable: Tensor) -> AlignedKeypoints:
+    """All keypoints kept, and the early guess as the late one."""
     log_probability = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
-    return Assignment(log_probability, matchable, matchable)
+    everything = torch.arange(similarity.shape[1])[None]
+    tokens = torch.zeros(1, similarity.shape[1], 1)
+    logits = (matchable, matchable, matchable, matchable)
+    return AlignedKeypoints(everything, everything, tokens, tokens, log_probability, *logits)
 
 
 def test_the_loss_prefers_the_true_assignment_and_leaves_open_keypoints_alone():
@@ -153,6 +157,41 @@ def test_the_loss_prefers_the_true_assignment_and_leaves_open_keypoints_alone():
     assert logits.grad is not None
     assert logits.grad[0, 2] > 0.0
     assert logits.grad[0, 3] == 0.0
+
+
+def test_the_early_guess_is_taught_who_has_a_match():
+    target = KeypointTarget(
+        torch.tensor([[1, -1, -1]]),
+        torch.tensor([[False, True, False]]),
+        torch.tensor([[True, False, False]]),
+    )
+    logits = torch.zeros(1, 3, requires_grad=True)
+    aligned = assignment(torch.zeros(1, 3, 3), torch.zeros(1, 3))._replace(promise_0=logits, promise_1=logits)
+    keypoint_loss(aligned, target).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[0], torch.tensor([-0.25 + 0.25, 0.25 - 0.25, 0.0]))
+    only_0 = torch.zeros(1, 3, requires_grad=True)
+    promise_loss(aligned._replace(promise_0=only_0), target).backward()
+    assert only_0.grad is not None
+    torch.testing.assert_close(only_0.grad[0], torch.tensor([-0.25, 0.25, 0.0]))
+
+
+def test_of_the_keypoints_kept_a_match_points_to_the_place_among_these():
+    impossible = torch.rand(1, 4, 5, generator=torch.Generator().manual_seed(0)) > 0.5
+    target = KeypointTarget(
+        torch.tensor([[4, 0, -1, 2]]),
+        torch.tensor([[False, False, True, False]]),
+        torch.tensor([[False, True, False, False, False]]),
+        impossible,
+    )
+    kept_0, kept_1 = torch.tensor([[0, 2, 3]]), torch.tensor([[1, 2, 3]])
+    found = target.kept(kept_0, kept_1)
+    assert found.match[0].tolist() == [-1, -1, 1]
+    assert found.unmatched_0[0].tolist() == [False, True, False]
+    assert found.unmatched_1[0].tolist() == [True, False, False]
+    assert found.impossible is not None
+    assert torch.equal(found.impossible[0], impossible[0][kept_0[0]][:, kept_1[0]])
+    assert target.matched_1[0].tolist() == [True, False, True, False, True]
 
 
 def test_probability_leaves_impossible_matches():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from iup_pose_ros.model.checkpoint import load_checkpoint
+from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.training import trainer
 from iup_pose_ros.training.data.scene_pairs import ScenePairsConfig
 from iup_pose_ros.training.losses import LossWeights
@@ -79,12 +80,12 @@ def test_the_loss_falls_and_frozen_modules_stay(scenes, tmp_path):
     losses = [float(row["loss"]) for row in rows(tmp_path)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     network, info = load_checkpoint(tmp_path / WEIGHTS)
-    assert network.config.tokens == 1024
+    assert network.config.tokens == PRESETS["small"].tokens
     assert "25 steps, 100 pairs" in info.training_data
-    after = network.state_dict()
-    assert torch.equal(
-        after["rotation_decoder.film.embed.weight"], before["rotation_decoder.film.embed.weight"]
-    )
+    name = "rotation_decoder.film.embed.weight"
+    torch.testing.assert_close(
+        network.state_dict()[name], before[name], rtol=1e-3, atol=1e-6
+    )  # stored halved
 
 
 def test_a_run_without_gain_ends_and_keeps_its_best_weights(scenes, tmp_path, monkeypatch):

@@ -125,6 +125,7 @@ train(read_config(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_writing_dies_leaves_the_one_before(whole_run, tmp_path, monkeypatch):
     save_file = vars(run_state)["save_file"]
 
@@ -167,6 +168,7 @@ def test_the_weights_file_says_what_it_was_trained_on(whole_run):
     assert info.config.image_area == 96 * 64
 
 
+@pytest.mark.slow
 def test_the_weights_file_holds_the_average_of_the_weights(renderer, tmp_path):
     """Decay 0 averages over the last step only; a run of one step then has both alike."""
     config = tiny(tmp_path, steps=1, optimiser=OptimiserConfig(average=0.0, warm_up=1))
@@ -176,6 +178,7 @@ def test_the_weights_file_holds_the_average_of_the_weights(renderer, tmp_path):
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_a_batch_seen_again_and_again(renderer, tmp_path, monkeypatch):
     batch = next(iter(RenderedClusters(tiny(tmp_path).source)))
     monkeypatch.setattr(Trainer, "_batches", lambda self: itertools.repeat(batch))

@@ -17,6 +17,13 @@ from iup_pose_ros.types import Frame, Matches
 
 Image = NDArray[np.uint8]
 
+# Exposure is compared by these quantiles (per cent) of every so-manieth pixel, where they are neither too
+# dark for a ratio nor saturated. Gains below the last value are not corrected.
+_QUANTILES = (15.0, 30.0, 45.0, 60.0, 75.0, 90.0)
+_EXPOSURE_STRIDE = 4
+_DARKEST, _BRIGHTEST = 6.0, 250.0
+_GAIN_LEFT_ALONE = 1.2
+
 
 class FrontEnd(Protocol):
     """Finds matches between two frames."""
@@ -106,7 +113,8 @@ def track_points(
     """Follows points from one grey image to the next, both (H, W).
 
     A point is valid when it ends inside the image and returns to its start when it is tracked backwards
-    (Kalal, Mikolajczyk, Matas, "Forward-backward error", 2010).
+    (Kalal, Mikolajczyk, Matas, "Forward-backward error", 2010). Where the exposure changed between the
+    images, the darker one is brightened first.
 
     Args:
         image_prev: grey image in which ``points`` lie.
@@ -120,6 +128,7 @@ def track_points(
     """
     if len(points) == 0:
         return np.zeros((0, 2)), np.zeros(0, dtype=np.bool_)
+    image_prev, image_curr = evenly_exposed(image_prev, image_curr)
     start = np.ascontiguousarray(points, dtype=np.float32).reshape(-1, 1, 2)
     guess = start if initial is None else np.ascontiguousarray(initial, dtype=np.float32).reshape(-1, 1, 2)
     forth, found = _lucas_kanade(image_prev, image_curr, start, guess, config)
@@ -129,6 +138,26 @@ def track_points(
     height, width = image_curr.shape
     inside = np.all((curr >= 0.0) & (curr <= (width - 1, height - 1)), axis=1)
     return curr, found & found_back & inside & (error <= config.max_backward_error)
+
+
+def evenly_exposed(first: Image, second: Image) -> tuple[Image, Image]:
+    """Return two grey images of one scene, the darker one multiplied so that both have equal grey levels.
+
+    The gain is the median ratio of the images' quantiles, which a change of the view hardly moves. A small
+    one is left to the tracking, which compares gradients.
+    """
+    levels = [
+        np.percentile(image[::_EXPOSURE_STRIDE, ::_EXPOSURE_STRIDE], _QUANTILES) for image in (first, second)
+    ]
+    usable = (np.minimum(*levels) >= _DARKEST) & (np.maximum(*levels) < _BRIGHTEST)
+    if not usable.any():
+        return first, second
+    gain = float(np.median(levels[1][usable] / levels[0][usable]))
+    if 1.0 / _GAIN_LEFT_ALONE < gain < _GAIN_LEFT_ALONE:
+        return first, second
+    if gain > 1.0:
+        return np.asarray(cv2.convertScaleAbs(first, alpha=gain), dtype=np.uint8), second
+    return first, np.asarray(cv2.convertScaleAbs(second, alpha=1.0 / gain), dtype=np.uint8)
 
 
 def _lucas_kanade(

@@ -1,8 +1,9 @@
 """The network as an estimator: preprocessing, features kept between calls, output with covariance.
 
-The deviations that the network predicts are those of rendered scenes that it was trained on. A pose is
-published with those that the errors of the network's own matches about its pose call for, as they are for
-tracked points: on real images these are nearer to the truth. The predicted ones stay where few matches agree.
+A network without decoders gives matches, from which the epipolar solver finds pose and covariance. A network
+with decoders gives the pose itself. The sigmas that it predicts are those of rendered scenes that it was
+trained on; they are replaced by those that follow from the errors of its matches under its pose, which are
+nearer to the truth on real images. The predicted ones stay where few matches agree.
 """
 
 from __future__ import annotations
@@ -22,9 +23,15 @@ from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.network.conversion import attention_maps, relative_pose, soft_matches, trusted
+from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, NetworkMatches
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.network.prior import PosePrior
 from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.pose_evidence import (
+    Candidate,
+    InlierModel,
+    PoseEvidence,
+    check_probability,
+)
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint
 from iup_pose_ros.model.folding import folded
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction, ViewFeatures
@@ -50,6 +57,7 @@ class IUPPoseEstimator:
         temperatures: calibration of its sigmas.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``float32``, ``bfloat16`` or, on CUDA, ``float16``; matching and poses stay in float32.
+        inlier_model: probability of poses of a network without decoders.
 
     Attributes:
         weights: what the weights file says of itself; None for a network that was not read from one.
@@ -66,6 +74,7 @@ class IUPPoseEstimator:
         temperatures: SigmaCalibration | None = None,
         device: str = "auto",
         precision: str = "float32",
+        inlier_model: InlierModel | None = None,
     ) -> None:
         self.device = choose_device(device)
         self._precision = choose_precision(precision, self.device)
@@ -75,6 +84,8 @@ class IUPPoseEstimator:
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.temperatures = temperatures or SigmaCalibration()
         self._judge = EpipolarSolver(self.name, MATCH_ERRORS)
+        self._solver = EpipolarSolver(self.name, MATCH_SOLVER)
+        self._inlier_model = inlier_model or InlierModel({})
         self._kept: list[tuple[Frame, ViewFeatures]] = []
 
     @classmethod
@@ -89,7 +100,8 @@ class IUPPoseEstimator:
         model, info = load_checkpoint(file)
         if options.image_area is not None:
             model.config = replace(model.config, image_area=options.image_area)
-        estimator = cls(model, info.temperatures, options.device, options.precision)
+        inlier_model = InlierModel(info.inlier_model)
+        estimator = cls(model, info.temperatures, options.device, options.precision, inlier_model)
         estimator.weights, estimator._weights_file = info, file.name
         return estimator
 
@@ -119,23 +131,26 @@ class IUPPoseEstimator:
         Raises:
             EstimationError: an image is too small, or the network's output is not finite.
         """
-        return self._relative_poses(self.predict(previous, current), [(previous, current)])[0]
+        if self.model.config.decoders:
+            return self._relative_poses(self.predict(previous, current), [(previous, current)])[0]
+        found = self.match(previous, current)
+        result = self._solver.fit(previous, current, found.confident)
+        evidence = PoseEvidence(result.errors.cameras, {"network": found.confident})
+        probability = self._inlier_model.probability(evidence, Candidate(result, "network"))
+        check_probability(probability)
+        pose = calibrated(result.pose, self.temperatures)
+        return replace(pose, attention=found.attention, inlier_probability=probability)
 
     @torch.inference_mode()
-    def prior(self, previous: Frame, current: Frame) -> PosePrior:
-        """Soft matches of two frames, and their pose, for other estimators; see ``PriorNetwork``.
+    def match(self, previous: Frame, current: Frame) -> NetworkMatches:
+        """Return the matches of two frames without solving for a pose; see ``MatchingNetwork``.
 
         Raises:
             EstimationError: an image is too small.
         """
         pair = self._align(self._features(previous), self._features(current))
         matches, weights = soft_matches(pair.best.view_0, previous, current)
-        attention = attention_maps(pair.correspondence)[0]
-        try:
-            pose = self._relative_poses(self._decode(pair), [(previous, current)])[0]
-        except EstimationError:
-            pose = None
-        return PosePrior(matches, weights, attention, pose)
+        return NetworkMatches(matches, weights, attention_maps(pair.correspondence)[0])
 
     def _features(self, frame: Frame) -> ViewFeatures:
         for kept, features in self._kept:

@@ -57,6 +57,7 @@ class RunRecord:
         poses: the published poses: keyframes, and repeated ones while the camera stands still.
         edges: the keyframe edges.
         counters: the node's own counters at the end, for example ``frames_dropped_busy``.
+        notes: what became of images that were not processed, a sentence each without full stop.
     """
 
     mode: str
@@ -66,6 +67,7 @@ class RunRecord:
     poses: Sequence[StampedPose]
     edges: Sequence[EdgeRecord]
     counters: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def trajectory(self) -> Trajectory:

@@ -56,6 +56,7 @@ def nees(scenes: list[Scene], config: EpipolarConfig = EXACT_CAMERA) -> Array:
     return np.array(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "outliers"), [(0.4, 0), (0.3, 80)])
 def test_errors_are_as_large_as_the_covariance_says(noise: float, outliers: int):
     rng = np.random.default_rng(7)

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from two_view_scenes import CAMERA, WIDE_CAMERA, make_scene, random_pose, unit
 
 from iup_pose_ros.estimators.epipolar.covariance import IntrinsicsUncertainty, noise_scale, pose_covariance
-from iup_pose_ros.estimators.epipolar.planar_ambiguity import ambiguity_covariance, second_pose_advantage
+from iup_pose_ros.estimators.epipolar.planar_ambiguity import ambiguity_covariance, second_pose_probability
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, unit_relative_pose
 from iup_pose_ros.geometry import so3
@@ -350,41 +350,53 @@ def test_a_second_pose_adds_its_distance_by_its_probability():
     step = np.concatenate(
         [turn, 0.4 * first.basis.T @ np.cross(first.basis[:, 0], first.T_prev_curr.translation)]
     )
-    for advantage in (-1.0, 0.0):
-        expected = norm.cdf(advantage) * np.outer(step, step)
-        np.testing.assert_allclose(ambiguity_covariance(first, second, advantage), expected, atol=1e-12)
+    for probability in (0.1, 0.5):
+        expected = probability * np.outer(step, step)
+        np.testing.assert_allclose(ambiguity_covariance(first, second, probability), expected, atol=1e-12)
 
 
-def test_the_advantage_of_a_pose_is_its_smaller_cost_in_deviations_of_the_difference():
+def test_a_pose_is_as_probable_as_the_difference_of_the_costs_has_deviations():
     """Squared residuals in units of the noise, at most 3^2 each (as outliers have)."""
     noise = 0.01
-    sizes = np.tile([0.0, 1.0, 2.0, 10.0], 25)
-    first, second = sideways(60.0, noise * sizes, 100), sideways(60.0, 0.5 * noise, 100)
-    difference = np.minimum(sizes, 3.0) ** 2 - 0.5**2
-    expected = difference.sum() / np.sqrt(np.sum((difference - difference.mean()) ** 2))
-    assert second_pose_advantage(first, second, noise) == pytest.approx(expected, rel=1e-3)
-    assert second_pose_advantage(second, first, noise) == pytest.approx(-expected, rel=1e-3)
+    sizes = np.tile([0.6, 0.35, 0.6, 10.0], 5)
+    others = np.tile([0.5, 0.5, 0.5, 9.0], 5)
+    first, second = sideways(60.0, noise * sizes, 20), sideways(60.0, noise * others, 20)
+    difference = np.minimum(sizes, 3.0) ** 2 - np.minimum(others, 3.0) ** 2
+    deviations = difference.sum() / np.sqrt(np.sum((difference - difference.mean()) ** 2))
+    expected = norm.cdf(deviations)
+    assert 0.75 < expected < 0.98
+    assert second_pose_probability(first, second, noise) == pytest.approx(expected, rel=1e-3)
+    assert second_pose_probability(second, first, noise) == pytest.approx(1.0 - expected, rel=1e-2)
 
 
-def result(errors: EpipolarErrors, ambiguity: Array, matches: int = 200) -> EpipolarResult:
+def result(errors: EpipolarErrors, second: EpipolarErrors | None, matches: int = 200) -> EpipolarResult:
     config = EpipolarConfig(intrinsics_uncertainty=EXACT, independent_noise=1.0)
-    return EpipolarResult(errors, 0.5, matches, ambiguity, "test", config)
+    return EpipolarResult(errors, 0.5, matches, second, 0.3, "test", config)
 
 
-def test_a_result_has_the_covariance_of_its_matches_its_outliers_and_its_second_pose():
-    errors = exact_errors()
-    root = np.random.default_rng(1).normal(size=(5, 5))
+def expanded(errors: EpipolarErrors, values: Array) -> Array:
+    """Covariance (6, 6) of rotation and direction (5, 5), with the nominal variance of the length."""
     expand = np.zeros((6, 5))
     expand[3:, :3], expand[:3, 3:] = np.eye(3), errors.basis
-    plain = result(errors, np.zeros((5, 5))).pose.covariance
-    ambiguous = result(errors, root @ root.T).pose.covariance
-    np.testing.assert_allclose(ambiguous - plain, expand @ root @ root.T @ expand.T, atol=1e-12)
-    length = 1e-6 * np.outer(errors.T_prev_curr.translation, errors.T_prev_curr.translation)
-    for outliers in (0, 60):
-        expected = expand @ covariance(errors, 0.5, 1.0, outliers) @ expand.T
-        expected[:3, :3] += length
-        found = result(errors, np.zeros((5, 5)), 200 + outliers).pose.covariance
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+    full = expand @ values @ expand.T
+    full[:3, :3] += 1e-6 * np.outer(errors.T_prev_curr.translation, errors.T_prev_curr.translation)
+    return full
+
+
+@pytest.mark.parametrize("outliers", [0, 60])
+def test_a_result_has_the_covariance_of_its_matches_its_outliers_and_its_second_pose(outliers: int):
+    errors = exact_errors()
+    direction = so3.exp(0.4 * errors.basis[:, 0]) @ errors.T_prev_curr.translation
+    other = Pose(so3.exp(np.array([0.1, -0.2, 0.05])) @ errors.T_prev_curr.rotation, direction)
+    second = EpipolarErrors(other, errors.matches, PAIR)
+    alone, both = (result(errors, pose, 200 + outliers).pose for pose in (None, second))
+    single = covariance(errors, 0.5, 1.0, outliers)
+    np.testing.assert_allclose(alone.covariance, expanded(errors, single), rtol=1e-9, atol=1e-15)
+    mixed = single + ambiguity_covariance(errors, other, 0.3)
+    np.testing.assert_allclose(both.covariance, expanded(errors, mixed), rtol=1e-9, atol=1e-15)
+    expected = [expanded(errors, single), expanded(second, covariance(second, 0.5, 1.0, outliers))]
+    found = [hypothesis.covariance for hypothesis in both.hypotheses]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
 
 
 def test_deviations_of_a_unit_pose_are_those_of_its_covariance():

@@ -10,6 +10,7 @@ from iup_pose_ros.estimators.matching.features import (
     LucasKanadeFrontEnd,
     SiftFrontEnd,
     detect_corners,
+    evenly_exposed,
     mutual_ratio_matches,
     track_points,
 )
@@ -154,3 +155,27 @@ def test_descriptors_match_only_if_mutual_and_distinct():
     rows, columns = mutual_ratio_matches(descriptors[0], descriptors[1], ratio=0.7)
     # 5 deg is second best for 0.5 deg; 90 deg has two current descriptors about equally near.
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 0), (2, 1)]
+
+
+@pytest.mark.parametrize("gain", [0.25, 0.35, 1.0 / 0.35, 4.0])
+def test_tracks_survive_a_jump_of_the_exposure(gain):
+    rng = np.random.default_rng(3)
+    scene = cv2.GaussianBlur(rng.normal(0.0, 1.0, (240, 330)), (0, 0), 2.0)
+    scene = np.clip(120.0 + 40.0 * scene / scene.std(), 0, 255)
+    bright = scene[:, 3:323]
+    first, second = (scene[:, :320], gain * bright) if gain < 1.0 else (scene[:, :320] / gain, bright)
+    first, second = (np.round(image).clip(0, 255).astype(np.uint8) for image in (first, second))
+    corners = detect_corners(first, 300, 8.0)
+    points, valid = track_points(first, second, corners)
+    assert len(corners) > 150
+    assert np.mean(valid) > 0.9
+    np.testing.assert_allclose(np.median(points[valid] - corners[valid], axis=0), [-3.0, 0.0], atol=0.05)
+
+
+def test_images_of_even_exposure_are_left_as_they_are():
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 255, (60, 80), dtype=np.uint8)
+    second = np.roll(first, 5, axis=1)
+    assert evenly_exposed(first, second)[0] is first
+    black = np.zeros_like(first)
+    assert evenly_exposed(first, black)[1] is black

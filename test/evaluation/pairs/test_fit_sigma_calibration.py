@@ -87,6 +87,7 @@ def made_up_pairs(folder: Path, count: int) -> list[DataSetPair]:
     return pairs
 
 
+@pytest.mark.slow
 def test_weights_file_carries_the_factors(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = IUPPose(replace(preset("small"), image_area=64 * 64))

@@ -107,7 +107,7 @@ def test_low_jpeg_quality_loses_more_and_high_quality_next_to_nothing():
 
 
 def test_jpeg_keeps_the_order_of_the_channels():
-    image = np.broadcast_to(np.uint8([200, 40, 90]), (16, 16, 3))
+    image = np.full((16, 16, 3), (200, 40, 90), dtype=np.uint8)
     np.testing.assert_allclose(jpeg(image, 95).mean(axis=(0, 1)), [200, 40, 90], atol=3.0)
 
 
