@@ -7,16 +7,21 @@ Arguments that are left empty keep the value of params_file:
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.yaml"
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 # Other argument -> (default, description).
 ARGUMENTS = {
@@ -64,15 +69,26 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*others, *parameters, OpaqueFunction(function=start_node)])
 
 
-def start_node(context: LaunchContext) -> list[Node]:
-    """The node with the parameters of params_file, those given as arguments before them."""
+def start_node(context: LaunchContext) -> list[Action]:
+    """The node with the parameters of params_file, those given as arguments before them.
+
+    Raises:
+        ValueError: an argument has a value that is not accepted.
+    """
     values = {name: LaunchConfiguration(name).perform(context) for name in (*ARGUMENTS, *PARAMETER_ARGUMENTS)}
+    if values["log_level"].lower() not in LOG_LEVELS:
+        raise ValueError(
+            f"launch argument log_level is {values['log_level']!r}; one of {', '.join(LOG_LEVELS)} is needed"
+        )
+    if not Path(values["params_file"]).is_file():
+        raise ValueError(f"launch argument params_file is {values['params_file']!r}, which does not exist")
     given = {
         name: parameter_value(name, values[name], kind)
         for name, (kind, _) in PARAMETER_ARGUMENTS.items()
         if values[name]
     }
     return [
+        *large_images(),
         Node(
             package="iup_pose_ros",
             executable="vo_node",
@@ -82,8 +98,19 @@ def start_node(context: LaunchContext) -> list[Node]:
             remappings=[(topic, values[topic]) for topic in ("image", "camera_info", "wheel_odometry")],
             arguments=["--ros-args", "--log-level", values["log_level"]],
             output="screen",
-        )
+        ),
     ]
+
+
+def large_images() -> list[Action]:
+    """Let large images through Fast DDS, unless the user has a profile of its own."""
+    package = importlib.util.find_spec("iup_pose_ros")
+    if "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ or package is None or package.origin is None:
+        return []
+    profile = Path(package.origin).parent / "replay" / "fastdds_large_images.xml"
+    return (
+        [SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))] if profile.is_file() else []
+    )
 
 
 def parameter_value(name: str, text: str, kind: str) -> Any:

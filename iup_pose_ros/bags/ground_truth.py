@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
-from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum
+from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum_and_repeats
 from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
@@ -30,7 +30,7 @@ class GroundTruth:
         trajectory: ``T_world_camera`` of the optical frame.
         reordered: the same with quaternions taken as (w, x, y, z), to tell whether the file means that; None
             where their order is beyond doubt.
-        note: what had to be assumed about frames; empty where nothing.
+        note: what had to be assumed or left out; empty where nothing.
     """
 
     trajectory: Trajectory
@@ -88,10 +88,12 @@ def read_ground_truth_file(path: Path, bag: BagReader, frame: str | None = None)
     if is_kitti(path):
         stamps = [stamp * 1e-9 for stamp in bag.image_stamps()]
         return GroundTruth(_moved(read_kitti(path, stamps), T_frame_camera))
-    trajectory = read_tum(path)
+    trajectory, repeats = read_tum_and_repeats(path)
     _check_overlap(trajectory, bag, str(path))
     return GroundTruth(
-        _moved(trajectory, T_frame_camera), _moved(trajectory.with_quaternions_reordered(), T_frame_camera)
+        _moved(trajectory, T_frame_camera),
+        _moved(trajectory.with_quaternions_reordered(), T_frame_camera),
+        f"{repeats} poses of {path.name} repeat the stamp before and were left out" if repeats else "",
     )
 
 
@@ -183,7 +185,8 @@ def _extrinsics(bag: BagReader, frame: str) -> Pose:
     found = StaticTransforms.read(bag).find(frame, bag.camera_frame)
     if found is None:
         raise DataError(
-            f"bag {bag.path} has no transform on /tf_static between {frame} and the camera {bag.camera_frame}"
+            f"bag {bag.path} has no transform on /tf_static between {frame} and the camera "
+            f"{bag.camera_frame}; frames there: {StaticTransforms.read(bag).names or 'none'}"
         )
     return found
 

@@ -49,11 +49,13 @@ class CameraCalibration:
         intrinsics: of the image as recorded, distorted or not.
         distortion: coefficients D in OpenCV's order; empty where there is none.
         model: "plumb_bob", "rational_polynomial" or "equidistant".
+        skew: K[1], pixels; some calibration tools estimate it for fisheye lenses.
     """
 
     intrinsics: Intrinsics
     distortion: tuple[float, ...] = ()
     model: str = "plumb_bob"
+    skew: float = 0.0
 
 
 def serialize(message: Any, kind: str) -> bytes:
@@ -130,6 +132,7 @@ def camera_info_message(calibration: CameraCalibration, stamp: int, frame_id: st
     """sensor_msgs/CameraInfo of a monocular camera (R identity, P = [K 0])."""
     types = typestore().types
     matrix = calibration.intrinsics.matrix
+    matrix[0, 1] = calibration.skew
     projection = np.concatenate([matrix, np.zeros((3, 1))], axis=1)
     region = types["sensor_msgs/msg/RegionOfInterest"](
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False

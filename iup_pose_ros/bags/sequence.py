@@ -18,6 +18,7 @@ from iup_pose_ros.bags.trajectory_io import read_tum
 from iup_pose_ros.bags.writer import CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.errors import CalibrationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.lens import lens_model
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory, associate
 from iup_pose_ros.stamps import NANOSECONDS
@@ -204,6 +205,7 @@ def _read_calibration(file: Path) -> CameraCalibration:
         fx, fy, cx, cy = (float(content[key]) for key in _INTRINSIC_KEYS[:4])
         intrinsics = Intrinsics(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
         coefficients = tuple(float(value) for value in content.get("distortion_coeffs") or ())
+        skew = float(content.get("skew", 0.0))
     except (CalibrationError, TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}") from error
     ros_model, counts = _MODELS[model]
@@ -215,7 +217,8 @@ def _read_calibration(file: Path) -> CameraCalibration:
         )
     # CameraInfo's plumb_bob always has the third radial coefficient.
     short = ros_model == "plumb_bob" and len(coefficients) == 4
-    return CameraCalibration(intrinsics, (*coefficients, 0.0) if short else coefficients, ros_model)
+    coefficients = (*coefficients, 0.0) if short else coefficients
+    return CameraCalibration(intrinsics, coefficients, ros_model, skew)
 
 
 def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
@@ -224,9 +227,10 @@ def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
     Raises:
         DataError: an image folder cannot hold that model.
     """
-    if not any(coefficients):
+    if not any(coefficients) and ros_model != "equidistant":
         return "none"
-    names = [name for name, (known, _) in _MODELS.items() if known == ros_model and name != "none"]
+    known_model = lens_model(ros_model)
+    names = [name for name, (known, _) in _MODELS.items() if known == known_model and name != "none"]
     if not names:
         raise DataError(f"distortion model {ros_model!r} cannot be written; there are {', '.join(_MODELS)}")
     return names[0]
@@ -234,7 +238,7 @@ def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
 
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -24,18 +24,30 @@ _NORM_TOLERANCE = QUATERNION_TOLERANCE
 
 
 def read_tum(path: Path | str) -> Trajectory:
-    """The trajectory in a TUM file.
+    """Return the trajectory in a TUM file; of several poses with one stamp the first.
+
+    Raises:
+        DataError: as ``read_tum_and_repeats``.
+    """
+    return read_tum_and_repeats(path)[0]
+
+
+def read_tum_and_repeats(path: Path | str) -> tuple[Trajectory, int]:
+    """Return the trajectory in a TUM file and how many poses were left out as repeating the stamp before.
+
+    The ground truths of TUM RGB-D and EuRoC, as published, repeat a stamp here and there.
 
     Raises:
         DataError: the file is missing, is not text or holds no pose; a line has not eight finite numbers, its
-            quaternion is not of unit length, or its stamp does not increase. The message names the line.
+            quaternion is not of unit length, or its stamp goes back. The message names the line.
     """
     path = Path(path)
     numbers, rows = _rows(path, len(_COLUMNS), " ".join(_COLUMNS))
     table = np.array(rows)
     _check_tum(path, numbers, table)
-    rotations = Rotation.from_quat(table[:, 4:]).as_matrix()
-    return Trajectory(table[:, 0].copy(), rotations, table[:, 1:4].copy())
+    kept = table[np.diff(table[:, 0], prepend=-np.inf) > 0.0]
+    rotations = Rotation.from_quat(kept[:, 4:]).as_matrix()
+    return Trajectory(kept[:, 0].copy(), rotations, kept[:, 1:4].copy()), len(table) - len(kept)
 
 
 def read_kitti(path: Path | str, stamps: Sequence[float]) -> Trajectory:
@@ -114,7 +126,7 @@ def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, commen
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"trajectory file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -150,7 +162,7 @@ def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
     """Refuses values that are not finite, quaternions of another length than 1 and stamps that go back."""
     finite = np.isfinite(table).all(axis=1)
     norms = np.linalg.norm(table[:, 4:], axis=1)
-    increasing = np.diff(table[:, 0], prepend=-np.inf) > 0.0
+    increasing = np.diff(table[:, 0], prepend=-np.inf) >= 0.0
     if not finite.all():
         raise DataError(f"{path}, line {numbers[int(finite.argmin())]}: a value is not finite")
     unit = np.abs(norms - 1.0) <= _NORM_TOLERANCE
@@ -164,5 +176,5 @@ def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
         index = int(increasing.argmin())
         raise DataError(
             f"{path}, line {numbers[index]}: stamp {table[index, 0]:.9f} does not follow "
-            f"{table[index - 1, 0]:.9f}; stamps must increase"
+            f"{table[index - 1, 0]:.9f}; stamps must not go back"
         )

@@ -73,7 +73,7 @@ class NodeConfig(CameraConfig):
     )
     image_transport: str = setting(
         "raw",
-        "'raw' subscribes to sensor_msgs/Image, 'compressed' to sensor_msgs/CompressedImage (JPEG or PNG) "
+        "'raw' subscribes to sensor_msgs/Image, 'compressed' to sensor_msgs/CompressedImage (JPEG, PNG ...) "
         "on the image topic with /compressed appended.",
         choices=("raw", "compressed"),
     )

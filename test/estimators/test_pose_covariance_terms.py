@@ -12,7 +12,7 @@ from two_view_scenes import random_pose
 
 from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.estimators.network.conversion import relative_pose
-from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_fusion import PoseDifference
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.directions import tangent_basis
@@ -51,7 +51,7 @@ def test_a_pose_in_doubt_has_the_second_moment_of_both_about_the_first():
     first, second = positive(1), positive(2)
     difference = PoseDifference.between(with_covariance(first), with_covariance(second, step))
     np.testing.assert_allclose(difference.step, step, atol=1e-9)
-    found = tangent(difference.first_in_doubt("both"))
+    found = tangent(difference.with_mixture_covariance("both"))
     np.testing.assert_allclose(found, 0.5 * first + 0.5 * second + 0.5 * np.outer(step, step), atol=1e-9)
 
 
@@ -88,7 +88,7 @@ def test_calibration_multiplies_deviations_and_adds_floors_in_quadrature():
     values = np.diag([1e-4, 4e-4, 9e-4, 1e-2, 1e-2])
     values[0, 3] = values[3, 0] = 2e-4
     pose = with_covariance(values)
-    found = calibrated(pose, temperatures)
+    found = apply_sigma_calibration(pose, temperatures)
     expected = values * np.outer([2.0, 2.0, 2.0, 3.0, 3.0], [2.0, 2.0, 2.0, 3.0, 3.0])
     expected += np.diag([0.05**2] * 3 + [0.07**2] * 2)
     np.testing.assert_allclose(tangent(found), expected, atol=1e-12)
@@ -97,7 +97,7 @@ def test_calibration_multiplies_deviations_and_adds_floors_in_quadrature():
     assert direction @ found.covariance[:3, :3] @ direction == pytest.approx(9.0 * 1e-6)
     np.testing.assert_allclose(found.sigma_R, np.sqrt(np.diag(expected)[:3]))
     assert found.sigma_t == pytest.approx(np.sqrt(expected[3, 3]))
-    unchanged = calibrated(pose, replace(SigmaCalibration()))
+    unchanged = apply_sigma_calibration(pose, replace(SigmaCalibration()))
     np.testing.assert_array_equal(unchanged.covariance, pose.covariance)
 
 

@@ -26,10 +26,31 @@ def start(launch_file):
     defaults = {action.args[0]: action.default_value for action in declared}
 
     def start_with(**arguments):
-        (node,) = launch_file.start_node({**defaults, **arguments})
+        *_, node = launch_file.start_node({**defaults, **arguments})
         return node
 
     return start_with
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"log_level": "loud"}, "log_level is 'loud'; one of debug, info, warn, error, fatal is needed"),
+        ({"params_file": "/nowhere/vo.yaml"}, "params_file is '/nowhere/vo.yaml', which does not exist"),
+    ],
+)
+def test_arguments_that_ros_would_answer_with_a_traceback_are_named(start, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        start(**arguments)
+
+
+def test_large_images_are_let_through_unless_the_user_has_a_profile(launch_file, monkeypatch):
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    (action,) = launch_file.large_images()
+    assert action.args[0] == "FASTDDS_DEFAULT_PROFILES_FILE"
+    assert "segment_size" in Path(action.args[1]).read_text()
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/own.xml")
+    assert launch_file.large_images() == []
 
 
 def test_params_file_is_the_one_made_from_the_declarations():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +29,17 @@ def make_bag(path, extrinsics=None):
     with write_camera_bag(path, calibration, NAMES, extrinsics) as bag:
         bag.write_image(1, np.zeros((48, 64, 3), np.uint8))
     return path
+
+
+@pytest.fixture(autouse=True)
+def ros2(tmp_path, monkeypatch):
+    """A `ros2 run iup_pose_ros iup-pose` that runs this package."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "ros2"
+    script.write_text(f'#!/bin/sh\nshift 3\nexec "{sys.executable}" -m iup_pose_ros.cli "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 @pytest.fixture
@@ -122,3 +135,8 @@ def test_output_of_an_earlier_replay_is_not_overwritten(start, tmp_path):
     (tmp_path / "out" / "outputs").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds a recording already"):
         start(bag=str(make_bag(tmp_path / "bag")))
+
+
+def test_recordings_of_no_use_end_with_the_reason(start, tmp_path):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        start(bag=str(tmp_path / "nowhere"))

@@ -129,7 +129,7 @@ def test_html_needs_nothing_but_itself(report: Path) -> None:
     assert re.findall(r"<script|<link|@import|url\(", page) == []
     assert page.count("src='data:image/jpeg") == 2 * 4
     assert page.count("src='data:image/svg+xml") == 3
-    assert len(re.findall(r"wrong by [\d.]+ deg \(sigma [\d.]+ deg\)", page)) == 2 * 4
+    assert len(re.findall(r"error [\d.]+ deg \(sigma [\d.]+ deg\)", page)) == 2 * 4
 
 
 @pytest.mark.slow

@@ -12,10 +12,10 @@ from two_view_scenes import make_scene, random_pose
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.epipolar.solver import EpipolarSolver
-from iup_pose_ros.estimators.network.conversion import relative_pose, soft_matches, trusted
+from iup_pose_ros.estimators.network.conversion import relative_pose, select_confident, soft_matches
 from iup_pose_ros.estimators.network.iup_pose_estimator import (
-    JUDGES,
     MATCH_ERRORS,
+    MAX_SCORING_MATCHES,
     IUPPoseEstimator,
     choose_device,
     image_tensor,
@@ -223,11 +223,18 @@ def test_the_surer_half_of_the_matches_is_trusted_and_not_too_many_of_them() -> 
     points = np.arange(20.0).reshape(10, 2)
     matches = Matches(points, points + 1.0)
     weights = np.array([0.9, 0.1, 0.5, 0.44, 0.8, 0.2, 0.45, 0.7, 0.3, 0.6])
-    assert trusted(matches, weights, 10).points_prev[:, 0].tolist() == [0.0, 4.0, 8.0, 12.0, 14.0, 18.0]
-    few = trusted(matches, weights, 4)
+    assert select_confident(matches, weights, 10).points_prev[:, 0].tolist() == [
+        0.0,
+        4.0,
+        8.0,
+        12.0,
+        14.0,
+        18.0,
+    ]
+    few = select_confident(matches, weights, 4)
     assert few.points_prev[:, 0].tolist() == [0.0, 8.0, 14.0]
     assert np.array_equal(few.points_curr, few.points_prev + 1.0)
-    assert len(trusted(Matches(points[:0], points[:0]), np.zeros(0), 4)) == 0
+    assert len(select_confident(Matches(points[:0], points[:0]), np.zeros(0), 4)) == 0
 
 
 @pytest.mark.skipif(not SHIPPED_WEIGHTS.is_file(), reason="the network's weights are not installed")
@@ -240,8 +247,8 @@ def test_deviations_are_those_that_the_errors_of_the_networks_matches_call_for()
     moved = np.roll(image, 7, axis=1)
     first, second = (replace(f, image=i) for f, i in ((scene.previous, image), (scene.current, moved)))
     found, prior = estimator.estimate(first, second), estimator.prior(first, second)
-    judges = trusted(prior.matches, prior.weights, JUDGES)
-    judged = EpipolarSolver("judge", MATCH_ERRORS).judge(found.T_prev_curr, first, second, judges)
+    judges = select_confident(prior.matches, prior.weights, MAX_SCORING_MATCHES)
+    judged = EpipolarSolver("judge", MATCH_ERRORS).covariance_at(found.T_prev_curr, first, second, judges)
     assert np.allclose(found.covariance, judged.pose.covariance)
     assert np.allclose(found.sigma_R, judged.pose.sigma_R)
 

@@ -1,4 +1,4 @@
-"""Corrections of standard deviations undo a known overconfidence and reach the weights file."""
+"""The sigma calibration corrects a known over-confidence and is stored in the weights file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import NormalErrors
 from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import (
     FLOORS,
-    calibrated_weights,
-    fitted_factor,
-    fitted_temperatures,
-    left_out,
+    calibrate_weights,
+    fit_factor,
+    fit_sigma_calibration,
+    leave_one_out,
 )
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
@@ -30,7 +30,7 @@ K = np.array([[60.0, 0.0, 39.5], [0.0, 60.0, 31.5], [0.0, 0.0, 1.0]])
 
 
 def errors(overconfidence: float, dof: int, count: int = 2000, seed: int = 0) -> NormalErrors:
-    """Errors told with deviations that are too small by a factor."""
+    """Return errors whose reported sigmas are too small by a factor."""
     rng = np.random.default_rng(seed)
     sigma = np.radians(rng.uniform(0.1, 3.0, (count, dof)))
     return NormalErrors(overconfidence * sigma * rng.standard_normal((count, dof)), sigma**2)
@@ -39,18 +39,18 @@ def errors(overconfidence: float, dof: int, count: int = 2000, seed: int = 0) ->
 @pytest.mark.parametrize("dof", [2, 3])
 @pytest.mark.parametrize("overconfidence", [0.4, 1.0, 5.0])
 def test_factor_is_the_overconfidence(overconfidence: float, dof: int) -> None:
-    assert fitted_factor([errors(overconfidence, dof)], floor=0.0) == pytest.approx(overconfidence, rel=0.08)
+    assert fit_factor([errors(overconfidence, dof)], floor=0.0) == pytest.approx(overconfidence, rel=0.08)
 
 
-def test_every_set_counts_once_however_large() -> None:
+def test_all_sets_have_equal_weight() -> None:
     sets = [errors(overconfidence, 3, count=300, seed=seed) for seed, overconfidence in enumerate((1, 1, 4))]
     larger = NormalErrors(np.tile(sets[0].components, (10, 1)), np.tile(sets[0].variances, (10, 1)))
-    assert fitted_factor([larger, *sets[1:]], floor=0.0) == fitted_factor(sets, floor=0.0)
-    assert fitted_factor(sets, floor=0.0) > 2.0  # too small deviations weigh more
+    assert fit_factor([larger, *sets[1:]], floor=0.0) == fit_factor(sets, floor=0.0)
+    assert fit_factor(sets, floor=0.0) > 2.0  # over-confidence costs more
 
 
-def test_a_pose_is_never_surer_than_the_floors() -> None:
-    found = fitted_temperatures({"set": {"rotation": errors(1.0, 3), "direction": errors(1.0, 2)}})
+def test_the_calibration_contains_the_floors() -> None:
+    found = fit_sigma_calibration({"set": {"rotation": errors(1.0, 3), "direction": errors(1.0, 2)}})
     assert (found.rotation_floor, found.direction_floor) == (FLOORS["rotation"], FLOORS["direction"])
     assert found.rotation == pytest.approx(1.0, rel=0.08)
     assert found.direction == pytest.approx(1.0, rel=0.08)
@@ -58,16 +58,16 @@ def test_a_pose_is_never_surer_than_the_floors() -> None:
 
 def test_too_few_errors_are_refused() -> None:
     with pytest.raises(DataError, match="5 errors are too few"):
-        fitted_factor([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))], floor=0.0)
+        fit_factor([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))], floor=0.0)
 
 
-def test_a_set_is_judged_by_the_correction_of_the_others() -> None:
+def test_leave_one_out_calibrates_each_set_on_the_others() -> None:
     others = {name: errors(3.0, 3, seed=seed) for seed, name in enumerate("ab")}
     blocks = {
         name: {"rotation": found, "direction": errors(1.0, 2)}
         for name, found in {**others, "odd": errors(1.0, 3, seed=5)}.items()
     }
-    shares = {name: found["rotation"].coverage[1] for name, found in left_out(blocks).items()}
+    shares = {name: found["rotation"].coverage[1] for name, found in leave_one_out(blocks).items()}
     assert shares["odd"] > 0.95
     assert shares["a"] < 0.72
 
@@ -88,14 +88,14 @@ def made_up_pairs(folder: Path, count: int) -> list[DataSetPair]:
 
 
 @pytest.mark.slow
-def test_weights_file_carries_the_factors(tmp_path: Path) -> None:
+def test_the_weights_file_contains_the_fitted_factors(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = IUPPose(replace(preset("small"), image_area=64 * 64))
     weights, output = tmp_path / "weights.safetensors", tmp_path / "calibrated.safetensors"
     save_checkpoint(
         network, CheckpointInfo(network.config, (64, 64), SigmaCalibration(0.5, 3.0), "none"), weights
     )
-    before, after = calibrated_weights(weights, {"made_up": made_up_pairs(tmp_path, 12)}, output)
+    before, after = calibrate_weights(weights, {"made_up": made_up_pairs(tmp_path, 12)}, output)
     temperatures = load_checkpoint(output)[1].temperatures
 
     def misfit(report, block: str) -> float:
