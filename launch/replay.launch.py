@@ -10,6 +10,7 @@ camera topics are found in the bag where they are not given. All arguments of vo
 from __future__ import annotations
 
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -42,6 +43,9 @@ DELAY = "2.0"
 # Seconds after the last message for the images that are still underway.
 REST = 3.0
 
+# Arguments of vo.launch.py that are not the user's here.
+FOLLOWING = ("image_transport", "assume_identity_mount", "namespace")
+
 # Argument -> (default, description); None: it must be given. The others of vo.launch.py keep their meaning.
 ARGUMENTS = {
     "bag": (None, "rosbag2 recording to play"),
@@ -70,7 +74,21 @@ def generate_launch_description() -> LaunchDescription:
         )
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
+    return LaunchDescription([*arguments, *vo_arguments_declared(), OpaqueFunction(function=start)])
+
+
+def vo_arguments_declared() -> list[DeclareLaunchArgument]:
+    """The other arguments of vo.launch.py, so that --show-args lists them here, too."""
+    included = runpy.run_path(str(VO_LAUNCH_FILE))
+    described = dict(included["ARGUMENTS"]) | {
+        name: ("", f"{text}; empty: as in params_file")
+        for name, (_, text) in included["PARAMETER_ARGUMENTS"].items()
+    }
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in described.items()
+        if name not in (*ARGUMENTS, *FOLLOWING)
+    ]
 
 
 def start(context: LaunchContext) -> list[Action]:

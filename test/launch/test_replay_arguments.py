@@ -140,3 +140,13 @@ def test_output_of_an_earlier_replay_is_not_overwritten(start, tmp_path):
 def test_recordings_of_no_use_end_with_the_reason(start, tmp_path):
     with pytest.raises(ValueError, match="nowhere does not exist"):
         start(bag=str(tmp_path / "nowhere"))
+
+
+def test_arguments_of_vo_launch_are_listed_too(launch_files):
+    declared = [
+        action for action in launch_files("replay.launch.py").generate_launch_description() if action.args
+    ]
+    names = [action.args[0] for action in declared]
+    assert {"bag", "estimator", "mono16_range", "params_file"} < set(names)
+    assert not {"image_transport", "namespace"} & set(names)
+    assert len(names) == len(set(names))
