@@ -21,39 +21,6 @@ from launch_ros.actions import Node
 
 DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.yaml"
 
-# Parameter of the node -> (type, description). The argument of the same name sets it.
-PARAMETER_ARGUMENTS = {
-    "estimator": ("str", "what measures the motion between two images"),
-    "weights": ("str", "weights file of the network's estimators"),
-    "device": ("str", "where the network runs: 'auto', 'cpu', 'cuda' or 'cuda:N'"),
-    "precision": ("str", "of the network's arithmetic"),
-    "image_area": ("int", "pixels of the network's input; 0: as the weights say"),
-    "on_out_of_memory": ("str", "'lower_resolution' or 'cpu'"),
-    "base_frame": ("str", "frame of the robot whose motion is published"),
-    "odom_frame": ("str", "frame in which the pose is given"),
-    "publish_tf": ("bool", "broadcast odom_frame -> base_frame"),
-    "image_transport": ("str", "'raw' or 'compressed'"),
-    "image_is_rectified": ("bool", "images are undistorted already: use P, ignore D"),
-    "rectified_fov": (
-        "float",
-        "field of view of rectified images, 20 to 140; 0: the lens's, at most 100; deg",
-    ),
-    "allow_frame_mismatch": ("bool", "accept camera_info whose frame_id differs from that of the image"),
-    "mono16_range": ("str", "levels of 16-bit images that become black and white: 'low,high' or 'auto'"),
-    "camera_info_policy": ("str", "'synchronised' or 'latest'"),
-    "sync_slop": ("float", "largest difference between the stamps of image and camera_info; s"),
-    "assume_identity_mount": ("bool", "take the camera's optical frame as base_frame, without asking TF"),
-    "keyframe_parallax": ("float", "motion that makes a keyframe; fraction of the image width"),
-    "keyframe_rotation": ("float", "turn that makes a keyframe; rad"),
-    "keyframe_interval": ("float", "age of the last keyframe that makes the next; s"),
-    "scale_source": ("str", "'relative', 'odometry' (wheel odometry) or 'fixed'"),
-    "fixed_step_length": ("float", "length of a step between keyframes where scale_source is 'fixed'; m"),
-    "path_length": ("int", "poses in ~/path"),
-    "output_directory": ("str", "folder into which ~/save_trajectory writes"),
-    "autostart": ("bool", "configure and activate at once"),
-    "use_sim_time": ("bool", "take the time from /clock"),
-}
-
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 # Other argument -> (default, description).
@@ -67,10 +34,32 @@ ARGUMENTS = {
 }
 
 
+def declared_parameters() -> dict[str, tuple[str, str]]:
+    """Return type and description of every parameter of the node, from the params file.
+
+    config/vo.yaml is generated from the node's declarations. It is read, rather than the package imported,
+    because launch runs in the system's Python, which may lack what the package needs.
+    """
+    text = DEFAULT_PARAMS_FILE.read_text(encoding="utf-8")
+    defaults = yaml.safe_load(text)["/**"]["ros__parameters"]
+    parameters = {"use_sim_time": ("bool", "Take the time from /clock.")}
+    comment: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        name = line.partition(":")[0]
+        if name in defaults:
+            parameters[name] = (type(defaults[name]).__name__, " ".join(comment))
+        comment = [*comment, line.lstrip("#* ")] if line.startswith("#") else []
+    return parameters
+
+
+# Parameter of the node -> (type, description). The argument of the same name sets it.
+PARAMETER_ARGUMENTS = declared_parameters()
+
+
 def generate_launch_description() -> LaunchDescription:
     """The arguments, then the node."""
     parameters = [
-        DeclareLaunchArgument(name, default_value="", description=f"{text}; empty: as in params_file")
+        DeclareLaunchArgument(name, default_value="", description=f"{text} Empty: as in params_file.")
         for name, (_, text) in PARAMETER_ARGUMENTS.items()
     ]
     others = [

@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import yaml
 
+from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import folder_model
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.frame_builder import Calibration, calibration_of
 from iup_pose_ros.geometry.trajectory import Trajectory
@@ -42,12 +42,8 @@ def write_sequence(
             or two images have the same stamp.
         ImageError: an image that cannot be decoded.
     """
-    folder = Path(folder)
-    if folder.exists():
-        raise DataError(f"{folder} exists already and is not overwritten")
-    with workshop_beside(folder, "folder") as made:
+    with atomic_directory(Path(folder), "folder") as made:
         _write(bag, made, ground_truth, progress)
-        made.rename(folder)
 
 
 def _write(

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from iup_pose_ros.bags.messages import QUATERNION_TOLERANCE
+from iup_pose_ros.atomic import atomic_file
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.geometry.trajectory import Trajectory
+from iup_pose_ros.message_poses import QUATERNION_TOLERANCE
 
 _COLUMNS = ("timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
 _KITTI_COLUMNS = 12
@@ -96,12 +97,29 @@ def write_tum(path: Path | str, trajectory: Trajectory, comment: str = "") -> No
         DataError: the file cannot be written.
     """
     quaternions = Rotation.from_matrix(trajectory.rotations.reshape(-1, 3, 3)).as_quat(canonical=True)
+    stamps = [f"{stamp:.9f}" for stamp in trajectory.stamps]
+    write_tum_rows(path, stamps, np.hstack([trajectory.positions, quaternions]), comment)
+
+
+def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, comment: str = "") -> None:
+    """Write a TUM file, whole or not at all.
+
+    Args:
+        path: of the file.
+        stamps: seconds as text, so that none is rounded.
+        poses: (N, 7) position and quaternion (x, y, z, w).
+        comment: one line, says what it is.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    path = Path(path)
     lines = [f"# {' '.join(_COLUMNS)}" + (f"  ({comment})" if comment else "")]
-    for stamp, position, quaternion in zip(trajectory.stamps, trajectory.positions, quaternions, strict=True):
-        values = " ".join(f"{value:.9f}" for value in (*position, *quaternion))
-        lines.append(f"{stamp:.9f} {values}")
+    for stamp, pose in zip(stamps, poses, strict=True):
+        lines.append(f"{stamp} " + " ".join(f"{value:.9f}" for value in pose))
     try:
-        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with atomic_file(path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"trajectory file {path} cannot be written: {error.strerror}") from error
 

@@ -117,20 +117,17 @@ def calibrate(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Fit the sigma calibration to the errors on real image pairs and store it with the weights."""
+    """Fit the inlier model and the sigma calibrations to real image pairs and store them with the weights."""
+    from iup_pose_ros.evaluation.pairs.calibrate_weights import calibrate_weights
     from iup_pose_ros.evaluation.pairs.evaluate import load_sets
-    from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import calibrate_weights, print_leave_one_out
+    from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import print_leave_one_out
 
     console = table_console()
-    before, after = calibrate_weights(
-        weights, load_sets(folders), output, max_pairs=max_pairs, seed=seed, device=device, console=console
-    )
-    for title, report in (("before", before), ("after", after)):
-        console.rule(title)
-        report.print(console)
-    if len(folders) > 1:
-        console.rule("leave-one-out: each set calibrated on the others")
-        print_leave_one_out(before, console)
+    report = calibrate_weights(weights, load_sets(folders), output, console, max_pairs, seed, device)
+    console.rule("leave-one-out: inlier model of other scenes, sigmas not calibrated")
+    report.print(console)
+    console.rule("leave-one-out: sigmas calibrated on other scenes")
+    print_leave_one_out(report, console)
 
 
 def _evaluate(

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.whole_folder import workshop_beside
-from iup_pose_ros.bags.writer import Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, write_camera_bag
 from iup_pose_ros.demo_scene.flight import LEVEL, fly
 from iup_pose_ros.demo_scene.planes import PlaneScene, render
 from iup_pose_ros.demo_scene.room import build_room
@@ -89,11 +89,10 @@ def record_demo(
             return recording
         if _recipe_of(path) is None:
             raise DataError(f"{path} exists and is not a demo recording; it is not overwritten")
-    with workshop_beside(path, "recording") as made:
-        with one_thread_per_operation():
-            _record(made, recipe, progress)
+        # Of another recipe: outdated.
         shutil.rmtree(path, ignore_errors=True)
-        made.rename(path)
+    with atomic_directory(path, "recording") as made, one_thread_per_operation():
+        _record(made, recipe, progress)
     return recording
 
 
@@ -109,9 +108,13 @@ def _recipe_of(path: Path) -> dict[str, object] | None:
 def _record(path: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
     trajectory = fly(recipe.duration, recipe.rate, recipe.seed)
     stamps = [_START * 10**9 + round(stamp * 1e9) for stamp in trajectory.stamps.tolist()]
-    mount = Mount(Pose(LEVEL, np.zeros(3)))
+    extrinsics = CameraExtrinsics(Pose(LEVEL, np.zeros(3)))
     with write_camera_bag(
-        path / "bag", CameraCalibration(CAMERA), mount=mount, storage=recipe.storage, start=stamps[0]
+        path / "bag",
+        CameraCalibration(CAMERA),
+        extrinsics=extrinsics,
+        storage=recipe.storage,
+        start=stamps[0],
     ) as bag:
         frames = render_flight(build_room(recipe.seed), trajectory, CAMERA, recipe.seed)
         for index, (stamp, image) in enumerate(zip(stamps, frames, strict=True)):

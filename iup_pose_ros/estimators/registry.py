@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from iup_pose_ros.errors import ConfigurationError
@@ -10,6 +9,7 @@ from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftFrontEnd
 from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.validation import did_you_mean
 
 
 def _iup_pose(options: NetworkOptions) -> RelativePoseEstimator:
@@ -71,8 +71,7 @@ def create_estimator(name: str, network: NetworkOptions | None = None) -> Relati
     """
     factories = _FACTORIES | _PEERS
     if name not in factories:
-        nearest = difflib.get_close_matches(name, factories, n=1, cutoff=0.0)[0]
         raise ConfigurationError(
-            f"unknown estimator {name!r}; did you mean {nearest!r}? known are {', '.join(factories)}"
+            f"unknown estimator {name!r}; {did_you_mean(name, factories)} known are {', '.join(factories)}"
         )
     return factories[name](network or NetworkOptions())

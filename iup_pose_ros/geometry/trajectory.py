@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.errors import DataError
+from iup_pose_ros.geometry.directions import NO_MOTION
 from iup_pose_ros.geometry.interpolation import interpolated_poses
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 
 Indices = NDArray[np.intp]
 
-_NO_MOTION = 1e-9
 # Seconds, see Trajectory.at.
 _EQUAL_STAMPS, _NEARBY_STAMPS, _MAX_GAP = 1e-3, 1e-2, 0.2
 
@@ -173,7 +173,7 @@ def align(source: Array, target: Array, with_scale: bool) -> Alignment:
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     source_centred, target_centred = source - source_mean, target - target_mean
     variance = float((source_centred**2).sum(axis=1).mean())
-    if with_scale and variance < _NO_MOTION**2:
+    if with_scale and variance < NO_MOTION**2:
         raise DataError("the estimated trajectory does not move: its scale cannot be aligned")
     left, singular_values, right = np.linalg.svd(target_centred.T @ source_centred / len(source))
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])

@@ -11,13 +11,13 @@ from iup_pose_ros.demo_scene.rendered_pair import random_pair, random_scene, war
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
-from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
 from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.estimators.hybrid import HybridConfig, HybridEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
 from iup_pose_ros.estimators.matching.guided_klt import GuidedTracker
 from iup_pose_ros.estimators.network.prior import PosePrior
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.model.checkpoint import SigmaCalibration

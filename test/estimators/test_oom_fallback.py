@@ -112,7 +112,7 @@ class CountingNetwork:
     def __init__(self):
         self.pairs = 0
 
-    def prior(self, previous, current):
+    def match(self, previous, current):
         self.pairs += 1
         raise EstimationError("no answer")
 

@@ -12,7 +12,6 @@ from iup_pose_ros.node.params_file import params_file
 from iup_pose_ros.node.settings import PARAMETERS
 
 LAUNCH_FILE = ROOT / "launch" / "vo.launch.py"
-PARAMETERS_OF_ROS = {"use_sim_time": False}
 
 
 @pytest.fixture
@@ -67,10 +66,13 @@ def test_params_file_lists_every_parameter_with_its_default():
         PARAMETERS[name].check(value)
 
 
-def test_launch_arguments_that_set_parameters_exist_with_their_type(launch_file):
-    for name, (kind, _) in launch_file.PARAMETER_ARGUMENTS.items():
-        default = PARAMETERS[name].default if name in PARAMETERS else PARAMETERS_OF_ROS[name]
-        assert type(default).__name__ == kind, name
+def test_every_parameter_is_an_argument_with_its_type_and_description(launch_file):
+    arguments = launch_file.PARAMETER_ARGUMENTS
+    assert set(arguments) == {*PARAMETERS, "use_sim_time"}
+    for name, parameter in PARAMETERS.items():
+        kind, description = arguments[name]
+        assert kind == type(parameter.default).__name__, name
+        assert description.startswith(parameter.description), name
 
 
 def test_every_argument_is_declared_with_a_description(launch_file):

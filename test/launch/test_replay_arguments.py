@@ -11,7 +11,7 @@ import pytest
 from launch_standins import run_launch_file
 
 from iup_pose_ros.bags.messages import CameraCalibration
-from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 
@@ -24,9 +24,9 @@ def launch_files(monkeypatch):
     return lambda name: run_launch_file(name, monkeypatch)
 
 
-def make_bag(path, mount=None):
+def make_bag(path, extrinsics=None):
     calibration = CameraCalibration(Intrinsics(50.0, 50.0, 31.5, 23.5, 64, 48))
-    with write_camera_bag(path, calibration, NAMES, mount) as bag:
+    with write_camera_bag(path, calibration, NAMES, extrinsics) as bag:
         bag.write_image(1, np.zeros((48, 64, 3), np.uint8))
     return path
 
@@ -90,7 +90,7 @@ def test_topics_come_from_the_recording(start, tmp_path):
 
 
 def test_mount_of_the_recording_is_used(start, tmp_path):
-    bag = make_bag(tmp_path / "bag", Mount(Pose.identity(), "robot"))
+    bag = make_bag(tmp_path / "bag", CameraExtrinsics(Pose.identity(), "robot"))
     assert (
         dict(start(bag=str(bag), base_frame="robot")[0].launch_arguments)["assume_identity_mount"] == "false"
     )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, hat
 from iup_pose_ros.types import Frame, Matches
@@ -162,13 +163,6 @@ class EpipolarErrors:
         focal = 0.5 * (self.cameras.previous.fx + self.cameras.current.fx)
         parallax = focal * np.linalg.norm(self.normals, axis=1) / lengths
         return (meets_previous & meets_current) | (parallax < _MIN_PARALLAX * noise)
-
-
-def tangent_basis(direction: Array) -> Array:
-    """Return an orthonormal basis (3, 2) of the plane perpendicular to a unit vector (3,)."""
-    first = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
-    first /= np.linalg.norm(first)
-    return np.stack([first, np.cross(direction, first)], axis=1)
 
 
 def _pixel(intrinsics: Intrinsics) -> Array:

@@ -15,11 +15,11 @@ from scipy.stats import chi2, norm
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import NO_MOTION, tangent_basis
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
 
 SIGMAS = (1, 2, 3)
-_NO_MOTION = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +121,9 @@ def direction_errors(estimates: Sequence[PoseWithCovariance], references: Sequen
     for estimate, reference in zip(estimates, references, strict=True):
         translation = estimate.pose.translation
         length = float(np.linalg.norm(translation))
-        if min(length, float(np.linalg.norm(reference.translation))) < _NO_MOTION:
+        if min(length, float(np.linalg.norm(reference.translation))) < NO_MOTION:
             continue
-        basis = tangent_basis(translation)
+        basis = tangent_basis(translation / length)
         error = tangent_error(translation, reference.translation)
         covariance = basis.T @ estimate.covariance[:3, :3] @ basis / length**2
         found.append(_along_axes(basis.T @ error, covariance, "translation"))
@@ -138,11 +138,6 @@ def rotation_consistency(estimates: Sequence[PoseWithCovariance], references: Se
 def direction_consistency(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> Consistency:
     """Return the NEES of ``direction_errors``."""
     return direction_errors(estimates, references).consistency()
-
-
-def tangent_basis(vector: Array) -> Array:
-    """Return an orthonormal basis (3, 2) of the plane perpendicular to a non-zero vector (3,)."""
-    return np.linalg.svd(vector[None, :])[2][1:].T
 
 
 def tangent_error(estimate: Array, reference: Array) -> Array:

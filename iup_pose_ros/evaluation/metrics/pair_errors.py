@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from iup_pose_ros.geometry.directions import NO_MOTION
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, geodesic_angle
 
 AUC_THRESHOLDS = (5, 10, 20)
-
-_NO_MOTION = 1e-9
 
 
 def rotation_error_deg(estimate: Pose, reference: Pose) -> float:
@@ -25,7 +24,7 @@ def direction_error_deg(estimate: Pose, reference: Pose) -> float:
     NaN if one of the translations is zero, because it has no direction.
     """
     first, second = estimate.translation, reference.translation
-    if min(np.linalg.norm(first), np.linalg.norm(second)) < _NO_MOTION:
+    if min(np.linalg.norm(first), np.linalg.norm(second)) < NO_MOTION:
         return float("nan")
     across = float(np.linalg.norm(np.cross(first, second)))
     return float(np.degrees(np.arctan2(across, first @ second)))

@@ -1,7 +1,7 @@
 """Calibration of a weights file on image pairs with ground truth: inlier model and sigma calibrations.
 
-The inlier model decides which pose the hybrid estimator returns, so the errors from which sigmas are calibrated
-depend on it. Every set is therefore evaluated with an inlier model fitted to sets of other scenes.
+The inlier model decides which pose the hybrid estimator returns, so the errors from which sigmas are
+calibrated depend on it. Every set is therefore evaluated with an inlier model fitted to sets of other scenes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from iup_pose_ros.estimators.hybrid import HybridEstimator
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.evaluation.pairs.evaluate import evaluate_on, load_frames, scene_of, subsampled
-from iup_pose_ros.evaluation.pairs.fit_inlier_model import candidate_examples, fit_inlier_model
+from iup_pose_ros.evaluation.pairs.fit_inlier_model import Example, candidate_examples, fit_inlier_model
 from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import fit_sigma_calibration, set_errors
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport
 from iup_pose_ros.model.checkpoint import load_checkpoint, save_checkpoint
@@ -56,14 +56,15 @@ def calibrate_weights(
         raise DataError(f"pairs of at least two scenes are needed; given are {', '.join(sets)}")
     model, info = load_checkpoint(weights)
     chosen = {name: subsampled(pairs, max_pairs, seed) for name, pairs in sets.items()}
-    hybrid, examples = HybridEstimator(IUPPoseEstimator(model, device=device)), {}
+    hybrid = HybridEstimator(IUPPoseEstimator(model, device=device))
+    examples: dict[str, list[Example]] = {}
     with progress_bar(console, "candidate poses") as advance:
         for name, pairs in chosen.items():
             examples[name] = []
             for pair in pairs:
                 examples[name] += candidate_examples(hybrid, load_frames(pair), pair)
                 advance(sum(map(len, chosen.values())))
-    results: dict[str, dict[str, list[PairResult]]] = {"iup_pose": {}, "hybrid": {}}
+    results: dict[str, dict[str, Sequence[PairResult]]] = {"iup_pose": {}, "hybrid": {}}
     for name, pairs in chosen.items():
         others = [found for other, found in examples.items() if scene_of(other) != scene_of(name)]
         report = _evaluated(name, pairs, model, InlierModel(fit_inlier_model(others)), device, console)

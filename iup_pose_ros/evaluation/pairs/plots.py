@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from scipy.stats import chi2
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.metrics.consistency import Consistency, tangent_basis
+from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport, consistencies
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.so3 import Array
 
 BLOCKS = ("rotation", "direction")
@@ -108,8 +109,9 @@ def errors_and_sigmas(results: Sequence[PairResult], block: str) -> tuple[Array,
         if block == "rotation":
             variance = np.trace(covariance[3:, 3:])
         else:
-            basis = tangent_basis(translation)
-            variance = np.trace(basis.T @ covariance[:3, :3] @ basis / float(translation @ translation))
+            length = float(np.linalg.norm(translation))
+            basis = tangent_basis(translation / length)
+            variance = np.trace(basis.T @ covariance[:3, :3] @ basis / length**2)
         rows.append((error, np.sqrt(variance)))
     table = np.array(rows).reshape(-1, 2)
     return table[:, 0], table[:, 1]

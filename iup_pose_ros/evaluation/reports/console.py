@@ -16,6 +16,15 @@ from iup_pose_ros.evaluation.runs.summary import Metrics
 MISSING = "-"
 Row = tuple[str, str, str]
 
+_SUMMARY = (
+    "images processed",
+    "lost",
+    "latency p50",
+    "ATE after Sim(3)",
+    "RPE rotation per frame",
+    "RPE direction per edge",
+)
+
 _LATENCY_MEANINGS = {
     "live": "from sending the image to receiving the state",
     "recorded": "from recording camera_info to recording the state",
@@ -32,26 +41,30 @@ def write_metrics(path: Path, runs: Mapping[str, Metrics], **context: str) -> No
     write_json(path, {**context, "estimators": dict(runs)})
 
 
-def print_table(console: Console, title: str, values: Metrics) -> None:
-    """Print the metrics of one run with their meaning and ideal value, skipping undefined ones."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+def print_summary(console: Console, title: str, values: Metrics) -> None:
+    """Print the six most important metrics of one run, with their meaning."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
     table.add_column("metric")
     table.add_column("value", justify="right", style="bold")
     table.add_column("meaning", style="dim")
     for label, value, meaning in table_rows(values):
-        if not value.startswith(MISSING):
+        if label in _SUMMARY:
             table.add_row(label, value, meaning)
     console.print(table)
 
 
 def print_comparison(console: Console, title: str, runs: Mapping[str, Metrics]) -> None:
-    """Print the metrics of several runs on the same recording side by side."""
+    """Print the metrics of runs on one recording side by side; those of one run with their meaning."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("metric")
     for name in runs:
         table.add_column(name, justify="right")
+    meanings: dict[str, str] = {}
+    if len(runs) == 1:
+        table.add_column("meaning", style="dim")
+        meanings = {label: meaning for label, _, meaning in table_rows(*runs.values())}
     for label, values in comparison_rows(runs):
-        table.add_row(label, *values)
+        table.add_row(label, *values, *([meanings[label]] if meanings else []))
     console.print(table)
 
 

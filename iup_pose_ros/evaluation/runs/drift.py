@@ -11,11 +11,10 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.runs.run_record import StampedPose
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import NO_MOTION
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.geometry.trajectory import Trajectory
-
-_NO_MOTION = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ def evaluate_drift(poses: Sequence[StampedPose], reference: Trajectory, metric: 
         distances = [(start.inverse() @ estimate.pose).translation for estimate in estimates]
         found = float(np.linalg.norm(distances))
         true = float(np.linalg.norm([motion.translation for motion in motions]))
-        if found <= _NO_MOTION or true == 0.0:
+        if found <= NO_MOTION or true == 0.0:
             return _no_drift()
         scale = true / found
     truths = [start @ Pose(motion.rotation, motion.translation / scale) for motion in motions]

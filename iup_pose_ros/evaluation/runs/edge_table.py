@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iup_pose_ros.evaluation.metrics.consistency import tangent_basis
 from iup_pose_ros.evaluation.runs.accuracy import Accuracy
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
+from iup_pose_ros.geometry.directions import NO_MOTION, tangent_basis
 from iup_pose_ros.geometry.pose import PoseWithCovariance
-
-_NO_MOTION = 1e-9
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def sigmas_deg(motion: PoseWithCovariance) -> tuple[float, float]:
     rotation_sigma = math.sqrt(np.trace(motion.covariance[3:, 3:]) / 3.0)
     direction_sigma = math.nan
     length = float(np.linalg.norm(motion.pose.translation))
-    if length >= _NO_MOTION:
-        basis = tangent_basis(motion.pose.translation)
+    if length >= NO_MOTION:
+        basis = tangent_basis(motion.pose.translation / length)
         variance = np.trace(basis.T @ motion.covariance[:3, :3] @ basis) / 2.0
         direction_sigma = math.sqrt(variance) / length
     return math.degrees(rotation_sigma), math.degrees(direction_sigma)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.reports.console import print_table, write_metrics
+from iup_pose_ros.evaluation.reports.console import print_comparison, print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.accuracy import evaluate_accuracy
 from iup_pose_ros.evaluation.runs.run_record import (
@@ -137,10 +137,24 @@ def test_table_and_json_contain_the_metrics(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "metrics.json").read_text())
     assert document == {"input": "circle", "estimators": {"exact": values}}
     output = io.StringIO()
-    print_table(Console(file=output, width=80), "title", values)
+    print_comparison(Console(file=output, width=100), "title", {"exact": values})
     lines = output.getvalue().splitlines()
     assert next(line for line in lines if "RPE rotation per frame" in line).split()[4:6] == ["0.250", "deg"]
     assert next(line for line in lines if "dropped" in line).split()[1:6] == ["2", "/", "1", "/", "1"]
+
+
+@pytest.mark.parametrize(("with_truth", "count"), [(True, 6), (False, 3)])
+def test_summary_has_the_most_important_metrics(with_truth: bool, count: int) -> None:
+    record = run_record()
+    values = compute_metrics(record, evaluate_accuracy(record, ground_truth()) if with_truth else None)
+    output = io.StringIO()
+    print_summary(Console(file=output, width=100), "title", values)
+    title, *lines = output.getvalue().splitlines()
+    assert title.strip() == "title"
+    assert len(lines) == count
+    assert lines[0].split()[:4] == ["images", "processed", "100.0", "%"]
+    if with_truth:
+        assert "0.250 deg" in lines[4]
 
 
 @pytest.mark.parametrize("with_truth", [True, False])
