@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from iup_pose_ros.bags.messages import CameraCalibration
-from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.cli import app
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 
 AHEAD = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
-MOUNT = Mount(AHEAD)
+MOUNT = CameraExtrinsics(AHEAD)
 CAMERA = CameraCalibration(Intrinsics(60.0, 60.0, 31.5, 23.5, 64, 48))
 START, PERIOD = 1_700_000_000_000_000_000, 50_000_000
 
@@ -28,7 +28,7 @@ def examined(tmp_path: Path) -> Callable[..., tuple[int, str]]:
 
     def examine(
         calibration: CameraCalibration = CAMERA,
-        mount: Mount | None = MOUNT,
+        mount: CameraExtrinsics | None = MOUNT,
         names: CameraNames | None = None,
         stamp: Callable[[int], int] = lambda index: START + PERIOD * index,
         seed: Callable[[int], int] = lambda index: index,
@@ -63,10 +63,10 @@ def test_an_implausible_calibration_comes_first_and_is_an_error(examined: Any) -
         ({"stamp": lambda index: START + PERIOD * index + 30_000_000 * (index % 2)}, "uneven, 20 to 80 ms"),
         ({"stamp": lambda index: START + 10 * PERIOD * index}, "images come every 0.50 s"),
         (
-            {"mount": Mount(Pose.identity()), "names": CameraNames(frame_id="camera_link")},
+            {"mount": CameraExtrinsics(Pose.identity()), "names": CameraNames(frame_id="camera_link")},
             "seems to be no optical frame",
         ),
-        ({"mount": Mount(AHEAD, "chassis")}, "no transform from base_link to camera_optical"),
+        ({"mount": CameraExtrinsics(AHEAD, "chassis")}, "no transform from base_link to camera_optical"),
     ],
 )
 def test_what_is_unusual_is_a_warning(examined: Any, options: dict[str, Any], words: str) -> None:
