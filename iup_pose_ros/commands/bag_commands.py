@@ -44,6 +44,7 @@ def register(app: typer.Typer, evaluate_app: typer.Typer) -> None:
     app.command("animate")(animate)
     app.add_typer(convert_app, name="convert")
     app.command("bag-camera")(bag_camera)
+    app.command("doctor")(doctor)
 
 
 @report_errors
@@ -132,6 +133,34 @@ def animate(
         write_animation(
             file, reader, create_estimator(estimator), truth, every, rate, lambda: advance(reader.image_count)
         )
+
+
+@report_errors
+def doctor(
+    bag: Annotated[Path, typer.Option(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    image_topic: ImageTopic = None,
+    info_topic: InfoTopic = None,
+    base_frame: Annotated[str, typer.Option(help="Frame of the robot.")] = "base_link",
+    image_is_rectified: ImageIsRectified = False,
+    rectified_fov: RectifiedFov = 0.0,
+    allow_frame_mismatch: AllowFrameMismatch = False,
+    mono16_range: Mono16Range = "auto",
+) -> None:
+    """Say what should be mended in a recording, most urgent first; exit code 1 where images are of no use."""
+    from iup_pose_ros.bags.reader import BagReader
+    from iup_pose_ros.camera_config import CameraConfig
+    from iup_pose_ros.replay.doctor import examine
+
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    with BagReader(bag, image_topic, info_topic, camera) as reader:
+        typer.echo(f"camera: {reader.camera.image} with {reader.camera.info}")
+        findings = examine(reader, base_frame)
+    for number, finding in enumerate(findings, start=1):
+        typer.echo(f"{number}. {'ERROR' if finding.is_fatal else 'warning'}: {finding.text}")
+    if not findings:
+        typer.echo("nothing to mend")
+    if any(finding.is_fatal for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @report_errors
