@@ -179,39 +179,6 @@ SOURCES = (
         ),
     ),
     Source(
-        "estimators/pose_fusion.py",
-        _POSE_TESTS,
-        (
-            ("mixture = 0.5", "self.covariance_first + ", ("", "2.0 * self.covariance_first + ")),
-            ("mixture = 0.5", "self.covariance_second", ("0.0", "2.0 * self.covariance_second")),
-            (
-                "mixture = 0.5",
-                "np.outer(self.step, self.step)",
-                ("0.0", "2.0 * np.outer(self.step, self.step)"),
-            ),
-            (
-                "both = self.covariance_first",
-                "self.covariance_first + ",
-                ("", "2.0 * self.covariance_first + "),
-            ),
-            (
-                "both = self.covariance_first",
-                " + self.covariance_second",
-                ("", " + 2.0 * self.covariance_second"),
-            ),
-            ("covariance = np.linalg.inv", "share * first + ", ("", "2.0 * share * first + ")),
-            ("covariance = np.linalg.inv", "(1.0 - share) * second", ("0.0", "2.0 * (1.0 - share) * second")),
-            ("return -float(np.linalg.slogdet", "share * first + ", ("", "2.0 * share * first + ")),
-            (
-                "return -float(np.linalg.slogdet",
-                "(1.0 - share) * second",
-                ("0.0", "2.0 * (1.0 - share) * second"),
-            ),
-            ("step = covariance @", "(1.0 - share) * ", ("", "2.0 * (1.0 - share) * ")),
-            ("_tangent_covariance(second,", "so3.exp(turn) @ basis", ("basis",)),
-        ),
-    ),
-    Source(
         "estimators/network/sigma_calibration.py",
         _POSE_TESTS,
         (
