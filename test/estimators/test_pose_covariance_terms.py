@@ -14,7 +14,6 @@ from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.estimators.network.conversion import relative_pose
 from iup_pose_ros.estimators.network.sigma_calibration import calibrated
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import RelativePose
 
