@@ -25,6 +25,7 @@ PARAMETER_ARGUMENTS = {
     "device": ("str", "where the network runs: 'auto', 'cpu', 'cuda' or 'cuda:N'"),
     "precision": ("str", "of the network's arithmetic"),
     "image_area": ("int", "pixels of the network's input; 0: as the weights say"),
+    "ask_network": ("str", "when hybrid runs the network: 'auto', 'always' or 'when_needed'"),
     "on_out_of_memory": ("str", "'lower_resolution' or 'cpu'"),
     "base_frame": ("str", "frame of the robot whose motion is published"),
     "odom_frame": ("str", "frame in which the pose is given"),

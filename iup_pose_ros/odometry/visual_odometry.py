@@ -229,6 +229,7 @@ class VisualOdometry:
         """The latest frame becomes a keyframe with a pose."""
         previous, current = tracks.keyframe, tracks.latest
         step = self._scaled(estimate, _interval(tracks))
+        probability = estimate.relative.inlier_probability
         base = step.camera.change_of_frame(self._T_base_camera)
         twist = self._integrator.advance(base, previous.stamp, current.stamp)
         self._tracks = self._tracker.renew(tracks.kept(step.inliers))
@@ -241,6 +242,7 @@ class VisualOdometry:
             base=base,
             sigma_R=estimate.relative.sigma_R,
             sigma_t=step.sigma_t,
+            inlier_probability=math.nan if probability is None else probability,
             metric=step.metric,
             scale_source=step.source,
             estimator=self._estimator.name,

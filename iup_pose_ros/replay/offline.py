@@ -112,4 +112,11 @@ class _Run:
 
 
 def _edge(edge: KeyframeEdge) -> EdgeRecord:
-    return EdgeRecord(edge.previous_stamp, edge.current_stamp, edge.camera, edge.metric, edge.inference_time)
+    return EdgeRecord(
+        edge.previous_stamp,
+        edge.current_stamp,
+        edge.camera,
+        edge.metric,
+        edge.inference_time,
+        edge.inlier_probability,
+    )

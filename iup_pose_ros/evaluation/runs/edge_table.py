@@ -18,7 +18,8 @@ _NO_MOTION = 1e-9
 
 @dataclass(frozen=True)
 class EdgeRow:
-    """One keyframe edge. NaN where a value does not exist: errors without ground truth, directions at rest.
+    """One keyframe edge. NaN where a value does not exist: errors without ground truth, directions at rest,
+    probabilities of estimators that tell none.
 
     Attributes:
         previous_stamp: seconds.
@@ -28,6 +29,7 @@ class EdgeRow:
         direction_error_deg: error of the direction of translation, 0 to 180.
         rotation_sigma_deg: standard deviation of the rotation per axis, as estimated.
         direction_sigma_deg: of the direction, per axis of its tangent plane.
+        inlier_probability: probability of errors below 10 degrees, as estimated.
     """
 
     previous_stamp: float
@@ -37,6 +39,7 @@ class EdgeRow:
     direction_error_deg: float
     rotation_sigma_deg: float
     direction_sigma_deg: float
+    inlier_probability: float
 
     @property
     def badness_deg(self) -> float:
@@ -77,6 +80,7 @@ def _row(edge: EdgeRecord, frames: int, rotation_error: float, direction_error: 
         direction_error_deg=direction_error,
         rotation_sigma_deg=math.degrees(math.sqrt(rotation_variance)),
         direction_sigma_deg=_direction_sigma_deg(edge.T_prev_curr),
+        inlier_probability=edge.inlier_probability,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,13 +37,17 @@ class StampedPose:
 
 @dataclass(frozen=True, eq=False)
 class EdgeRecord:
-    """Motion ``T_prev_curr`` of the camera between two keyframes, covariance in the previous frame."""
+    """Motion ``T_prev_curr`` of the camera between two keyframes, covariance in the previous frame.
+
+    ``inlier_probability`` is NaN where the estimator does not tell.
+    """
 
     previous_stamp: float
     current_stamp: float
     T_prev_curr: PoseWithCovariance
     metric: bool
     inference_time: float
+    inlier_probability: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
