@@ -1,4 +1,7 @@
-"""The ``iup-pose`` command. Commands import what they need: help is fast and works without ROS."""
+"""The ``iup-pose`` command.
+
+Commands import their dependencies when they run, so that ``--help`` is fast and works without ROS.
+"""
 
 from __future__ import annotations
 
@@ -15,44 +18,48 @@ from iup_pose_ros.commands.camera_options import (
     Mono16Range,
     RectifiedFov,
 )
-from iup_pose_ros.commands.conventions import EXIT_FAILED, says_errors
+from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors
 from iup_pose_ros.errors import DataError
 
 app = typer.Typer(
-    help="Visual odometry for ROS 2 from learned and classical relative camera poses.",
+    help="Monocular visual odometry for ROS 2 with learned and classical relative pose estimators.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-evaluate_app = typer.Typer(help="Measure accuracy against ground truth.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Evaluate against ground truth.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
 pair_commands.register(app, evaluate_app)
 bag_commands.register(app, evaluate_app)
 
 
 @app.command()
-@says_errors
+@report_errors
 def demo(
-    bag: Annotated[Path | None, typer.Option(help="rosbag2 (folder or .mcap) to play.")] = None,
-    gt: Annotated[Path | None, typer.Option(help="Ground truth of --bag: TUM file, T_world_camera.")] = None,
+    bag: Annotated[Path | None, typer.Option(help="rosbag2 recording to play: folder or .mcap file.")] = None,
+    gt: Annotated[
+        Path | None, typer.Option(help="Ground truth of --bag: TUM trajectory T_world_camera.")
+    ] = None,
     sequence: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with images/, timestamps.csv, intrinsics.yaml and groundtruth.tum to play."
+            help="Image sequence to play: images/, timestamps.csv, intrinsics.yaml, groundtruth.tum."
         ),
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("demo_output"),
-    estimator: Annotated[str, typer.Option(help="Relative-pose estimator.")] = "hybrid",
+    output: Annotated[Path, typer.Option(help="Output folder.")] = Path("demo_output"),
+    estimator: Annotated[str, typer.Option(help="Relative pose estimator.")] = "hybrid",
     rate: Annotated[
-        float, typer.Option(min=0.0, help="Speed; 0 waits for the node, dropping nothing.")
+        float, typer.Option(min=0.0, help="Playback rate; 0: wait for the node so that no image is dropped.")
     ] = 1.0,
-    offline: Annotated[bool, typer.Option("--offline", help="Every frame, without ROS.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Process every image without ROS instead of running the node.")
+    ] = False,
     image_is_rectified: ImageIsRectified = False,
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
 ) -> None:
-    """Run the node on a recording, by default a rendered flight through a room, and evaluate it."""
+    """Run the node on a recording (default: a rendered flight through a room) and evaluate it."""
     from rich.console import Console
 
     from iup_pose_ros.camera_config import CameraConfig
@@ -60,9 +67,9 @@ def demo(
     from iup_pose_ros.replay.node_process import sigterm_interrupts
 
     if bag is not None and sequence is not None:
-        raise DataError("--bag and --sequence are two inputs; give one")
+        raise DataError("--bag and --sequence are mutually exclusive; give one input")
     if gt is not None and bag is None:
-        raise DataError("--gt is the ground truth of --bag; give both")
+        raise DataError("--gt is the ground truth of --bag; give --bag, too")
     camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
     options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline, camera)
     with sigterm_interrupts():
@@ -73,9 +80,9 @@ def demo(
 
 
 @app.command()
-@says_errors
-def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Versions, devices, weights and sizes of the network: what a bug report should name."""
+@report_errors
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """Show versions, devices, weights and network sizes; include it in bug reports."""
     from rich.console import Console
 
     from iup_pose_ros.info import collect_info, print_info
@@ -88,18 +95,16 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
 
 @app.command()
-@says_errors
+@report_errors
 def train(
-    config: Annotated[
-        Path, typer.Option(help="YAML file, see config/train_small.yaml for what it can hold.")
-    ],
+    config: Annotated[Path, typer.Option(help="YAML training configuration; see config/train_small.yaml.")],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run's folder.")
+        bool, typer.Option("--resume", help="Resume from the newest checkpoint in the run folder.")
     ] = False,
 ) -> None:
     """Train the network.
 
-    On several GPUs: torchrun --nproc-per-node N -m iup_pose_ros.cli train --config FILE
+    On multiple GPUs: torchrun --nproc-per-node N -m iup_pose_ros.cli train --config FILE
     """
     from rich.console import Console
 

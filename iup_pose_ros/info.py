@@ -1,4 +1,4 @@
-"""What `iup-pose info` shows: the network's sizes, the weights on disk, devices and versions."""
+"""The contents of `iup-pose info`: network sizes, installed weights, devices and versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ LIBRARIES = ("iup_pose_ros", "torch", "numpy", "opencv-python-headless", "poseli
 
 
 def collect_info(weights_folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
-    """Sizes of every preset, weights with their hashes, devices and versions, ready for JSON."""
+    """Return presets, weights, devices and versions as a JSON-serialisable dictionary.
+
+    Args:
+        weights_folder: folder with the *.safetensors files to describe.
+    """
     weights = sorted(weights_folder.glob("*.safetensors"))
     return {
         "presets": {name: describe_preset(config) for name, config in PRESETS.items()},
@@ -36,10 +40,10 @@ def collect_info(weights_folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
 
 
 def describe_preset(config: IUPPoseConfig) -> dict[str, Any]:
-    """Parameters and multiply-adds of the network and of each of its modules.
+    """Count parameters and multiply-adds of the network and of each of its modules.
 
-    Multiply-adds are those of convolutions, linear layers and attention for one pair of 4:3 images, both
-    views encoded; with a kept keyframe the encoder and the neck count half.
+    Multiply-adds include convolutions, linear layers and attention for one pair of 4:3 images of which both
+    are encoded. If the features of the keyframe are cached, encoder and neck cost half.
     """
     width, height = network_size(640, 480, config.image_area)
     model = IUPPose(config).eval()
@@ -68,12 +72,12 @@ def describe_preset(config: IUPPoseConfig) -> dict[str, Any]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trained values of a module."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def describe_weights(path: Path) -> dict[str, Any]:
-    """What a weights file says of itself, or why it is refused."""
+    """Return the metadata of a weights file, or under ``error`` why it cannot be loaded."""
     description: dict[str, Any] = {"file": path.name, "bytes": path.stat().st_size}
     try:
         _, info = load_checkpoint(path)
@@ -90,13 +94,13 @@ def describe_weights(path: Path) -> dict[str, Any]:
 
 
 def describe_devices() -> dict[str, str]:
-    """Names of the devices the network can run on."""
+    """Return the devices that the network can run on: torch device to hardware name."""
     cuda = {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
     return {"cpu": f"{platform.machine()}, {torch.get_num_threads()} threads", **cuda}
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide results; absent ones are left out."""
+    """Return the versions of Python and of the numerical libraries that are installed."""
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:
@@ -107,10 +111,16 @@ def describe_versions() -> dict[str, str]:
 
 
 def print_info(info: dict[str, Any], console: Console) -> None:
-    """The tables of ``collect_info`` on a console."""
-    for name, description in info["presets"].items():
-        console.print(_preset_table(name, description))
-    weights = Table("weights", "SHA-256 or reason", title="Weights")
+    """Print the dictionary of ``collect_info`` as tables."""
+    for name, preset in info["presets"].items():
+        width, height = preset["input_size"]
+        title = f"Network {name}, pair of {width}x{height} images"
+        table = Table("module", "parameters", "multiply-adds", title=title)
+        for module, counts in {**preset["modules"], "total": preset}.items():
+            parameters, multiply_adds = counts["parameters"] / 1e6, counts["multiply_adds"] / 1e9
+            table.add_row(module, f"{parameters:.3f} M", f"{multiply_adds:.3f} G")
+        console.print(table)
+    weights = Table("weights", "SHA-256 or error", title="Weights")
     for description in info["weights"].values():
         weights.add_row(description["file"], description.get("sha256", description.get("error", "")))
     console.print(weights if info["weights"] else "Weights: none installed")
@@ -119,14 +129,3 @@ def print_info(info: dict[str, Any], console: Console) -> None:
         for name, value in info[title].items():
             table.add_row(name, value)
         console.print(table)
-
-
-def _preset_table(name: str, description: dict[str, Any]) -> Table:
-    width, height = description["input_size"]
-    title = f"Network {name}, a pair of {width}x{height} images"
-    table = Table("module", "parameters", "multiply-adds", title=title)
-    rows = {**description["modules"], "total": description}
-    for module, counts in rows.items():
-        parameters, multiply_adds = counts["parameters"] / 1e6, counts["multiply_adds"] / 1e9
-        table.add_row(module, f"{parameters:.3f} M", f"{multiply_adds:.3f} G")
-    return table

@@ -18,6 +18,13 @@ from iup_pose_ros.geometry.so3 import Array
 Picture = NDArray[np.uint8]
 
 
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Raise ImageError unless an array is uint8 and of shape (H, W, 3) or (H, W)."""
+    shape = image.shape
+    if image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W, 3) or (H, W) is needed")
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One undistorted image of one camera.
@@ -39,11 +46,8 @@ class Frame:
     frame_id: str
 
     def __post_init__(self) -> None:
+        check_image(self.image)
         shape = self.image.shape
-        if self.image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-            raise ImageError(
-                f"image is {self.image.dtype} {shape}; uint8 of shape (H, W) or (H, W, 3) is needed"
-            )
         if shape[:2] != (self.intrinsics.height, self.intrinsics.width):
             raise CalibrationError(
                 f"image is {shape[1]}x{shape[0]} pixels but its intrinsics are for "

@@ -9,7 +9,10 @@ camera topics are found in the bag where they are not given. All arguments of vo
 
 from __future__ import annotations
 
+import json
+import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,10 +33,8 @@ from launch.events.process import ProcessExited, SignalProcess
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
-from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.bags.static_transforms import StaticTransforms
-
+# Launch files run in the system's Python, which knows nothing of the environment of iup-pose.
+IUP_POSE = ("ros2", "run", "iup_pose_ros", "iup-pose")
 VO_LAUNCH_FILE = Path(__file__).resolve().parent / "vo.launch.py"
 NODE = "/vo_node"
 OUTPUTS = ("odometry", "keyframe_edge", "tracking_state")
@@ -41,6 +42,9 @@ OUTPUTS = ("odometry", "keyframe_edge", "tracking_state")
 DELAY = "2.0"
 # Seconds after the last message for the images that are still underway.
 REST = 3.0
+
+# Arguments of vo.launch.py that are not the user's here.
+FOLLOWING = ("image_transport", "assume_identity_mount", "namespace")
 
 # Argument -> (default, description); None: it must be given. The others of vo.launch.py keep their meaning.
 ARGUMENTS = {
@@ -70,7 +74,21 @@ def generate_launch_description() -> LaunchDescription:
         )
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
+    return LaunchDescription([*arguments, *vo_arguments_declared(), OpaqueFunction(function=start)])
+
+
+def vo_arguments_declared() -> list[DeclareLaunchArgument]:
+    """The other arguments of vo.launch.py, so that --show-args lists them here, too."""
+    included = runpy.run_path(str(VO_LAUNCH_FILE))
+    described = dict(included["ARGUMENTS"]) | {
+        name: ("", f"{text}; empty: as in params_file")
+        for name, (_, text) in included["PARAMETER_ARGUMENTS"].items()
+    }
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in described.items()
+        if name not in (*ARGUMENTS, *FOLLOWING)
+    ]
 
 
 def start(context: LaunchContext) -> list[Action]:
@@ -118,17 +136,22 @@ def after(
 
 
 def camera_arguments(values: dict[str, str]) -> dict[str, str]:
-    """Arguments of vo.launch.py that follow from the recording."""
-    with BagReader(values["bag"], values["image"] or None, values["camera_info"] or None) as bag:
-        mount = StaticTransforms.read(bag).find(values["base_frame"], bag.camera_frame)
-        return {
-            "image": bag.camera.image,
-            "camera_info": bag.camera.info,
-            "image_transport": "compressed" if bag.camera.image_kind == COMPRESSED_IMAGE else "raw",
-            "base_frame": values["base_frame"],
-            "assume_identity_mount": "true" if mount is None else "false",
-            "namespace": "",
-        }
+    """Arguments of vo.launch.py that follow from the recording.
+
+    Raises:
+        ValueError: the recording is of no use; the message is that of `iup-pose bag-camera`.
+    """
+    options = {
+        "--image-topic": values["image"],
+        "--info-topic": values["camera_info"],
+        "--base-frame": values["base_frame"],
+    }
+    given = [word for name, value in options.items() if value for word in (name, value)]
+    command = [*IUP_POSE, "bag-camera", values["bag"], *given]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise ValueError(answer.stderr.strip() or f"{' '.join(command)} failed: {answer.stdout.strip()}")
+    return {**json.loads(answer.stdout), "base_frame": values["base_frame"], "namespace": ""}
 
 
 def record_command(output: Path, info: str) -> list[str]:
@@ -159,4 +182,4 @@ def evaluate_command(values: dict[str, str], output: Path, image: str, info: str
         "--gt-frame": values["gt_frame"],
     }
     given = [word for name, value in options.items() if value for word in (name, value)]
-    return ["ros2", "run", "iup_pose_ros", "iup-pose", "evaluate", "bag", values["bag"], *given]
+    return [*IUP_POSE, "evaluate", "bag", values["bag"], *given]

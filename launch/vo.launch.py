@@ -7,43 +7,21 @@ Arguments that are left empty keep the value of params_file:
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.yaml"
 
-# Parameter of the node -> (type, description). The argument of the same name sets it.
-PARAMETER_ARGUMENTS = {
-    "estimator": ("str", "what measures the motion between two images"),
-    "weights": ("str", "weights file of the network's estimators"),
-    "device": ("str", "where the network runs: 'auto', 'cpu', 'cuda' or 'cuda:N'"),
-    "precision": ("str", "of the network's arithmetic"),
-    "image_area": ("int", "pixels of the network's input; 0: as the weights say"),
-    "ask_network": ("str", "when hybrid runs the network: 'auto', 'always' or 'when_needed'"),
-    "on_out_of_memory": ("str", "'lower_resolution' or 'cpu'"),
-    "base_frame": ("str", "frame of the robot whose motion is published"),
-    "odom_frame": ("str", "frame in which the pose is given"),
-    "publish_tf": ("bool", "broadcast odom_frame -> base_frame"),
-    "image_transport": ("str", "'raw' or 'compressed'"),
-    "image_is_rectified": ("bool", "images are undistorted already: use P, ignore D"),
-    "sync_slop": ("float", "largest difference between the stamps of image and camera_info; s"),
-    "assume_identity_mount": ("bool", "take the camera's optical frame as base_frame, without asking TF"),
-    "keyframe_parallax": ("float", "motion that makes a keyframe; fraction of the image width"),
-    "keyframe_rotation": ("float", "turn that makes a keyframe; rad"),
-    "keyframe_interval": ("float", "age of the last keyframe that makes the next; s"),
-    "scale_source": ("str", "'relative', 'odometry' (wheel odometry) or 'fixed'"),
-    "fixed_step_length": ("float", "length of a step between keyframes where scale_source is 'fixed'; m"),
-    "path_length": ("int", "poses in ~/path"),
-    "output_directory": ("str", "folder into which ~/save_trajectory writes"),
-    "autostart": ("bool", "configure and activate at once"),
-    "use_sim_time": ("bool", "take the time from /clock"),
-}
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 # Other argument -> (default, description).
 ARGUMENTS = {
@@ -56,10 +34,32 @@ ARGUMENTS = {
 }
 
 
+def declared_parameters() -> dict[str, tuple[str, str]]:
+    """Return type and description of every parameter of the node, from the params file.
+
+    config/vo.yaml is generated from the node's declarations. It is read, rather than the package imported,
+    because launch runs in the system's Python, which may lack what the package needs.
+    """
+    text = DEFAULT_PARAMS_FILE.read_text(encoding="utf-8")
+    defaults = yaml.safe_load(text)["/**"]["ros__parameters"]
+    parameters = {"use_sim_time": ("bool", "Take the time from /clock.")}
+    comment: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        name = line.partition(":")[0]
+        if name in defaults:
+            parameters[name] = (type(defaults[name]).__name__, " ".join(comment))
+        comment = [*comment, line.lstrip("#* ")] if line.startswith("#") else []
+    return parameters
+
+
+# Parameter of the node -> (type, description). The argument of the same name sets it.
+PARAMETER_ARGUMENTS = declared_parameters()
+
+
 def generate_launch_description() -> LaunchDescription:
     """The arguments, then the node."""
     parameters = [
-        DeclareLaunchArgument(name, default_value="", description=f"{text}; empty: as in params_file")
+        DeclareLaunchArgument(name, default_value="", description=f"{text} Empty: as in params_file.")
         for name, (_, text) in PARAMETER_ARGUMENTS.items()
     ]
     others = [
@@ -69,15 +69,26 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*others, *parameters, OpaqueFunction(function=start_node)])
 
 
-def start_node(context: LaunchContext) -> list[Node]:
-    """The node with the parameters of params_file, those given as arguments before them."""
+def start_node(context: LaunchContext) -> list[Action]:
+    """The node with the parameters of params_file, those given as arguments before them.
+
+    Raises:
+        ValueError: an argument has a value that is not accepted.
+    """
     values = {name: LaunchConfiguration(name).perform(context) for name in (*ARGUMENTS, *PARAMETER_ARGUMENTS)}
+    if values["log_level"].lower() not in LOG_LEVELS:
+        raise ValueError(
+            f"launch argument log_level is {values['log_level']!r}; one of {', '.join(LOG_LEVELS)} is needed"
+        )
+    if not Path(values["params_file"]).is_file():
+        raise ValueError(f"launch argument params_file is {values['params_file']!r}, which does not exist")
     given = {
         name: parameter_value(name, values[name], kind)
         for name, (kind, _) in PARAMETER_ARGUMENTS.items()
         if values[name]
     }
     return [
+        *large_images(),
         Node(
             package="iup_pose_ros",
             executable="vo_node",
@@ -87,8 +98,19 @@ def start_node(context: LaunchContext) -> list[Node]:
             remappings=[(topic, values[topic]) for topic in ("image", "camera_info", "wheel_odometry")],
             arguments=["--ros-args", "--log-level", values["log_level"]],
             output="screen",
-        )
+        ),
     ]
+
+
+def large_images() -> list[Action]:
+    """Let large images through Fast DDS, unless the user has a profile of its own."""
+    package = importlib.util.find_spec("iup_pose_ros")
+    if "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ or package is None or package.origin is None:
+        return []
+    profile = Path(package.origin).parent / "replay" / "fastdds_large_images.xml"
+    return (
+        [SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))] if profile.is_file() else []
+    )
 
 
 def parameter_value(name: str, text: str, kind: str) -> Any:

@@ -11,6 +11,7 @@ All arguments of vo.launch.py, and:
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -26,6 +27,9 @@ EKF_PARAMS_FILES = {True: CONFIG / "ekf_metric.yaml", False: CONFIG / "ekf_rotat
 # scale_source of vo_node -> whether its lengths are metres.
 IS_METRIC = {"relative": False, "odometry": True, "fixed": True}
 SCALE_SOURCES = {True: "odometry", False: "relative"}
+
+# Arguments of vo.launch.py that are not the user's here.
+FOLLOWING = ("publish_tf",)
 
 # Argument -> (default, description). Those of vo.launch.py that are not here keep their meaning.
 ARGUMENTS = {
@@ -46,7 +50,21 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=start_nodes)])
+    return LaunchDescription([*arguments, *vo_arguments_declared(), OpaqueFunction(function=start_nodes)])
+
+
+def vo_arguments_declared() -> list[DeclareLaunchArgument]:
+    """The other arguments of vo.launch.py, so that --show-args lists them here, too."""
+    included = runpy.run_path(str(VO_LAUNCH_FILE))
+    described = dict(included["ARGUMENTS"]) | {
+        name: ("", f"{text}; empty: as in params_file")
+        for name, (_, text) in included["PARAMETER_ARGUMENTS"].items()
+    }
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in described.items()
+        if name not in (*ARGUMENTS, *FOLLOWING)
+    ]
 
 
 def start_nodes(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:

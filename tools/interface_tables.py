@@ -27,13 +27,15 @@ PAGES = {
 SUBSCRIBED = {
     "image": (
         "sensor_msgs/Image",
-        "rgb8, bgr8, rgba8, bgra8, mono8, mono16, 8UC1/3/4, 16UC1, bayer, yuv422, nv12 and others; with "
-        "`image_transport` compressed `sensor_msgs/CompressedImage` (JPEG, PNG) on `image/compressed`",
+        "rgb8, bgr8, rgba8, bgra8, rgb16, bgr16, mono8, mono16, 8UC1/3/4, 16UC1/3, 32FC1, bayer of 8 and 16 "
+        "bits, yuv422, nv12 and others; with `image_transport` compressed `sensor_msgs/CompressedImage` "
+        "(JPEG, PNG, WebP, TIFF, BMP) on `image/compressed`",
     ),
     "camera_info": (
         "sensor_msgs/CameraInfo",
-        "plumb_bob, rational_polynomial or equidistant; paired with the image by equal stamps, or within "
-        "`sync_slop`",
+        "plumb_bob, rational_polynomial or equidistant, of the same `frame_id` as the image; binning and "
+        "region of interest are applied; paired with the image by equal stamps, or within `sync_slop`; the "
+        "last one is held where it is rarer than images",
     ),
     "wheel_odometry": (
         "nav_msgs/Odometry",

@@ -14,11 +14,12 @@ from scipy.spatial.transform import Rotation
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
-from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum
+from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum_and_repeats
 from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory
+from iup_pose_ros.message_poses import QUATERNION_TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class GroundTruth:
         trajectory: ``T_world_camera`` of the optical frame.
         reordered: the same with quaternions taken as (w, x, y, z), to tell whether the file means that; None
             where their order is beyond doubt.
-        note: what had to be assumed about frames; empty where nothing.
+        note: what had to be assumed or left out; empty where nothing.
     """
 
     trajectory: Trajectory
@@ -59,7 +60,7 @@ class _Poses:
         stamps, first = np.unique(np.frombuffer(self._stamps, dtype=np.int64), return_index=True)
         values = np.frombuffer(self._values, dtype=np.float64).reshape(-1, 7)[first]
         lengths = np.linalg.norm(values[:, 3:], axis=1)
-        good = np.isfinite(values).all(axis=1) & (np.abs(lengths - 1.0) <= messages.QUATERNION_TOLERANCE)
+        good = np.isfinite(values).all(axis=1) & (np.abs(lengths - 1.0) <= QUATERNION_TOLERANCE)
         if not good.all():
             index = int(good.argmin())
             raise DataError(
@@ -83,14 +84,16 @@ def read_ground_truth_file(path: Path, bag: BagReader, frame: str | None = None)
         DataError: the file is malformed, does not overlap the recording in time, or the recording does not
             say how the camera sits on ``frame``.
     """
-    T_frame_camera = _mount(bag, frame) if frame is not None else None
+    T_frame_camera = _extrinsics(bag, frame) if frame is not None else None
     if is_kitti(path):
         stamps = [stamp * 1e-9 for stamp in bag.image_stamps()]
         return GroundTruth(_moved(read_kitti(path, stamps), T_frame_camera))
-    trajectory = read_tum(path)
+    trajectory, repeats = read_tum_and_repeats(path)
     _check_overlap(trajectory, bag, str(path))
     return GroundTruth(
-        _moved(trajectory, T_frame_camera), _moved(trajectory.with_quaternions_reordered(), T_frame_camera)
+        _moved(trajectory, T_frame_camera),
+        _moved(trajectory.with_quaternions_reordered(), T_frame_camera),
+        f"{repeats} poses of {path.name} repeat the stamp before and were left out" if repeats else "",
     )
 
 
@@ -115,7 +118,7 @@ def read_ground_truth_topic(topic: str, bag: BagReader, frame: str | None = None
         raise DataError(f"bag {bag.path}, {topic}: {error}") from error
     _check_overlap(trajectory, bag, f"topic {topic}")
     if frame is not None:
-        return GroundTruth(_moved(trajectory, _mount(bag, frame)))
+        return GroundTruth(_moved(trajectory, _extrinsics(bag, frame)))
     if not body or body == bag.camera_frame:
         return GroundTruth(trajectory)
     T_body_camera = StaticTransforms.read(bag).find(body, bag.camera_frame)
@@ -175,14 +178,15 @@ def _of_one_frame(poses: dict[str, _Poses], topic: str, frame: str | None) -> tu
     return frame, poses[frame]
 
 
-def _mount(bag: BagReader, frame: str) -> Pose:
+def _extrinsics(bag: BagReader, frame: str) -> Pose:
     """``T_frame_camera`` of a frame that the caller has named."""
     if frame_name(frame) == bag.camera_frame:
         return Pose.identity()
     found = StaticTransforms.read(bag).find(frame, bag.camera_frame)
     if found is None:
         raise DataError(
-            f"bag {bag.path} has no transform on /tf_static between {frame} and the camera {bag.camera_frame}"
+            f"bag {bag.path} has no transform on /tf_static between {frame} and the camera "
+            f"{bag.camera_frame}; frames there: {StaticTransforms.read(bag).names or 'none'}"
         )
     return found
 

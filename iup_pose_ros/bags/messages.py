@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
+from iup_pose_ros import message_poses
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
+from iup_pose_ros.types import check_image
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
-
-# Files and messages carry as few as four decimals.
-QUATERNION_TOLERANCE = 0.01
 
 # A serialised message begins with 4 bytes of encapsulation, the second of which tells the byte order.
 _ENCAPSULATION = 4
@@ -50,11 +49,13 @@ class CameraCalibration:
         intrinsics: of the image as recorded, distorted or not.
         distortion: coefficients D in OpenCV's order; empty where there is none.
         model: "plumb_bob", "rational_polynomial" or "equidistant".
+        skew: K[1], pixels; some calibration tools estimate it for fisheye lenses.
     """
 
     intrinsics: Intrinsics
     distortion: tuple[float, ...] = ()
     model: str = "plumb_bob"
+    skew: float = 0.0
 
 
 def serialize(message: Any, kind: str) -> bytes:
@@ -104,11 +105,10 @@ def image_message(image: NDArray[np.uint8], stamp: int, frame_id: str) -> Any:
     """sensor_msgs/Image, rgb8 of uint8 (H, W, 3) RGB or mono8 of uint8 (H, W).
 
     Raises:
-        DataError: the array is neither.
+        ImageError: the array is neither.
     """
-    colour = image.ndim == 3 and image.shape[2] == 3
-    if image.dtype != np.uint8 or not (colour or image.ndim == 2):
-        raise DataError(f"image is {image.dtype} {image.shape}; uint8 of (H, W, 3) or (H, W) is needed")
+    check_image(image)
+    colour = image.ndim == 3
     height, width = image.shape[:2]
     return typestore().types[IMAGE](
         header=header(stamp, frame_id),
@@ -132,6 +132,7 @@ def camera_info_message(calibration: CameraCalibration, stamp: int, frame_id: st
     """sensor_msgs/CameraInfo of a monocular camera (R identity, P = [K 0])."""
     types = typestore().types
     matrix = calibration.intrinsics.matrix
+    matrix[0, 1] = calibration.skew
     projection = np.concatenate([matrix, np.zeros((3, 1))], axis=1)
     region = types["sensor_msgs/msg/RegionOfInterest"](
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
@@ -169,7 +170,7 @@ def pose_of(message: Any) -> Pose:
     Raises:
         DataError: the quaternion is not of unit length, or a value is not finite.
     """
-    return _pose(message.position, message.orientation)
+    return message_poses.pose_of(message.position, message.orientation)
 
 
 def pose_of_transform(message: Any) -> Pose:
@@ -178,22 +179,10 @@ def pose_of_transform(message: Any) -> Pose:
     Raises:
         DataError: the quaternion is not of unit length, or a value is not finite.
     """
-    return _pose(message.translation, message.rotation)
+    return message_poses.pose_of(message.translation, message.rotation)
 
 
-def _pose(position: Any, rotation: Any) -> Pose:
-    quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w], dtype=np.float64)
-    translation = np.array([position.x, position.y, position.z], dtype=np.float64)
-    length = float(np.linalg.norm(quaternion))
-    if not (abs(length - 1.0) <= QUATERNION_TOLERANCE and np.isfinite(translation).all()):
-        raise DataError(
-            f"position {translation.tolist()} and quaternion {quaternion.tolist()} of length {length:.4f} "
-            "are no pose; finite numbers and a quaternion (x, y, z, w) of length 1 are needed"
-        )
-    return Pose.from_quaternion(quaternion, translation)
-
-
-def mount_message(T_base_camera: Pose, base_frame: str, camera_frame: str, stamp: int) -> Any:
+def extrinsics_message(T_base_camera: Pose, base_frame: str, camera_frame: str, stamp: int) -> Any:
     """tf2_msgs/TFMessage with the one transform base_frame <- camera_frame."""
     types = typestore().types
     x, y, z, w = (float(value) for value in T_base_camera.quaternion)

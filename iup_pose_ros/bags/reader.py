@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
@@ -95,7 +94,9 @@ class BagReader(Recording):
             DataError: the file is damaged or a message is not what its topic promises.
             ImageError, CalibrationError: an image or calibration that is of no use.
         """
-        info = self._first_info()
+        info = next(self.decoded(self.camera.info), None)
+        if info is None:
+            raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
         compressed = self.camera.image_kind == messages.COMPRESSED_IMAGE
         builder = FrameBuilder(epoch_seconds, compressed, self.config, self.camera.image)
         for message in self.camera_messages():
@@ -115,8 +116,3 @@ class BagReader(Recording):
             else:
                 self._warnings.update(dict.fromkeys(builder.warnings))
                 yield frame
-
-    def _first_info(self) -> Any:
-        for info in self.decoded(self.camera.info):
-            return info
-        raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")

@@ -137,12 +137,21 @@ def _open(path: Path) -> Reader:
             f"bag {path} has no metadata.yaml: not a rosbag2 folder, or its recording was cut off "
             "(`ros2 bag reindex` makes a new one)"
         )
+    if path.is_file() and path.suffix == ".bag":
+        raise DataError(
+            f"{path} is a ROS 1 bag; `rosbags-convert --src {path} --dst {path.stem}` makes a rosbag2 "
+            "recording of it"
+        )
     if path.is_file() and path.suffix not in _FILE_SUFFIXES:
         raise DataError(f"{path} is not a rosbag2 recording; a folder or a .mcap or .db3 file is needed")
     try:
         reader = Reader(path)
         reader.open()
     except Exception as error:  # whatever SQLite, YAML, zstd and the MCAP parser raise on damage
+        if "serialization" in str(error).lower():
+            raise DataError(
+                f"bag {path}: {error}; recordings with serialization format cdr, which ROS 2 writes, are read"
+            ) from error
         raise DataError(f"bag {path} cannot be read, it is damaged or truncated: {error}") from error
     return reader
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import read_tum
-from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.errors import CalibrationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.lens import lens_model
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory, associate
 from iup_pose_ros.stamps import NANOSECONDS
@@ -102,7 +102,7 @@ def convert_sequence(
     bag: Path | str,
     *,
     names: CameraNames | None = None,
-    mount: Mount | None = None,
+    extrinsics: CameraExtrinsics | None = None,
     storage: str = "mcap",
     compressed: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -113,7 +113,7 @@ def convert_sequence(
         sequence: the sequence or its folder.
         bag: folder to make; it must not exist.
         names: topics and frame; default /camera/image, /camera/camera_info, camera_optical.
-        mount: the camera's mount for /tf_static, where there is one.
+        extrinsics: the camera's extrinsics for /tf_static, where there is one.
         storage: "mcap" or "sqlite3".
         compressed: copy the image files as they are into CompressedImage messages instead of decoding them;
             their topic is then the image topic with "/compressed" appended.
@@ -127,7 +127,9 @@ def convert_sequence(
     names = names or CameraNames()
     if compressed:
         names = CameraNames(f"{names.image_topic}/compressed", names.info_topic, names.frame_id)
-    with write_camera_bag(bag, sequence.calibration, names, mount, storage, sequence.stamps[0]) as writer:
+    with write_camera_bag(
+        bag, sequence.calibration, names, extrinsics, storage, sequence.stamps[0]
+    ) as writer:
         truth = _truth_by_image(sequence)
         for index, (stamp, file) in enumerate(zip(sequence.stamps, sequence.images, strict=True)):
             if index in truth:
@@ -200,19 +202,23 @@ def _read_calibration(file: Path) -> CameraCalibration:
     if model not in _MODELS:
         raise DataError(f"{file}: distortion_model {model!r} is not known; there are {', '.join(_MODELS)}")
     try:
-        intrinsics = _intrinsics(content)
+        fx, fy, cx, cy = (float(content[key]) for key in _INTRINSIC_KEYS[:4])
+        intrinsics = Intrinsics(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
         coefficients = tuple(float(value) for value in content.get("distortion_coeffs") or ())
+        skew = float(content.get("skew", 0.0))
     except (CalibrationError, TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}") from error
     ros_model, counts = _MODELS[model]
     if len(coefficients) not in counts:
+        accepted = " or ".join(str(count) for count in counts)
         raise DataError(
-            f"{file}: {len(coefficients)} distortion_coeffs for {model}, which has {_listed(counts)}; "
+            f"{file}: {len(coefficients)} distortion_coeffs for {model}, which has {accepted}; "
             "radtan: k1 k2 p1 p2 and maybe k3"
         )
     # CameraInfo's plumb_bob always has the third radial coefficient.
     short = ros_model == "plumb_bob" and len(coefficients) == 4
-    return CameraCalibration(intrinsics, (*coefficients, 0.0) if short else coefficients, ros_model)
+    coefficients = (*coefficients, 0.0) if short else coefficients
+    return CameraCalibration(intrinsics, coefficients, ros_model, skew)
 
 
 def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
@@ -221,26 +227,18 @@ def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
     Raises:
         DataError: an image folder cannot hold that model.
     """
-    if not any(coefficients):
+    if not any(coefficients) and ros_model != "equidistant":
         return "none"
-    names = [name for name, (known, _) in _MODELS.items() if known == ros_model and name != "none"]
+    known_model = lens_model(ros_model)
+    names = [name for name, (known, _) in _MODELS.items() if known == known_model and name != "none"]
     if not names:
         raise DataError(f"distortion model {ros_model!r} cannot be written; there are {', '.join(_MODELS)}")
     return names[0]
 
 
-def _listed(counts: Sequence[int]) -> str:
-    return " or ".join(str(count) for count in counts)
-
-
-def _intrinsics(content: dict[str, Any]) -> Intrinsics:
-    fx, fy, cx, cy = (float(content[key]) for key in _INTRINSIC_KEYS[:4])
-    return Intrinsics(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
-
-
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

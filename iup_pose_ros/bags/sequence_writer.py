@@ -9,17 +9,19 @@ from typing import Any
 import cv2
 import yaml
 
+from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import folder_model
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError, ImageError
+from iup_pose_ros.frame_builder import Calibration, calibration_of
 from iup_pose_ros.geometry.trajectory import Trajectory
-from iup_pose_ros.images import decode_image
+from iup_pose_ros.images import decode_compressed_image, decode_image
+from iup_pose_ros.level_mapping import LevelMapping
 from iup_pose_ros.stamps import decimal_seconds
 
-_PNG_MAGIC = b"\x89PNG"
+_JPEG_MAGIC, _PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG"
 
 
 def write_sequence(
@@ -40,12 +42,8 @@ def write_sequence(
             or two images have the same stamp.
         ImageError: an image that cannot be decoded.
     """
-    folder = Path(folder)
-    if folder.exists():
-        raise DataError(f"{folder} exists already and is not overwritten")
-    with workshop_beside(folder, "folder") as made:
+    with atomic_directory(Path(folder), "folder") as made:
         _write(bag, made, ground_truth, progress)
-        made.rename(folder)
 
 
 def _write(
@@ -55,10 +53,10 @@ def _write(
     calibration = _intrinsics(bag)
     text = "# pixel coordinates: origin at the centre of the top-left pixel\n"
     (folder / "intrinsics.yaml").write_text(text + yaml.safe_dump(calibration, sort_keys=False))
-    rows = ["timestamp,filename"]
+    rows, levels = ["timestamp,filename"], LevelMapping(bag.config.level_range)
     for image in bag.decoded(bag.camera.image):
         seconds = decimal_seconds(messages.stamp_of(image))
-        suffix, data = _file(image, bag.camera.image_kind)
+        suffix, data = _file(image, bag.camera.image_kind, levels)
         target = folder / "images" / f"{seconds}{suffix}"
         if target.exists():
             raise DataError(f"bag {bag.path} has two images with the stamp {seconds} s")
@@ -70,12 +68,15 @@ def _write(
         write_tum(folder / "groundtruth.tum", ground_truth, "T_world_camera, optical frame")
 
 
-def _file(image: Any, kind: str) -> tuple[str, bytes]:
+def _file(image: Any, kind: str, levels: LevelMapping) -> tuple[str, bytes]:
     """Suffix and content of an image's file."""
     if kind == messages.COMPRESSED_IMAGE:
         data = bytes(image.data)
-        return (".png" if data.startswith(_PNG_MAGIC) else ".jpg"), data
-    pixels = decode_image(image)
+        if data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
+            return (".png" if data.startswith(_PNG_MAGIC) else ".jpg"), data
+        pixels = decode_compressed_image(image, levels)
+    else:
+        pixels = decode_image(image, levels)
     done, content = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[:, :, ::-1])
     if not done:
         raise ImageError(f"image of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written as PNG")
@@ -83,23 +84,29 @@ def _file(image: Any, kind: str) -> tuple[str, bytes]:
 
 
 def _intrinsics(bag: BagReader) -> dict[str, Any]:
-    """The content of intrinsics.yaml: the one calibration of all images."""
-    calibrations = [_calibration(info) for info in bag.decoded(bag.camera.info)]
+    """Return the content of intrinsics.yaml: the one calibration of all images, read by ``bag.config``."""
+    # Whatever makes a calibration useless for the images is refused here as it is by the odometry.
+    next(bag.frames())
+    decode = decode_image if bag.camera.image_kind == messages.IMAGE else decode_compressed_image
+    height, width = decode(next(bag.decoded(bag.camera.image))).shape[:2]
+    rectified = bag.config.image_is_rectified
+    calibrations = [calibration_of(info, width, height, rectified) for info in bag.decoded(bag.camera.info)]
     if any(other != calibrations[0] for other in calibrations):
         raise DataError(f"the calibration on {bag.camera.info} changes; a folder of images holds one only")
-    return calibrations[0]
+    return _content(calibrations[0])
 
 
-def _calibration(info: Any) -> dict[str, Any]:
-    fx, _, cx, _, fy, cy = (float(value) for value in info.k[:6])
-    coefficients = [float(value) for value in info.d]
+def _content(calibration: Calibration) -> dict[str, Any]:
+    (fx, skew, cx), (_, fy, cy), _ = calibration.window.camera_matrix(calibration.matrix).tolist()
+    model = folder_model(calibration.model, calibration.distortion)
     return {
         "fx": fx,
         "fy": fy,
         "cx": cx,
         "cy": cy,
-        "width": int(info.width),
-        "height": int(info.height),
-        "distortion_model": folder_model(info.distortion_model, coefficients),
-        "distortion_coeffs": coefficients if any(coefficients) else [],
+        **({"skew": skew} if skew else {}),
+        "width": calibration.window.width,
+        "height": calibration.window.height,
+        "distortion_model": model,
+        "distortion_coeffs": [] if model == "none" else list(calibration.distortion),
     }

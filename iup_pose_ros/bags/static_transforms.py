@@ -37,6 +37,11 @@ class StaticTransforms:
                 transforms[key] = pose_of_transform(stamped.transform)
         return cls(transforms)
 
+    @property
+    def names(self) -> str:
+        """All frames, separated by commas."""
+        return ", ".join(sorted(self._neighbours))
+
     def find(self, target: str, source: str) -> Pose | None:
         """``T_target_source`` along the transforms; None where they do not connect the two frames."""
         target, source = frame_name(target), frame_name(source)

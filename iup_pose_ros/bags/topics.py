@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from iup_pose_ros.bags.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from iup_pose_ros.errors import DataError
+from iup_pose_ros.images import VIDEO_REMEDY
 
+_VIDEO_KINDS = ("FFMPEGPacket", "CompressedVideo")
 _COMPRESSED_SUFFIX = "/compressed"
 
 
@@ -46,7 +48,11 @@ def find_camera(
         _check_named(topics, info_topic, (CAMERA_INFO,))
     images = [image_topic] if image_topic is not None else _image_topics(topics)
     if not images:
-        raise DataError(f"no messages of sensor_msgs/Image or CompressedImage; topics: {_listed(topics)}")
+        is_video = any(kind in summary.kind for summary in topics.values() for kind in _VIDEO_KINDS)
+        remedy = f"; {VIDEO_REMEDY}" if is_video else ""
+        raise DataError(
+            f"no messages of sensor_msgs/Image or CompressedImage; topics: {_listed(topics)}{remedy}"
+        )
     pairs = [(image, info_topic or _info_beside(topics, image)) for image in images]
     complete = [(image, info) for image, info in pairs if info is not None]
     if not complete:

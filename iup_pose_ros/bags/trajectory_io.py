@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from iup_pose_ros.bags.messages import QUATERNION_TOLERANCE
+from iup_pose_ros.atomic import atomic_file
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.geometry.trajectory import Trajectory
+from iup_pose_ros.message_poses import QUATERNION_TOLERANCE
 
 _COLUMNS = ("timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
 _KITTI_COLUMNS = 12
@@ -23,18 +24,30 @@ _NORM_TOLERANCE = QUATERNION_TOLERANCE
 
 
 def read_tum(path: Path | str) -> Trajectory:
-    """The trajectory in a TUM file.
+    """Return the trajectory in a TUM file; of several poses with one stamp the first.
+
+    Raises:
+        DataError: as ``read_tum_and_repeats``.
+    """
+    return read_tum_and_repeats(path)[0]
+
+
+def read_tum_and_repeats(path: Path | str) -> tuple[Trajectory, int]:
+    """Return the trajectory in a TUM file and how many poses were left out as repeating the stamp before.
+
+    The ground truths of TUM RGB-D and EuRoC, as published, repeat a stamp here and there.
 
     Raises:
         DataError: the file is missing, is not text or holds no pose; a line has not eight finite numbers, its
-            quaternion is not of unit length, or its stamp does not increase. The message names the line.
+            quaternion is not of unit length, or its stamp goes back. The message names the line.
     """
     path = Path(path)
     numbers, rows = _rows(path, len(_COLUMNS), " ".join(_COLUMNS))
     table = np.array(rows)
     _check_tum(path, numbers, table)
-    rotations = Rotation.from_quat(table[:, 4:]).as_matrix()
-    return Trajectory(table[:, 0].copy(), rotations, table[:, 1:4].copy())
+    kept = table[np.diff(table[:, 0], prepend=-np.inf) > 0.0]
+    rotations = Rotation.from_quat(kept[:, 4:]).as_matrix()
+    return Trajectory(kept[:, 0].copy(), rotations, kept[:, 1:4].copy()), len(table) - len(kept)
 
 
 def read_kitti(path: Path | str, stamps: Sequence[float]) -> Trajectory:
@@ -84,19 +97,36 @@ def write_tum(path: Path | str, trajectory: Trajectory, comment: str = "") -> No
         DataError: the file cannot be written.
     """
     quaternions = Rotation.from_matrix(trajectory.rotations.reshape(-1, 3, 3)).as_quat(canonical=True)
+    stamps = [f"{stamp:.9f}" for stamp in trajectory.stamps]
+    write_tum_rows(path, stamps, np.hstack([trajectory.positions, quaternions]), comment)
+
+
+def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, comment: str = "") -> None:
+    """Write a TUM file, whole or not at all.
+
+    Args:
+        path: of the file.
+        stamps: seconds as text, so that none is rounded.
+        poses: (N, 7) position and quaternion (x, y, z, w).
+        comment: one line, says what it is.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    path = Path(path)
     lines = [f"# {' '.join(_COLUMNS)}" + (f"  ({comment})" if comment else "")]
-    for stamp, position, quaternion in zip(trajectory.stamps, trajectory.positions, quaternions, strict=True):
-        values = " ".join(f"{value:.9f}" for value in (*position, *quaternion))
-        lines.append(f"{stamp:.9f} {values}")
+    for stamp, pose in zip(stamps, poses, strict=True):
+        lines.append(f"{stamp} " + " ".join(f"{value:.9f}" for value in pose))
     try:
-        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with atomic_file(path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"trajectory file {path} cannot be written: {error.strerror}") from error
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"trajectory file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -132,7 +162,7 @@ def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
     """Refuses values that are not finite, quaternions of another length than 1 and stamps that go back."""
     finite = np.isfinite(table).all(axis=1)
     norms = np.linalg.norm(table[:, 4:], axis=1)
-    increasing = np.diff(table[:, 0], prepend=-np.inf) > 0.0
+    increasing = np.diff(table[:, 0], prepend=-np.inf) >= 0.0
     if not finite.all():
         raise DataError(f"{path}, line {numbers[int(finite.argmin())]}: a value is not finite")
     unit = np.abs(norms - 1.0) <= _NORM_TOLERANCE
@@ -146,5 +176,5 @@ def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
         index = int(increasing.argmin())
         raise DataError(
             f"{path}, line {numbers[index]}: stamp {table[index, 0]:.9f} does not follow "
-            f"{table[index - 1, 0]:.9f}; stamps must increase"
+            f"{table[index - 1, 0]:.9f}; stamps must not go back"
         )

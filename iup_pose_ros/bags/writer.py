@@ -21,9 +21,9 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
-from iup_pose_ros.bags.whole_folder import workshop_beside
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 
@@ -54,7 +54,7 @@ class CameraNames:
 
 
 @dataclass(frozen=True, eq=False)
-class Mount:
+class CameraExtrinsics:
     """Where the camera sits: recorded once on /tf_static."""
 
     T_base_camera: Pose
@@ -77,7 +77,8 @@ class CameraBagWriter:
         """Write uint8 (H, W, 3) RGB or (H, W) grey taken at ``stamp`` nanoseconds.
 
         Raises:
-            DataError: another kind of array, or one of another size than the calibration's.
+            ImageError: another kind of array.
+            DataError: an image of another size than the calibration's.
         """
         message = messages.image_message(image, stamp, self._names.frame_id)
         expected = self._calibration.intrinsics
@@ -98,9 +99,11 @@ class CameraBagWriter:
         message = messages.pose_message(T_world_camera, stamp, "world")
         self._write(TRUTH_TOPIC, messages.POSE_STAMPED, stamp, message)
 
-    def write_mount(self, stamp: int, mount: Mount) -> None:
-        """Write the camera's mount as a static transform."""
-        message = messages.mount_message(mount.T_base_camera, mount.base_frame, self._names.frame_id, stamp)
+    def write_extrinsics(self, stamp: int, extrinsics: CameraExtrinsics) -> None:
+        """Write the camera's extrinsics as a static transform."""
+        message = messages.extrinsics_message(
+            extrinsics.T_base_camera, extrinsics.base_frame, self._names.frame_id, stamp
+        )
         self._write("/tf_static", messages.TF_MESSAGE, stamp, message, (_LATCHED,))
 
     def _write_with_info(self, stamp: int, image: Any, kind: str) -> None:
@@ -122,7 +125,7 @@ def write_camera_bag(
     path: Path | str,
     calibration: CameraCalibration,
     names: CameraNames | None = None,
-    mount: Mount | None = None,
+    extrinsics: CameraExtrinsics | None = None,
     storage: str = "mcap",
     start: int = 0,
 ) -> Iterator[CameraBagWriter]:
@@ -132,9 +135,9 @@ def write_camera_bag(
         path: folder to make; it must not exist.
         calibration: of all images.
         names: topics and frame; default /camera/image, /camera/camera_info, camera_optical.
-        mount: written to /tf_static at ``start`` nanoseconds where given.
+        extrinsics: written to /tf_static at ``start`` nanoseconds where given.
         storage: "mcap" or "sqlite3".
-        start: stamp of the mount, at most that of the first image.
+        start: stamp of the extrinsics, at most that of the first image.
 
     Raises:
         DataError: the path exists or cannot be made; unknown storage.
@@ -142,17 +145,12 @@ def write_camera_bag(
     path = Path(path)
     if storage not in STORAGES:
         raise DataError(f"bag storage {storage!r} is not known; there are {', '.join(STORAGES)}")
-    if path.exists():
-        raise DataError(f"{path} exists already and is not overwritten")
-    with workshop_beside(path, "bag") as made:
-        with Writer(
-            # Format 8 is what distributions from Jazzy on can read.
-            made,
-            version=8,
-            storage_plugin=STORAGES[storage],
-        ) as writer:
-            bag = CameraBagWriter(writer, calibration, names or CameraNames())
-            if mount is not None:
-                bag.write_mount(start, mount)
-            yield bag
-        made.rename(path)
+    # Format 8 is what distributions from Jazzy on can read.
+    with (
+        atomic_directory(path, "bag") as made,
+        Writer(made, version=8, storage_plugin=STORAGES[storage]) as writer,
+    ):
+        bag = CameraBagWriter(writer, calibration, names or CameraNames())
+        if extrinsics is not None:
+            bag.write_extrinsics(start, extrinsics)
+        yield bag

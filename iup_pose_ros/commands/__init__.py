@@ -1,1 +1,1 @@
-"""The sub-commands of `iup-pose`, a module for each group; cli.py puts them together."""
+"""Subcommands of `iup-pose`, one module per group; cli.py registers them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,60 +14,69 @@ from iup_pose_ros.commands.camera_options import (
     Mono16Range,
     RectifiedFov,
 )
-from iup_pose_ros.commands.conventions import EXIT_FAILED, says_errors, table_console
+from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors, table_console
 from iup_pose_ros.commands.pair_commands import Device, Weights
 from iup_pose_ros.errors import DataError
 
-convert_app = typer.Typer(help="Recordings from and into rosbag2.", no_args_is_help=True)
+convert_app = typer.Typer(help="Convert image sequences to and from rosbag2.", no_args_is_help=True)
 
-ImageTopic = Annotated[str | None, typer.Option(help="Of the camera, where the bag holds several.")]
-InfoTopic = Annotated[str | None, typer.Option(help="The camera's camera_info, where not beside its images.")]
+ImageTopic = Annotated[
+    str | None, typer.Option(help="Image topic; required if the bag has more than one camera.")
+]
+InfoTopic = Annotated[
+    str | None, typer.Option(help="CameraInfo topic; default: camera_info in the image topic's namespace.")
+]
 TruthTopic = Annotated[
     str | None,
     typer.Option(
-        help="Topic with ground truth: Odometry, Pose(WithCovariance)Stamped, TransformStamped or TFMessage."
+        help="Ground-truth topic: Odometry, Pose(WithCovariance)Stamped, TransformStamped or TFMessage."
     ),
 ]
 TruthFrame = Annotated[
     str | None,
-    typer.Option(
-        help="Frame whose poses the ground truth holds, where not the camera's own; see /tf_static."
-    ),
+    typer.Option(help="Frame of the ground-truth poses if not the camera's; must be in /tf_static."),
 ]
 
 
 def register(app: typer.Typer, evaluate_app: typer.Typer) -> None:
-    """Add the commands to `iup-pose` and `iup-pose evaluate`."""
+    """Add the commands `evaluate bag`, `animate` and `convert` to the command line."""
     evaluate_app.command("bag")(bag)
     app.command("animate")(animate)
     app.add_typer(convert_app, name="convert")
+    app.command("bag-camera")(bag_camera)
+    app.command("doctor")(doctor)
 
 
-@says_errors
+@report_errors
 def bag(
     bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
-    gt: Annotated[Path | None, typer.Option(help="Ground truth: TUM or KITTI file, T_world_camera.")] = None,
+    gt: Annotated[
+        Path | None, typer.Option(help="Ground-truth trajectory T_world_camera: TUM or KITTI file.")
+    ] = None,
     gt_topic: TruthTopic = None,
     gt_frame: TruthFrame = None,
     image_topic: ImageTopic = None,
     info_topic: InfoTopic = None,
     estimators: Annotated[
-        str, typer.Option(help="Names, separated by commas.")
+        str, typer.Option(help="Comma-separated estimator names.")
     ] = "iup_pose,hybrid,epipolar_klt",
     real_time: Annotated[
         bool,
         typer.Option(
             "--real-time/--every-frame",
-            help="Play the bag into the node over DDS, or process every image without ROS, reproducibly.",
+            help="Play the bag to the live node over DDS, or process every image offline (reproducible).",
         ),
     ] = False,
-    rate: Annotated[float, typer.Option(min=0.0, help="Speed of --real-time; 0 waits for the node.")] = 1.0,
+    rate: Annotated[
+        float, typer.Option(min=0.0, help="Playback rate of --real-time; 0: as fast as the node processes.")
+    ] = 1.0,
     recorded: Annotated[
         Path | None,
-        typer.Option(help="rosbag2 of a node's outputs while BAG played: evaluated instead of running."),
+        typer.Option(help="rosbag2 of the node's outputs on BAG; evaluate it instead of running the node."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for report.html, metrics.json, metrics.csv, edges.csv, *.tum.")
+        Path | None,
+        typer.Option(help="Output folder for report.html, metrics.json, metrics.csv, edges.csv and *.tum."),
     ] = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -75,7 +85,7 @@ def bag(
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
 ) -> None:
-    """Visual odometry on a recording: how good against the truth and other estimators, and where it fails."""
+    """Run visual odometry on a rosbag and compare it with ground truth."""
     from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.estimators.network.options import NetworkOptions
     from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, evaluate_bag
@@ -84,7 +94,7 @@ def bag(
     if gt is not None and gt_topic is not None:
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
     if recorded is not None and real_time:
-        raise DataError("--recorded evaluates a run that is over, --real-time makes one; give one")
+        raise DataError("--recorded evaluates a past run, --real-time starts a new one; give one")
     names = tuple(dict.fromkeys(name.strip() for name in estimators.split(",")))
     truth = TruthSource(gt, gt_topic, gt_frame)
     network = NetworkOptions(weights, device)
@@ -100,14 +110,16 @@ def bag(
             raise typer.Exit(EXIT_FAILED) from error
 
 
-@says_errors
+@report_errors
 def animate(
     bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
     file: Annotated[Path, typer.Argument(help="Animation to write: .webp or .gif.")],
-    gt: Annotated[Path | None, typer.Option(help="Ground truth: TUM or KITTI file, T_world_camera.")] = None,
-    estimator: Annotated[str, typer.Option(help="Relative-pose estimator.")] = "hybrid",
-    every: Annotated[int, typer.Option(min=1, help="Show one of so many images.")] = 4,
-    rate: Annotated[float, typer.Option(min=0.01, help="Speed; 1 is that of the recording.")] = 2.0,
+    gt: Annotated[
+        Path | None, typer.Option(help="Ground-truth trajectory T_world_camera: TUM or KITTI file.")
+    ] = None,
+    estimator: Annotated[str, typer.Option(help="Relative pose estimator.")] = "hybrid",
+    every: Annotated[int, typer.Option(min=1, help="Show every N-th image.")] = 4,
+    rate: Annotated[float, typer.Option(min=0.01, help="Playback rate; 1: as recorded.")] = 2.0,
 ) -> None:
     """Animate a recording: the debug image beside the growing trajectory."""
     from iup_pose_ros.bags.ground_truth import read_ground_truth_file
@@ -123,19 +135,70 @@ def animate(
         )
 
 
+@report_errors
+def doctor(
+    bag: Annotated[Path, typer.Option(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    image_topic: ImageTopic = None,
+    info_topic: InfoTopic = None,
+    base_frame: Annotated[str, typer.Option(help="Frame of the robot.")] = "base_link",
+    image_is_rectified: ImageIsRectified = False,
+    rectified_fov: RectifiedFov = 0.0,
+    allow_frame_mismatch: AllowFrameMismatch = False,
+    mono16_range: Mono16Range = "auto",
+) -> None:
+    """Say what should be mended in a recording, most urgent first; exit code 1 where images are of no use."""
+    from iup_pose_ros.bags.reader import BagReader
+    from iup_pose_ros.camera_config import CameraConfig
+    from iup_pose_ros.replay.doctor import examine
+
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    with BagReader(bag, image_topic, info_topic, camera) as reader:
+        typer.echo(f"camera: {reader.camera.image} with {reader.camera.info}")
+        findings = examine(reader, base_frame)
+    for number, finding in enumerate(findings, start=1):
+        typer.echo(f"{number}. {'ERROR' if finding.is_fatal else 'warning'}: {finding.text}")
+    if not findings:
+        typer.echo("nothing to mend")
+    if any(finding.is_fatal for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@report_errors
+def bag_camera(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    image_topic: ImageTopic = None,
+    info_topic: InfoTopic = None,
+    base_frame: Annotated[str, typer.Option(help="Frame of the robot.")] = "base_link",
+) -> None:
+    """Print, as JSON, the launch arguments of vo.launch.py that follow from a recording."""
+    from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
+    from iup_pose_ros.bags.reader import BagReader
+    from iup_pose_ros.bags.static_transforms import StaticTransforms
+
+    with BagReader(bag, image_topic, info_topic) as reader:
+        mount = StaticTransforms.read(reader).find(base_frame, reader.camera_frame)
+        arguments = {
+            "image": reader.camera.image,
+            "camera_info": reader.camera.info,
+            "image_transport": "compressed" if reader.camera.image_kind == COMPRESSED_IMAGE else "raw",
+            "assume_identity_mount": "true" if mount is None else "false",
+        }
+    typer.echo(json.dumps(arguments))
+
+
 @convert_app.command("sequence")
-@says_errors
+@report_errors
 def sequence(
     folder: Annotated[
         Path, typer.Argument(help="Folder with images/, timestamps.csv, intrinsics.yaml, groundtruth.tum.")
     ],
-    bag: Annotated[Path, typer.Argument(help="rosbag2 folder to make.")],
-    storage: Annotated[str, typer.Option(help="mcap or sqlite3.")] = "mcap",
+    bag: Annotated[Path, typer.Argument(help="rosbag2 folder to create.")],
+    storage: Annotated[str, typer.Option(help="Storage format: mcap or sqlite3.")] = "mcap",
     compressed: Annotated[
-        bool, typer.Option("--compressed", help="Copy the image files as they are, as CompressedImage.")
+        bool, typer.Option("--compressed", help="Write the image files unchanged, as CompressedImage.")
     ] = False,
 ) -> None:
-    """Make a rosbag2 recording of a folder of images; its ground truth goes to /ground_truth."""
+    """Convert an image sequence to rosbag2; ground truth is written to /ground_truth."""
     from iup_pose_ros.bags.sequence import convert_sequence
     from iup_pose_ros.progress import progress_bar
 
@@ -146,10 +209,10 @@ def sequence(
 
 
 @convert_app.command("bag")
-@says_errors
+@report_errors
 def bag_to_folder(
     bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
     gt_topic: TruthTopic = None,
     gt_frame: TruthFrame = None,
     image_topic: ImageTopic = None,
@@ -159,7 +222,7 @@ def bag_to_folder(
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
 ) -> None:
-    """Make a folder of images, calibration and, with --gt-topic, ground truth of a rosbag2 recording."""
+    """Convert a rosbag2 recording to images, camera calibration and, with --gt-topic, ground truth."""
     from iup_pose_ros.bags.ground_truth import read_ground_truth_topic
     from iup_pose_ros.bags.reader import BagReader
     from iup_pose_ros.bags.sequence_writer import write_sequence
@@ -172,5 +235,5 @@ def bag_to_folder(
         with progress_bar(table_console(), "writing the images") as advance:
             trajectory = None if truth is None else truth.trajectory
             write_sequence(reader, folder, trajectory, lambda: advance(reader.image_count))
-        if truth is not None and truth.note:
-            typer.echo(f"Beware: {truth.note}.", err=True)
+        for warning in (*reader.warnings, *([truth.note] if truth is not None and truth.note else [])):
+            typer.echo(f"warning: {warning}", err=True)

@@ -1,4 +1,4 @@
-"""Options of how a recording's images and camera_info are read, for every command that reads them."""
+"""Command line options for reading images and camera_info of a recording."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import typer
 
 ImageIsRectified = Annotated[
     bool,
-    typer.Option("--image-is-rectified", help="Images are undistorted already: P is used, D is ignored."),
+    typer.Option("--image-is-rectified", help="Images are already rectified: use P and ignore D."),
 ]
 RectifiedFov = Annotated[
-    float, typer.Option(help="Field of view of rectified images, 20 to 140 deg; 0: the lens's, at most 100.")
+    float,
+    typer.Option(help="Field of view of rectified images, 20 to 140 deg; 0: that of the lens, at most 100."),
 ]
 AllowFrameMismatch = Annotated[
     bool,
@@ -20,5 +21,5 @@ AllowFrameMismatch = Annotated[
     ),
 ]
 Mono16Range = Annotated[
-    str, typer.Option(help="Levels of 16-bit images that become black and white: low,high or auto.")
+    str, typer.Option(help="Levels of 16-bit images that are mapped to black and white: low,high or auto.")
 ]

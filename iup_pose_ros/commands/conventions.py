@@ -1,4 +1,4 @@
-"""What all commands have in common: how they report errors and print tables."""
+"""Error reporting and table output shared by all commands."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-_TABLE_WIDTH = 110  # of tables in files and pipes, which have no width of their own
+_TABLE_WIDTH = 110  # columns, when the output is a file or a pipe
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def says_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The command, with this package's errors as one sentence on stderr and exit code 2."""
+def report_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Decorate a command: an ``IupPoseError`` becomes one line on stderr and exit code 2."""
 
     @functools.wraps(command)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -36,7 +36,7 @@ def says_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Res
 
 
 def table_console() -> Console:
-    """A console wide enough for tables, whether or not someone looks at it."""
+    """Return a console that is wide enough for tables even if the output is not a terminal."""
     from rich.console import Console
 
     console = Console()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iup_pose_ros.commands.conventions import says_errors, table_console
+from iup_pose_ros.commands.conventions import report_errors, table_console
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,32 +16,33 @@ if TYPE_CHECKING:
     from iup_pose_ros.estimators.network.options import NetworkOptions
     from iup_pose_ros.evaluation.pairs.report import PairsReport
 
-EstimatorNames = Annotated[str, typer.Option("--estimator", help="Names, separated by commas.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the figures.")]
+EstimatorNames = Annotated[str, typer.Option("--estimator", help="Comma-separated estimator names.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the metrics to this JSON file.")]
 PlotFolder = Annotated[
-    Path | None, typer.Option("--plots", help="Folder for reliability.png and sparsification.png.")
+    Path | None,
+    typer.Option("--plots", help="Write reliability.png and sparsification.png to this folder."),
 ]
-MaxPairs = Annotated[int | None, typer.Option(min=1, help="At most so many pairs of a set.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the draw that --max-pairs makes.")]
-Weights = Annotated[
-    Path | None, typer.Option(help="Weights file of the network; by default the one that is shipped.")
+MaxPairs = Annotated[
+    int | None, typer.Option(min=1, help="Maximum number of pairs per set, sampled at random.")
 ]
-Device = Annotated[str, typer.Option(help="Of the network: auto, cpu, cuda or cuda:N.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed for --max-pairs.")]
+Weights = Annotated[Path | None, typer.Option(help="Network weights file; default: the shipped weights.")]
+Device = Annotated[str, typer.Option(help="Device of the network: auto, cpu, cuda or cuda:N.")]
 
 _ALL = "iup_pose,hybrid,epipolar_klt,epipolar_sift"
 
 
 def register(app: typer.Typer, evaluate_app: typer.Typer) -> None:
-    """Add the commands to `iup-pose` and `iup-pose evaluate`."""
+    """Add the commands `evaluate pairs | megadepth | scannet` and `calibrate` to the command line."""
     evaluate_app.command("pairs")(pairs)
     evaluate_app.command("megadepth")(megadepth)
     evaluate_app.command("scannet")(scannet)
     app.command("calibrate")(calibrate)
 
 
-@says_errors
+@report_errors
 def pairs(
-    folders: Annotated[list[Path], typer.Argument(help="Folders with a pairs.csv and its images.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders that hold a pairs.csv and its images.")],
     estimator: EstimatorNames = _ALL,
     json_file: JsonFile = None,
     plots: PlotFolder = None,
@@ -50,20 +51,20 @@ def pairs(
     weights: Weights = None,
     device: Device = "auto",
 ) -> None:
-    """Accuracy and honesty of estimators on image pairs with known relative pose."""
+    """Evaluate pose accuracy and covariance consistency on image pairs with known relative pose."""
     from iup_pose_ros.estimators.network.options import NetworkOptions
     from iup_pose_ros.evaluation.pairs.evaluate import load_sets
 
     found = load_sets(folders)
-    report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
-    _show(report, json_file, plots)
+    report = _evaluate(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
+    _output(report, json_file, plots)
 
 
-@says_errors
+@report_errors
 def megadepth(
-    root: Annotated[Path, typer.Argument(help="Folder of the images (holds Undistorted_SfM).")],
+    root: Annotated[Path, typer.Argument(help="Image folder that contains Undistorted_SfM.")],
     scene_info: Annotated[
-        Path, typer.Argument(help="Scene_info file (.npz) or a folder of them; MegaDepth-1500 has five.")
+        Path, typer.Argument(help="scene_info file (.npz) or folder of them; MegaDepth-1500 has five.")
     ],
     estimator: EstimatorNames = _ALL,
     json_file: JsonFile = None,
@@ -73,21 +74,21 @@ def megadepth(
     weights: Weights = None,
     device: Device = "auto",
 ) -> None:
-    """The same on MegaDepth pairs in the layout of LoFTR's release; a set is a scene_info file."""
+    """Evaluate on MegaDepth pairs in LoFTR's file layout; each scene_info file is one set."""
     from iup_pose_ros.datasets.megadepth import load_megadepth
     from iup_pose_ros.estimators.network.options import NetworkOptions
     from iup_pose_ros.evaluation.pairs.evaluate import by_name
 
     found = by_name(load_megadepth(root, scene_info, with_depth=False))
-    report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
-    _show(report, json_file, plots)
+    report = _evaluate(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
+    _output(report, json_file, plots)
 
 
-@says_errors
+@report_errors
 def scannet(
-    root: Annotated[Path, typer.Argument(help="Folder of the scans (scene0707_00, ...).")],
-    index: Annotated[Path, typer.Argument(help="Index of pairs (.npz); for ScanNet-1500 test.npz.")],
-    intrinsics: Annotated[Path, typer.Argument(help="intrinsics.npz, a matrix for every scan.")],
+    root: Annotated[Path, typer.Argument(help="Folder with the scans (scene0707_00, ...).")],
+    index: Annotated[Path, typer.Argument(help="Pair index (.npz); test.npz for ScanNet-1500.")],
+    intrinsics: Annotated[Path, typer.Argument(help="intrinsics.npz with one camera matrix per scan.")],
     estimator: EstimatorNames = _ALL,
     json_file: JsonFile = None,
     plots: PlotFolder = None,
@@ -96,41 +97,40 @@ def scannet(
     weights: Weights = None,
     device: Device = "auto",
 ) -> None:
-    """The same on ScanNet pairs in the layout of LoFTR's release, all as one set."""
+    """Evaluate on ScanNet pairs in LoFTR's file layout, all as one set."""
     from iup_pose_ros.datasets.scannet import load_scannet
     from iup_pose_ros.estimators.network.options import NetworkOptions
 
     found = {"scannet": load_scannet(root, index, intrinsics, with_depth=False)}
-    report = _evaluated(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
-    _show(report, json_file, plots)
+    report = _evaluate(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
+    _output(report, json_file, plots)
 
 
-@says_errors
+@report_errors
 def calibrate(
     weights: Annotated[Path, typer.Argument(help="Weights file to calibrate.")],
-    folders: Annotated[list[Path], typer.Argument(help="Folders with a pairs.csv, not seen in training.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders with a pairs.csv that were not used for training.")
+    ],
     output: Annotated[Path, typer.Option(help="Weights file to write.")],
     max_pairs: MaxPairs = None,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Fit the correction of standard deviations to errors on real pairs, and store it with the weights."""
+    """Fit the inlier model and the sigma calibrations to real image pairs and store them with the weights."""
+    from iup_pose_ros.evaluation.pairs.calibrate_weights import calibrate_weights
     from iup_pose_ros.evaluation.pairs.evaluate import load_sets
-    from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import calibrated_weights, print_left_out
+    from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import print_leave_one_out
 
     console = table_console()
-    before, after = calibrated_weights(
-        weights, load_sets(folders), output, max_pairs=max_pairs, seed=seed, device=device, console=console
-    )
-    for title, report in (("before", before), ("after", after)):
-        console.rule(title)
-        report.print(console)
-    if len(folders) > 1:
-        console.rule("every set as calibrated on the others")
-        print_left_out(before, console)
+    report = calibrate_weights(weights, load_sets(folders), output, console, max_pairs, seed, device)
+    console.rule("leave-one-out: inlier model of other scenes, sigmas not calibrated")
+    report.print(console)
+    console.rule("leave-one-out: sigmas calibrated on other scenes")
+    print_leave_one_out(report, console)
 
 
-def _evaluated(
+def _evaluate(
     sets: Mapping[str, Sequence[DataSetPair]],
     estimator: str,
     max_pairs: int | None,
@@ -143,7 +143,7 @@ def _evaluated(
     return evaluate_on(sets, estimators, max_pairs, seed, table_console())
 
 
-def _show(report: PairsReport, json_file: Path | None, plots: Path | None) -> None:
+def _output(report: PairsReport, json_file: Path | None, plots: Path | None) -> None:
     report.print(table_console())
     if json_file is not None:
         report.write(json_file)

@@ -1,1 +1,1 @@
-"""Public data sets in their published layouts, as pairs of images with known relative pose."""
+"""Readers of public data sets in their original file layouts, as image pairs with known relative pose."""

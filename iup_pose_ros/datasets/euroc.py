@@ -1,4 +1,4 @@
-"""EuRoC MAV sequences (ASL layout): mav0/cam0 with data.csv and sensor.yaml, state_groundtruth_estimate0."""
+"""Reader of EuRoC MAV sequences (ASL layout): mav0/cam0 and mav0/state_groundtruth_estimate0."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ _STATE = ("timestamp", "px", "py", "pz", "qw", "qx", "qy", "qz")
 
 
 def load_euroc(folder: Path, camera: int = 0) -> list[PosedImage]:
-    """Images with pose, in the order of time.
+    """Read the images that have ground-truth poses, in temporal order.
 
     Args:
-        folder: the sequence, which holds ``mav0``, or ``mav0`` itself.
+        folder: folder that contains ``mav0``, or ``mav0`` itself.
         camera: 0 or 1.
 
     Raises:
-        DataError: a file is missing or has another layout.
+        DataError: a file is missing or has an unexpected layout.
     """
     mav = folder / "mav0" if (folder / "mav0").is_dir() else folder
     sensor = need(mav / f"cam{camera}", "a camera with data.csv, data and sensor.yaml")
-    K, size, distortion, T_body_camera = _calibration(sensor / "sensor.yaml")
+    K, size, distortion, T_body_camera = read_sensor(sensor / "sensor.yaml")
     rows = read_table(sensor / "data.csv", ("timestamp", "filename"), ",")
-    # Differences of nanoseconds since 1970 do not fit a float; those since the first image do.
+    # Nanoseconds since 1970 exceed the precision of a float; nanoseconds since the first image do not.
     origin = _nanoseconds(sensor / "data.csv", rows[0][0])
     stamps = np.array([_nanoseconds(sensor / "data.csv", row[0]) - origin for row in rows]) / _NANOSECONDS
-    poses = _body_poses(mav / "state_groundtruth_estimate0" / "data.csv", origin, stamps)
+    states = mav / "state_groundtruth_estimate0" / "data.csv"
+    times = [_nanoseconds(states, row[0]) - origin for row in read_table(states, _STATE, ",")]
+    state = read_numbers(states, _STATE, ",")
+    rotations = Rotation.from_quat(state[:, [5, 6, 7, 4]])
+    poses = interpolated_poses(np.array(times) / _NANOSECONDS, rotations, state[:, 1:4], stamps)
     return [
         PosedImage(
             DataSetImage(sensor / "data" / row[1], K, size, distortion, "plumb_bob"),
@@ -50,24 +54,19 @@ def load_euroc(folder: Path, camera: int = 0) -> list[PosedImage]:
     ]
 
 
-def _body_poses(path: Path, origin: int, stamps: NDArray[np.float64]) -> list[Pose | None]:
-    times = [_nanoseconds(path, row[0]) - origin for row in read_table(path, _STATE, ",")]
-    state = read_numbers(path, _STATE, ",")
-    rotations = Rotation.from_quat(state[:, [5, 6, 7, 4]])
-    return interpolated_poses(np.array(times) / _NANOSECONDS, rotations, state[:, 1:4], stamps)
-
-
 def _nanoseconds(path: Path, text: str) -> int:
     if not text.isdigit():
-        raise DataError(f"{path}: time stamp {text!r} is no number of nanoseconds")
+        raise DataError(f"{path}: time stamp {text!r} is not an integer number of nanoseconds")
     return int(text)
 
 
-def _calibration(
-    path: Path,
-) -> tuple[NDArray[np.float64], tuple[int, int], tuple[float, ...], Pose]:
-    """K, image size, distortion and T_body_camera of a sensor.yaml."""
-    content: Any = yaml.safe_load(need(path, "the calibration of the camera").read_text(encoding="utf-8"))
+def read_sensor(path: Path) -> tuple[NDArray[np.float64], tuple[int, int], tuple[float, ...], Pose]:
+    """Read K (3, 3), image size (width, height), distortion and T_body_camera from a sensor.yaml.
+
+    Raises:
+        DataError: the file is missing, lacks a value or has another distortion model.
+    """
+    content: Any = yaml.safe_load(need(path, "the calibration of the camera").read_text(encoding="utf-8-sig"))
     try:
         model = content["distortion_model"]
         if model not in ("radial-tangential", "radtan"):

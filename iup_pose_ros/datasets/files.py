@@ -1,4 +1,4 @@
-"""Reading of tables and archives, with messages that say what was expected where."""
+"""Readers of text tables and .npz archives, whose errors name the file and the expected content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.errors import DataError
 
-# All that arrays of objects (poses, file names) need; a pickle that asks for more is refused.
+# The globals that pickled object arrays (poses, file names) need; all others are rejected.
 _RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
 _SCALAR: Any = np.float64(0.0).__reduce__()[0]
 _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
@@ -29,10 +29,14 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 
 
 def need(path: Path, what: str) -> Path:
-    """The path, if it exists.
+    """Return the path if it exists.
+
+    Args:
+        path: file or folder.
+        what: description of the expected content, for the error message.
 
     Raises:
-        DataError: it does not; ``what`` says what should be there.
+        DataError: the path does not exist.
     """
     if not path.exists():
         raise DataError(f"{path} is missing: {what} is expected there")
@@ -40,14 +44,19 @@ def need(path: Path, what: str) -> Path:
 
 
 def read_table(path: Path, columns: Sequence[str], separator: str | None = None) -> list[list[str]]:
-    """The rows of a text table; empty lines and lines that begin with # are left out.
+    """Read the rows of a text table, skipping empty lines and lines that start with #.
+
+    Args:
+        path: text file.
+        columns: names of the columns, for error messages; rows may have additional columns.
+        separator: column separator; default: white space.
 
     Raises:
-        DataError: the file is missing, empty, or a row has fewer columns than named.
+        DataError: the file is missing or empty, or a row has too few columns.
     """
     rows = []
     for number, line in enumerate(
-        need(path, " ".join(columns)).read_text(encoding="utf-8").splitlines(), start=1
+        need(path, " ".join(columns)).read_text(encoding="utf-8-sig").splitlines(), start=1
     ):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -56,15 +65,15 @@ def read_table(path: Path, columns: Sequence[str], separator: str | None = None)
             raise DataError(f"{path}, line {number}: {len(row)} columns; expected: {' '.join(columns)}")
         rows.append(row)
     if not rows:
-        raise DataError(f"{path} holds no row; expected: {' '.join(columns)}")
+        raise DataError(f"{path} has no rows; expected: {' '.join(columns)}")
     return rows
 
 
 def read_numbers(path: Path, columns: Sequence[str], separator: str | None = None) -> NDArray[np.float64]:
-    """The rows (N, len(columns)) of a table of numbers; further columns are left out.
+    """Read a table of numbers (N, len(columns)), ignoring additional columns.
 
     Raises:
-        DataError: as ``read_table``, or a value is no number.
+        DataError: see ``read_table``, or a value is not a number.
     """
     rows = read_table(path, columns, separator)
     try:
@@ -74,10 +83,11 @@ def read_numbers(path: Path, columns: Sequence[str], separator: str | None = Non
 
 
 def read_archive(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of an .npz file, arrays of objects included; no code in the file is run.
+    """Read arrays of an .npz file, including object arrays; code in the file is never executed.
 
     Raises:
-        DataError: the file is missing, no archive, lacks an array, or holds objects other than arrays.
+        DataError: the file is missing or not an archive, lacks an array, or contains objects that are
+            neither arrays nor numbers.
     """
     need(path, f"an .npz archive with {', '.join(names)}")
     try:
@@ -92,9 +102,10 @@ def read_archive(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads arrays and numbers, and refuses everything else."""
+    """Unpickles arrays and numbers and rejects all other objects."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return an allowed global; see ``pickle.Unpickler.find_class``."""
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it holds {module}.{name}; only arrays and numbers are accepted")
         return _ALLOWED[module, name]
@@ -102,18 +113,14 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(f"{name}.npy") as file:
-        version = npy.read_magic(file)
+        stream: Any = file
+        version = npy.read_magic(stream)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(file)
+        shape, _, dtype = read_header(stream)
         if dtype.hasobject:
-            return _unpickled(file).reshape(shape)
+            array = _ArraysOnly(stream, encoding="latin1").load()
+            if not isinstance(array, np.ndarray):
+                raise pickle.UnpicklingError(f"it holds a {type(array).__name__}; an array is expected")
+            return array.reshape(shape)
     with archive.open(f"{name}.npy") as file:
         return np.asarray(npy.read_array(file, allow_pickle=False))
-
-
-def _unpickled(file: Any) -> NDArray[Any]:
-    stream: BinaryIO = file
-    array = _ArraysOnly(stream, encoding="latin1").load()
-    if not isinstance(array, np.ndarray):
-        raise pickle.UnpicklingError(f"it holds a {type(array).__name__} where an array is expected")
-    return array

@@ -1,4 +1,4 @@
-"""An image of a data set and a pair of such images; files are read when they are asked for."""
+"""Images and image pairs of data sets; files are read on demand."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from iup_pose_ros.types import Picture
 
 Depth = NDArray[np.float32]
 
-# ScanNet's own sizes of one camera, 1296x968 and 640x480, differ by half a percent in shape.
+# ScanNet's image sizes of one camera, 1296x968 and 640x480, differ by half a percent in aspect ratio.
 _ASPECT_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedImage:
-    """An undistorted image with its camera.
+    """An undistorted image with its intrinsics and depth.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        intrinsics: of this image.
-        depth: (H, W) metres (or the data set's unit) along the optical axis, 0 where unknown.
+        intrinsics: pinhole intrinsics of this image.
+        depth: (H, W) depth along the optical axis in metres (or the data set's unit); 0: unknown.
     """
 
     image: Picture
@@ -40,17 +40,17 @@ class LoadedImage:
 
 @dataclass(frozen=True, eq=False)
 class DataSetImage:
-    """Where an image and its depth lie, and the camera that took it.
+    """Files and camera calibration of an image.
 
     Attributes:
-        path: of the image.
-        K: (3, 3) camera matrix, pixel (0, 0) at the centre of the top-left pixel.
-        size: width and height of the image that K belongs to; None: those of the file. A larger file is
-            reduced to this size; for a smaller one K is scaled.
-        distortion, model: as ``geometry.rectification.Rectifier`` takes them.
-        depth: file with the depth of the stored image: .png (16 bit) or .h5 (array ``depth``); None: unknown.
-            The depth of a distorted image is not used.
-        depth_unit: length of one unit of the depth file.
+        path: image file.
+        K: (3, 3) camera matrix; pixel (0, 0) is the centre of the top-left pixel.
+        size: width and height of the image for which K is valid; None: the size of the file. A larger image
+            is downscaled to this size; for a smaller one K is scaled.
+        distortion, model: see ``geometry.rectification.Rectifier``.
+        depth: depth file of the stored image: .png (16 bit) or .h5 (array ``depth``); None: unknown. Ignored
+            for distorted images.
+        depth_unit: length of one unit of the depth file, in metres or in the data set's unit.
     """
 
     path: Path
@@ -62,15 +62,16 @@ class DataSetImage:
     depth_unit: float = 1.0
 
     def load(self) -> LoadedImage:
-        """Read, resize and undistort.
+        """Read, resize and undistort the image.
 
         Raises:
             DataError: a file is missing or not readable.
-            CalibrationError: the camera is not plausible for the image, or K is for one of another shape.
+            CalibrationError: the camera calibration is not plausible for the image, or the aspect ratio of
+                the image differs from that of ``size``.
         """
         image, K = read_image(self.path), self.K
         if self.size is not None and image.shape[1::-1] != self.size:
-            image, K = self._of_one_size(image, self.size)
+            image, K = scale_to_match(image, self.K, self.size, self.path)
         height, width = image.shape[:2]
         rectifier = Rectifier(K.ravel().tolist(), self.distortion, self.model, width, height)
         view = rectifier.intrinsics
@@ -79,32 +80,17 @@ class DataSetImage:
             depth = resized_depth(read_depth(self.depth, self.depth_unit), width, height)
         return LoadedImage(rectifier.rectify(image), view, depth)
 
-    def _of_one_size(self, image: Picture, size: tuple[int, int]) -> tuple[Picture, NDArray[np.float64]]:
-        """Return image and camera matrix in the smaller of their two resolutions."""
-        height, width = image.shape[:2]
-        scale = (width / size[0], height / size[1])
-        if abs(scale[0] / scale[1] - 1.0) > _ASPECT_TOLERANCE:
-            raise CalibrationError(
-                f"{self.path} has {width}x{height} pixels, but its camera matrix K is for "
-                f"{size[0]}x{size[1]}: another shape, so neither can be scaled to the other"
-            )
-        if scale[0] > 1.0:
-            return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), self.K
-        # Pixel (0, 0) is the centre of the first pixel: its corner, at -0.5, stays where it is.
-        half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
-        return image, np.linalg.inv(half) @ np.diag([*scale, 1.0]) @ half @ self.K
-
 
 @dataclass(frozen=True, eq=False)
 class DataSetPair:
-    """Two images and the pose between their cameras.
+    """Two images and the relative pose of their cameras.
 
     Attributes:
         images: image 0 and image 1.
-        T_1_0: maps points of camera 0's optical frame into camera 1's.
-        metric: whether lengths are metres.
-        overlap: share of surfaces that both see, NaN where the data set does not say.
-        name: of the data set or of the scene in it.
+        T_1_0: transforms points from the optical frame of camera 0 to that of camera 1.
+        metric: whether the translation is in metres.
+        overlap: fraction of the scene that is visible in both images; NaN if unknown.
+        name: name of the data set or of its scene.
     """
 
     images: tuple[DataSetImage, DataSetImage]
@@ -114,8 +100,36 @@ class DataSetPair:
     name: str = ""
 
 
+def scale_to_match(
+    image: Picture, K: NDArray[np.float64], size: tuple[int, int], path: Path
+) -> tuple[Picture, NDArray[np.float64]]:
+    """Scale an image or its camera matrix to the smaller of their two resolutions.
+
+    Args:
+        image: (H, W, 3).
+        K: (3, 3) camera matrix.
+        size: width and height of the image for which K is valid.
+        path: file of the image, for the error message.
+
+    Raises:
+        CalibrationError: the aspect ratio of the image differs from that of ``size``.
+    """
+    height, width = image.shape[:2]
+    scale = (width / size[0], height / size[1])
+    if abs(scale[0] / scale[1] - 1.0) > _ASPECT_TOLERANCE:
+        raise CalibrationError(
+            f"{path} has {width}x{height} pixels, but its camera matrix K is for {size[0]}x{size[1]}; "
+            "equal aspect ratios are required"
+        )
+    if scale[0] > 1.0:
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), K
+    # Pixel (0, 0) is the centre of the top-left pixel; scaling keeps its outer corner at (-0.5, -0.5).
+    half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    return image, np.linalg.inv(half) @ np.diag([*scale, 1.0]) @ half @ K
+
+
 def read_image(path: Path) -> Picture:
-    """The image (H, W, 3) RGB, turned as its pixels are stored.
+    """Read an image (H, W, 3) RGB, ignoring the EXIF orientation.
 
     Raises:
         DataError: the file is missing or not an image.
@@ -127,23 +141,27 @@ def read_image(path: Path) -> Picture:
 
 
 def read_depth(path: Path, unit: float) -> Depth:
-    """The depth (H, W) in a .png or .h5 file, 0 where unknown.
+    """Read the depth (H, W) of a .png (16 bit) or .h5 (array ``depth``) file; 0: unknown.
+
+    Args:
+        path: depth file.
+        unit: length of one unit of the file.
 
     Raises:
-        DataError: the file is missing or holds no depth.
+        DataError: the file is missing or contains no depth, or h5py is not installed.
     """
     if not path.is_file():
         raise DataError(f"depth image {path} is missing")
     if path.suffix == ".h5":
-        return _read_h5(path) * np.float32(unit)
+        return read_h5_depth(path) * np.float32(unit)
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
-        raise DataError(f"depth image {path} is not a one-channel image of 16 bits")
+        raise DataError(f"depth image {path} is not a single-channel 16-bit image")
     return np.asarray(stored.astype(np.float32) * np.float32(unit), dtype=np.float32)
 
 
 def resized_depth(depth: Depth, width: int, height: int) -> Depth:
-    """The depth at the pixels of an image of another size; depths of two surfaces are never mixed."""
+    """Resize depth (H, W) by nearest-neighbour sampling, which does not mix depths of different surfaces."""
     if depth.shape == (height, width):
         return depth
     rows, columns = (
@@ -153,7 +171,12 @@ def resized_depth(depth: Depth, width: int, height: int) -> Depth:
     return depth[rows[:, None], columns]
 
 
-def _read_h5(path: Path) -> Depth:
+def read_h5_depth(path: Path) -> Depth:
+    """Read the array ``depth`` (H, W) of an HDF5 file, in the unit of the file.
+
+    Raises:
+        DataError: h5py is not installed, or the file is not readable or has no such array.
+    """
     try:
         h5py = importlib.import_module("h5py")
     except ImportError as error:

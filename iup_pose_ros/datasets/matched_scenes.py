@@ -1,9 +1,9 @@
-"""Scenes of photographs with known poses and sparse true matches, to train on.
+"""Reader of training scenes: photographs with known poses and sparse true matches.
 
-Every scene is a folder with a ``pairs.csv`` (``datasets.pairs_folder``), its images and a ``matches.npz``:
-``xy`` (N, 2) pixels and ``depth`` (N,) of reconstructed points, each as one image sees it; rows
-``idx0[s:e]`` and ``idx1[s:e]`` of these, with ``s, e = pair_start[k:k + 2]``, are the same points in image 0
-and in image 1 of row k of ``pairs.csv``.
+A scene is a folder with a ``pairs.csv`` (see ``datasets.pairs_folder``), its images and a ``matches.npz``:
+``xy`` (N, 2) pixels and ``depth`` (N,) are observations of reconstructed points in single images; with
+``s, e = pair_start[k:k + 2]``, the observations ``idx0[s:e]`` and ``idx1[s:e]`` are the same points in image
+0 and in image 1 of row k of ``pairs.csv``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ARRAYS = ("xy", "depth", "pair_start", "idx0", "idx1")
 
 @dataclass(frozen=True, eq=False)
 class PointMatches:
-    """N points that both views of a pair see.
+    """N points that are visible in both views of a pair.
 
     Attributes:
         pixels_0, pixels_1: (N, 2) float32 columns and rows, origin at the centre of the top-left pixel.
@@ -60,26 +60,30 @@ class MatchedPair:
 
 
 def load_matched_scenes(folder: Path) -> list[list[MatchedPair]]:
-    """Return the pairs of every scene in a folder, scenes by name.
+    """Read the pairs of all scenes in a folder, sorted by the name of the scene.
 
     Raises:
-        DataError: the folder has no scene, or a file of a scene is missing or contradicts itself.
+        DataError: the folder has no scene, or a file of a scene is missing or inconsistent.
     """
     scenes = sorted(path.parent for path in folder.glob("*/pairs.csv"))
     if not scenes:
-        raise DataError(f"{folder} has no scene; folders with a pairs.csv and a matches.npz are needed")
+        raise DataError(f"{folder} has no scene; folders with a pairs.csv and a matches.npz are required")
     return [load_matched_scene(scene) for scene in scenes]
 
 
 def load_matched_scene(folder: Path) -> list[MatchedPair]:
-    """Return the pairs of one scene, in the order of its pairs.csv; errors as ``load_matched_scenes``."""
+    """Read the pairs of one scene in the order of its pairs.csv.
+
+    Raises:
+        DataError: a file is missing or inconsistent.
+    """
     pairs = load_pairs_folder(folder)
     file = need(folder / "matches.npz", "true matches of image pairs")
     try:
         with np.load(file, allow_pickle=False) as stored:
             xy, depth, start, rows_0, rows_1 = (stored[name] for name in _ARRAYS)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} does not hold the arrays {', '.join(_ARRAYS)}: {error}") from error
+        raise DataError(f"{file} does not contain the arrays {', '.join(_ARRAYS)}: {error}") from error
     if len(start) != len(pairs) + 1 or start[-1] != len(rows_0) or len(rows_0) != len(rows_1):
         raise DataError(
             f"{file} has matches of {len(start) - 1} pairs, {len(rows_0)} and {len(rows_1)} rows; "

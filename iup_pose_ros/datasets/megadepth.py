@@ -1,6 +1,6 @@
-"""MegaDepth in the layout of D2-Net's preparation, which LoFTR's release shares (MegaDepth-1500 too).
+"""Reader of MegaDepth in the layout of D2-Net, which LoFTR and MegaDepth-1500 use, too.
 
-A ``scene_info`` file (``0015_0.1_0.3.npz``) holds image_paths and depth_paths relative to the data set's
+A ``scene_info`` file (``0015_0.1_0.3.npz``) contains image_paths and depth_paths relative to the data set's
 folder, intrinsics (3x3), poses (4x4, world to camera) and pair_infos ((i, j), overlap, ...).
 """
 
@@ -18,32 +18,34 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 
 _ARRAYS = ("image_paths", "depth_paths", "intrinsics", "poses", "pair_infos")
-_COLMAP_CENTRE = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])  # of the top-left pixel
+# COLMAP's origin is the corner of the top-left pixel, ours is its centre.
+_COLMAP_OFFSET = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
 
 
 def load_megadepth(
     root: Path, scene_info: Path, overlap: tuple[float, float] = (0.0, 1.0), with_depth: bool = True
 ) -> list[DataSetPair]:
-    """Pairs of one scene_info file, or of all in a folder.
+    """Read the pairs of one scene_info file, or of all scene_info files in a folder.
 
     Args:
-        root: folder that the paths in the files start from (it holds ``Undistorted_SfM`` or ``phoenix``).
-        scene_info: .npz file or folder of such files.
-        overlap: least and greatest overlap as the files tell it.
-        with_depth: whether depth is read with the images (needs h5py).
+        root: folder to which paths in the files are relative (contains ``Undistorted_SfM`` or ``phoenix``).
+        scene_info: .npz file or folder of .npz files.
+        overlap: minimum and maximum overlap of a pair, according to the files.
+        with_depth: whether to load depth with the images (needs h5py).
 
     Raises:
-        DataError: a folder or file is missing or has another layout.
+        DataError: a folder or file is missing or has an unexpected layout.
     """
     need(root, "the folder of MegaDepth's images")
     need(scene_info, "a scene_info file (.npz) or a folder of them")
     files = sorted(scene_info.glob("*.npz")) if scene_info.is_dir() else [scene_info]
     if not files:
-        raise DataError(f"{scene_info} holds no scene_info file (*.npz)")
-    return [pair for file in files for pair in _scene_pairs(root, file, overlap, with_depth)]
+        raise DataError(f"{scene_info} contains no scene_info file (*.npz)")
+    return [pair for file in files for pair in load_scene(root, file, overlap, with_depth)]
 
 
-def _scene_pairs(root: Path, file: Path, overlap: tuple[float, float], with_depth: bool) -> list[DataSetPair]:
+def load_scene(root: Path, file: Path, overlap: tuple[float, float], with_depth: bool) -> list[DataSetPair]:
+    """Read the pairs of one scene_info file; see ``load_megadepth``."""
     arrays = read_archive(file, _ARRAYS)
     pairs = []
     for info in arrays["pair_infos"]:
@@ -77,12 +79,12 @@ def _image(
 ) -> DataSetImage:
     path, depth = arrays["image_paths"][index], arrays["depth_paths"][index]
     if path is None:
-        raise DataError(f"{file}: pair_infos names image {index}, which image_paths leaves out")
+        raise DataError(f"{file}: pair_infos names image {index}, which has no path in image_paths")
     K = np.asarray(arrays["intrinsics"][index], dtype=np.float64)
     if K.shape != (3, 3):
         raise DataError(f"{file}: intrinsics of image {index} have shape {K.shape}; (3, 3) is expected")
     known = with_depth and depth is not None
-    return DataSetImage(root / str(path), K - _COLMAP_CENTRE, depth=root / str(depth) if known else None)
+    return DataSetImage(root / str(path), K - _COLMAP_OFFSET, depth=root / str(depth) if known else None)
 
 
 def _pose(file: Path, matrix: Any) -> Pose:

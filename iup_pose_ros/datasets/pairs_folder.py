@@ -1,9 +1,9 @@
-"""Folders of images with a ``pairs.csv``: the simple layout for pairs from anywhere.
+"""Reader of folders with images and a ``pairs.csv``, this project's own layout for image pairs.
 
-Columns by name: image0, image1 (files in the folder), fx0 fy0 cx0 cy0 and fx1 fy1 cx1 cy1 (pixels, origin at
-the centre of the top-left pixel), qx qy qz qw and tx ty tz of T_1_0 (X_1 = R X_0 + t, optical).
-Optional: width0 height0 and width1 height1 (pixels of the images that the cameras belong to: where a file is
-smaller, its camera is scaled), overlap_hint (-1: not known), metric (1: t is in metres).
+Columns: image0, image1 (files in the folder), fx0 fy0 cx0 cy0 and fx1 fy1 cx1 cy1 (pixels, origin at the
+centre of the top-left pixel), qx qy qz qw and tx ty tz of T_1_0 (X_1 = R X_0 + t, optical frames).
+Optional columns: width0 height0 and width1 height1 (size of the image for which the intrinsics are valid;
+for a smaller file they are scaled), overlap_hint (-1: unknown), metric (1: t is in metres).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _NORM_TOLERANCE = 0.01
 
 
 def load_pairs_folder(folder: Path) -> list[DataSetPair]:
-    """The pairs of a folder, in the order of the file.
+    """Read the pairs of a folder, in the order of the file.
 
     Raises:
-        DataError: there is no pairs.csv, it has no row, lacks columns or has a value that is no number.
+        DataError: pairs.csv is missing or empty, lacks columns, or contains an invalid value.
     """
     file = need(folder / "pairs.csv", "a table of image pairs")
     with file.open(encoding="utf-8-sig", newline="") as stream:

@@ -1,8 +1,9 @@
-"""ScanNet pairs in the layout of LoFTR's release (ScanNet-1500 and the training indices).
+"""Reader of ScanNet pairs in LoFTR's layout (ScanNet-1500 and the training indices).
 
-An index file (.npz) has the array ``name``, (N, 4): scene, scan, number of image 0 and of image 1 (and for
-training ``score``, the overlap); ``intrinsics.npz`` has a 3x3 matrix per scan for images of 640 x 480. Below
-the root lie ``scene0707_00/color/0.jpg``, ``depth/0.png`` (millimetres) and ``pose/0.txt`` (camera to world).
+An index file (.npz) contains the array ``name`` (N, 4): scene, scan, number of image 0, number of image 1;
+for training also ``score`` (N,), the overlap. ``intrinsics.npz`` contains a 3x3 matrix per scan, for images
+of 640 x 480. The root folder contains ``scene0707_00/color/0.jpg``, ``depth/0.png`` (millimetres) and
+``pose/0.txt`` (camera to world).
 """
 
 from __future__ import annotations
@@ -21,30 +22,27 @@ SIZE = (640, 480)
 
 
 def load_scannet(
-    root: Path, index: Path, intrinsics: Path, least_overlap: float = 0.0, with_depth: bool = True
+    root: Path, index: Path, intrinsics: Path, min_overlap: float = 0.0, with_depth: bool = True
 ) -> list[DataSetPair]:
-    """Pairs of an index file.
+    """Read the pairs of an index file.
 
     Args:
-        root: folder of the scans.
+        root: folder with the scans.
         index: .npz file with ``name`` (for ScanNet-1500: test.npz).
-        intrinsics: .npz file with a matrix per scan.
-        least_overlap: pairs with a lower score are left out, where the index has scores.
-        with_depth: whether depth is read with the images.
+        intrinsics: .npz file with one camera matrix per scan.
+        min_overlap: minimum score of a pair, if the index contains scores.
+        with_depth: whether to load depth with the images.
 
     Raises:
-        DataError: a folder or file is missing or has another layout, or an image has no pose.
+        DataError: a folder or file is missing or has an unexpected layout, or an image has no pose.
     """
     need(root, "the folder of ScanNet's scans (scene0707_00, ...)")
-    names = _names(index)
+    names, scores = read_index(index)
     scans = [f"scene{scene:04d}_{scan:02d}" for scene, scan in names[:, :2]]
     cameras = read_archive(intrinsics, sorted(set(scans)))
-    chosen = np.arange(len(names))
-    scores = _scores(index, len(names))
-    if scores is not None:
-        chosen = chosen[scores > least_overlap]
+    selected = np.arange(len(names)) if scores is None else np.flatnonzero(scores > min_overlap)
     pairs = []
-    for i in chosen:
+    for i in selected:
         folder = need(root / scans[i], "a scan with color, depth and pose")
         K = np.asarray(cameras[scans[i]], dtype=np.float64)[:3, :3]
         first, second = (int(number) for number in names[i, 2:])
@@ -57,23 +55,24 @@ def load_scannet(
     return pairs
 
 
-def _names(index: Path) -> NDArray[np.int64]:
+def read_index(index: Path) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Read the names (N, 4) and, if present, the scores (N,) of an index file.
+
+    Raises:
+        DataError: the file is missing, lacks ``name``, or an array has an unexpected shape.
+    """
     names = read_archive(index, ["name"])["name"]
     if names.ndim != 2 or names.shape[1] != 4:
         raise DataError(
             f"{index}: 'name' has shape {names.shape}; (N, 4) scene, scan, image 0, image 1 is expected"
         )
-    return names.astype(np.int64)
-
-
-def _scores(index: Path, count: int) -> NDArray[np.float64] | None:
     with np.load(index, allow_pickle=False) as archive:
         if "score" not in archive.files:
-            return None
+            return names.astype(np.int64), None
         scores = np.asarray(archive["score"], dtype=np.float64)
-    if scores.shape != (count,):
-        raise DataError(f"{index}: 'score' has shape {scores.shape}; ({count},) is expected")
-    return scores
+    if scores.shape != (len(names),):
+        raise DataError(f"{index}: 'score' has shape {scores.shape}; ({len(names)},) is expected")
+    return names.astype(np.int64), scores
 
 
 def _image(folder: Path, number: int, K: NDArray[np.float64], with_depth: bool) -> DataSetImage:

@@ -1,4 +1,4 @@
-"""TUM RGB-D sequences: rgb.txt, depth.txt and groundtruth.txt beside the folders rgb and depth."""
+"""Reader of TUM RGB-D sequences: folders rgb and depth with rgb.txt, depth.txt and groundtruth.txt."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.interpolation import interpolated_poses
 
 _DEPTH_UNIT = 1.0 / 5000.0
-_DEPTH_DELAY = 0.02  # seconds between a colour image and its depth, at most
+_MAX_DEPTH_DELAY = 0.02  # maximum time between a colour image and its depth image, seconds
 _SIZE = (640, 480)
-# Colour cameras as the benchmark publishes them: fx, fy, cx, cy and OpenCV's k1, k2, p1, p2, k3.
+# Published calibrations of the colour cameras: fx, fy, cx, cy and OpenCV's k1, k2, p1, p2, k3.
 _CAMERAS = {
     1: ((517.3, 516.5, 318.6, 255.3), (0.2624, -0.9531, -0.0054, 0.0026, 1.1633)),
     2: ((520.9, 521.0, 325.1, 249.7), (0.2312, -0.7849, -0.0033, -0.0001, 0.9172)),
@@ -27,19 +27,26 @@ _CAMERAS = {
 
 
 def load_tum(folder: Path, camera: int | None = None) -> list[PosedImage]:
-    """Images with pose, in the order of time; only freiburg3 has undistorted images and with them depth.
+    """Read the images that have ground-truth poses, in temporal order.
+
+    Depth is available only for freiburg3, whose images are undistorted.
 
     Args:
-        folder: e.g. ``rgbd_dataset_freiburg3_long_office_household``.
-        camera: 1, 2 or 3; None reads it from the folder's name.
+        folder: for example ``rgbd_dataset_freiburg3_long_office_household``.
+        camera: number of the camera: 1, 2 or 3; None: from the folder name.
 
     Raises:
-        DataError: a file is missing or has another layout, or the camera is not known.
+        DataError: a file is missing or has an unexpected layout, or the camera is unknown.
     """
     (fx, fy, cx, cy), distortion = _camera(folder, camera)
     K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
     colour, stamps = _listing(folder / "rgb.txt")
-    depths = _depths(folder, stamps) if not distortion else [None] * len(stamps)
+    depths: list[Path | None] = [None] * len(stamps)
+    if not distortion:
+        paths, times = _listing(folder / "depth.txt")
+        nearest = np.abs(times[None] - stamps[:, None]).argmin(axis=1)
+        near = np.abs(times[nearest] - stamps) <= _MAX_DEPTH_DELAY
+        depths = [paths[i] if found else None for i, found in zip(nearest, near, strict=True)]
     columns = ("timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
     truth = read_numbers(folder / "groundtruth.txt", columns)
     poses = interpolated_poses(truth[:, 0], Rotation.from_quat(truth[:, 4:]), truth[:, 1:4], stamps)
@@ -58,7 +65,7 @@ def _camera(folder: Path, camera: int | None) -> tuple[tuple[float, float, float
         camera = int(found[1]) if found else None
     if camera not in _CAMERAS:
         raise DataError(
-            f"the camera of {folder} is not known: its name has no freiburg1, freiburg2 or freiburg3"
+            f"the camera of {folder} is unknown: its name has no freiburg1, freiburg2 or freiburg3"
         )
     return _CAMERAS[camera]
 
@@ -70,11 +77,3 @@ def _listing(path: Path) -> tuple[list[Path], NDArray[np.float64]]:
     except ValueError as error:
         raise DataError(f"{path}: {error}; expected: timestamp filename") from error
     return [path.parent / row[1] for row in rows], stamps
-
-
-def _depths(folder: Path, stamps: NDArray[np.float64]) -> list[Path | None]:
-    """The depth image nearest in time to each stamp, None where none is near."""
-    paths, times = _listing(folder / "depth.txt")
-    nearest = np.abs(times[None] - stamps[:, None]).argmin(axis=1)
-    near = np.abs(times[nearest] - stamps) <= _DEPTH_DELAY
-    return [paths[i] if known else None for i, known in zip(nearest, near, strict=True)]

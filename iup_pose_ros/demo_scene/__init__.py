@@ -1,1 +1,1 @@
-"""Rendering of rooms made of textured rectangles, with exact depth and poses, in torch (no OpenGL)."""
+"""Rendering of scenes of textured rectangles with exact depth and poses, in torch (without OpenGL)."""

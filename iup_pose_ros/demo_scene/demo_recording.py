@@ -1,4 +1,4 @@
-"""Renders the demo flight once into a rosbag2 recording with its ground truth."""
+"""Rendering of the demo flight to a rosbag2 recording with ground truth, cached on disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iup_pose_ros.atomic import atomic_directory
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.whole_folder import workshop_beside
-from iup_pose_ros.bags.writer import Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, write_camera_bag
 from iup_pose_ros.demo_scene.flight import LEVEL, fly
 from iup_pose_ros.demo_scene.planes import PlaneScene, render
 from iup_pose_ros.demo_scene.room import build_room
@@ -30,22 +30,22 @@ from iup_pose_ros.geometry.trajectory import Trajectory
 
 CAMERA = Intrinsics(fx=312.0, fy=312.0, cx=241.3, cy=177.8, width=480, height=360)
 
-_START = 1_700_000_000  # seconds; a time at which nothing else was recorded
-_NOISE = 1.5  # grey levels, standard deviation
-_VIGNETTING = 0.15  # share of the light that is lost in the corners
-_MOST_THREADS = 8
+_START = 1_700_000_000  # stamp of the first image, seconds
+_NOISE = 1.5  # standard deviation, grey levels
+_VIGNETTING = 0.15  # relative loss of brightness in the corners
+_MAX_THREADS = 8
 _RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recording is made of; one made by another recipe is made anew.
+    """Parameters of a recording; a recording with other parameters is rendered again.
 
     Attributes:
-        version: to be raised with every change of the room, the flight or the rendering.
+        version: increased with each change of the room, the flight or the rendering.
         duration: seconds.
         rate: frames per second.
-        seed: of the room's details, the tremor and the noise.
+        seed: random seed of room details, camera shake and image noise.
         storage: "mcap" or "sqlite3".
     """
 
@@ -58,11 +58,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Recording:
-    """Where a recording lies.
+    """Files of a recording.
 
     Attributes:
-        bag: rosbag2 folder with /camera/image, /camera/camera_info and the mount on /tf_static.
-        groundtruth: TUM file, T_world_camera of the optical frame at the stamps of the images.
+        bag: rosbag2 folder with /camera/image, /camera/camera_info and the camera extrinsics on /tf_static.
+        groundtruth: TUM file with T_world_camera of the optical frame at the stamps of the images.
     """
 
     bag: Path
@@ -72,15 +72,15 @@ class Recording:
 def record_demo(
     path: Path | str, recipe: Recipe | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Recording:
-    """The demo recording in folder ``path``: rendered the first time, found there afterwards.
+    """Return the demo recording in folder ``path``; render it if it does not exist yet.
 
     Args:
-        path: folder of the recording. One that was made by another recipe is replaced.
-        recipe: what to render, the standard flight if left out.
-        progress: called with (frames rendered, frames in all) after every frame.
+        path: folder of the recording. A recording with another recipe is replaced.
+        recipe: parameters of the recording; default: ``Recipe()``.
+        progress: called with (number of rendered frames, total number of frames) after each frame.
 
     Raises:
-        DataError: the path holds something else, or cannot be written.
+        DataError: the path exists and is not a demo recording, or cannot be written.
     """
     path, recipe = Path(path), recipe or Recipe()
     recording = Recording(path / "bag", path / "groundtruth.tum")
@@ -89,16 +89,15 @@ def record_demo(
             return recording
         if _recipe_of(path) is None:
             raise DataError(f"{path} exists and is not a demo recording; it is not overwritten")
-    with workshop_beside(path, "recording") as made:
-        with one_thread_per_operation():
-            _record(made, recipe, progress)
+        # Of another recipe: outdated.
         shutil.rmtree(path, ignore_errors=True)
-        made.rename(path)
+    with atomic_directory(path, "recording") as made, one_thread_per_operation():
+        _record(made, recipe, progress)
     return recording
 
 
 def _recipe_of(path: Path) -> dict[str, object] | None:
-    """The recipe of the recording in a folder; None where there is none."""
+    """Return the recipe of the recording in a folder; None if there is no recording."""
     try:
         content = json.loads((path / _RECIPE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -109,9 +108,13 @@ def _recipe_of(path: Path) -> dict[str, object] | None:
 def _record(path: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
     trajectory = fly(recipe.duration, recipe.rate, recipe.seed)
     stamps = [_START * 10**9 + round(stamp * 1e9) for stamp in trajectory.stamps.tolist()]
-    mount = Mount(Pose(LEVEL, np.zeros(3)))
+    extrinsics = CameraExtrinsics(Pose(LEVEL, np.zeros(3)))
     with write_camera_bag(
-        path / "bag", CameraCalibration(CAMERA), mount=mount, storage=recipe.storage, start=stamps[0]
+        path / "bag",
+        CameraCalibration(CAMERA),
+        extrinsics=extrinsics,
+        storage=recipe.storage,
+        start=stamps[0],
     ) as bag:
         frames = render_flight(build_room(recipe.seed), trajectory, CAMERA, recipe.seed)
         for index, (stamp, image) in enumerate(zip(stamps, frames, strict=True)):
@@ -127,17 +130,23 @@ def _record(path: Path, recipe: Recipe, progress: Callable[[int, int], None] | N
 def render_flight(
     scene: PlaneScene, trajectory: Trajectory, camera: Intrinsics, seed: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """Images (H, W, 3) RGB along a trajectory of T_world_camera, with sensor noise and vignetting.
+    """Render images (H, W, 3) uint8 RGB along a trajectory, with sensor noise and vignetting.
 
-    Frames are rendered side by side, one by each processor.
+    Frames are rendered in parallel, one per CPU core.
+
+    Args:
+        scene: what is rendered.
+        trajectory: T_world_camera of the optical frame.
+        camera: intrinsics of the images.
+        seed: random seed of the noise.
     """
-    workers = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    workers = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
     pending: collections.deque[Future[NDArray[np.uint8]]] = collections.deque()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             for index in range(len(trajectory)):
                 pose = trajectory.pose(index)
-                pending.append(pool.submit(_photograph, scene, pose, camera, (seed, index)))
+                pending.append(pool.submit(render_frame, scene, pose, camera, (seed, index)))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:
@@ -147,22 +156,17 @@ def render_flight(
                 future.cancel()
 
 
-def _photograph(
+def render_frame(
     scene: PlaneScene, T_world_camera: Pose, camera: Intrinsics, seed: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """One image (H, W, 3) as a camera of that noise and vignetting takes it; ``seed`` makes its noise."""
+    """Render an image (H, W, 3) uint8 RGB with sensor noise and vignetting; ``seed`` is that of the noise."""
     camera_matrix = torch.from_numpy(camera.matrix)[None]
     pose = torch.from_numpy(T_world_camera.matrix)[None]
     view = render(scene, camera_matrix, pose, camera.width, camera.height)
     image = view.image[0].permute(1, 2, 0).numpy() * np.float32(255.0)
-    image *= _vignette(camera)[..., None]
-    noise = np.random.default_rng(seed).standard_normal(image.shape, dtype=np.float32)
-    return np.asarray(np.clip(image + _NOISE * noise + 0.5, 0, 255), dtype=np.uint8)
-
-
-def _vignette(camera: Intrinsics) -> NDArray[np.float32]:
-    """(H, W) share of the light that reaches each pixel, 1 in the middle."""
     x = np.arange(camera.width) - (camera.width - 1) / 2
     y = np.arange(camera.height) - (camera.height - 1) / 2
     square = x**2 + y[:, None] ** 2
-    return (1.0 - _VIGNETTING * square / square.max()).astype(np.float32)
+    image *= (1.0 - _VIGNETTING * square / square.max()).astype(np.float32)[..., None]
+    noise = np.random.default_rng(seed).standard_normal(image.shape, dtype=np.float32)
+    return np.asarray(np.clip(image + _NOISE * noise + 0.5, 0, 255), dtype=np.uint8)

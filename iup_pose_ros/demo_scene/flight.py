@@ -1,7 +1,7 @@
-"""A smooth hand-held flight around the table of the demo room, with exact poses.
+"""A smooth hand-held camera trajectory around the table of the demo room, with exact poses.
 
-Positions and view directions are cubic splines through way points; the camera rests at first, and a small
-tremor of the hand is added while it moves.
+Positions and viewing directions are cubic splines through way points. The camera is stationary at first;
+while it moves, a small shake is added.
 """
 
 from __future__ import annotations
@@ -31,29 +31,34 @@ _WAY_POINTS = np.array(
         (1.15, 2.20, 1.46, 322.0, -8.0, 0.0),
     ]
 )
-_REST = 1.0  # seconds at the start
-_START, _STOP = 1.5, 1.2  # seconds of speeding up and slowing down
-_TREMOR_POSITION = 0.004  # metres
-_TREMOR_ROTATION = math.radians(0.25)
-_TREMOR_HERTZ = (0.5, 2.5)
+_REST = 1.0  # stationary time at the start, seconds
+_ACCELERATE, _DECELERATE = 1.5, 1.2  # seconds
+_SHAKE_POSITION = 0.004  # metres
+_SHAKE_ROTATION = math.radians(0.25)
+_SHAKE_HERTZ = (0.5, 2.5)
 
-# Optical axes of a level camera that looks east: x right is south, y down, z forward is east.
+# Optical frame of a level camera that looks east: x right is south, y is down, z forward is east.
 LEVEL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 def fly(duration: float = 18.0, rate: float = 20.0, seed: int = 0) -> Trajectory:
-    """T_world_camera of the optical frame at ``rate`` poses a second, stamps from 0.
+    """Compute T_world_camera of the optical frame, with stamps that start at 0.
 
     Args:
-        duration: seconds, of which the first one is rest.
+        duration: seconds; the camera is stationary during the first one.
         rate: poses per second.
-        seed: of the tremor.
+        seed: random seed of the shake.
     """
     stamps = np.arange(round(duration * rate)) / rate
-    progress, speed = _progress(stamps, duration)
+    # Speed relative to its maximum, and fraction of the path travelled, at each stamp.
+    fine = np.linspace(0.0, duration, 4001)
+    fine_speed = _smooth_step((fine - _REST) / _ACCELERATE) * _smooth_step((duration - fine) / _DECELERATE)
+    travelled = np.concatenate([[0.0], np.cumsum(0.5 * (fine_speed[1:] + fine_speed[:-1]))])
+    speed = np.interp(stamps, fine, fine_speed)
+    progress = np.interp(stamps, fine, travelled / travelled[-1])
     knots = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(_WAY_POINTS[:, :3], axis=0), axis=1))])
     path = CubicSpline(knots / knots[-1], _WAY_POINTS)(progress)
-    tremor = _tremor(stamps, np.random.default_rng(seed)) * speed[:, None]
+    shake = camera_shake(stamps, np.random.default_rng(seed)) * speed[:, None]
     heading, pitch, roll = np.radians(path[:, 3:]).T
     zero = np.zeros_like(heading)
     rotations = (
@@ -61,29 +66,21 @@ def fly(duration: float = 18.0, rate: float = 20.0, seed: int = 0) -> Trajectory
         @ LEVEL
         @ so3.exp(np.stack([pitch, zero, zero], axis=1))
         @ so3.exp(np.stack([zero, zero, roll], axis=1))
-        @ so3.exp(_TREMOR_ROTATION * tremor[:, 3:])
+        @ so3.exp(_SHAKE_ROTATION * shake[:, 3:])
     )
-    return Trajectory(stamps, rotations, path[:, :3] + _TREMOR_POSITION * tremor[:, :3])
-
-
-def _progress(stamps: Array, duration: float) -> tuple[Array, Array]:
-    """Share of the path flown (N,), 0 to 1, and speed (N,) as a share of the greatest."""
-    fine = np.linspace(0.0, duration, 4001)
-    speed = _smooth_step((fine - _REST) / _START) * _smooth_step((duration - fine) / _STOP)
-    flown = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]))])
-    return np.interp(stamps, fine, flown / flown[-1]), np.interp(stamps, fine, speed)
+    return Trajectory(stamps, rotations, path[:, :3] + _SHAKE_POSITION * shake[:, :3])
 
 
 def _smooth_step(x: Array) -> Array:
-    """0 below 0, 1 above 1, with continuous speed and acceleration between."""
+    """Return 0 below 0, 1 above 1, and a quintic with continuous first and second derivative between."""
     x = np.clip(x, 0.0, 1.0)
     return np.asarray(x**3 * (10.0 + x * (6.0 * x - 15.0)))
 
 
-def _tremor(stamps: Array, rng: np.random.Generator) -> Array:
-    """(N, 6) sums of sines of unit variance."""
+def camera_shake(stamps: Array, rng: np.random.Generator) -> Array:
+    """Return a shake (N, 6) of position and rotation: sums of random sines with unit variance."""
     count = 6
-    hertz = rng.uniform(*_TREMOR_HERTZ, (count, 6))
+    hertz = rng.uniform(*_SHAKE_HERTZ, (count, 6))
     phase = rng.uniform(0.0, 2.0 * math.pi, (count, 6))
     waves = np.sin(2.0 * math.pi * hertz * stamps[:, None, None] + phase)
     return np.asarray(waves.sum(axis=1) * math.sqrt(2.0 / count))

@@ -1,4 +1,4 @@
-"""Light baked into textures once: lamps with soft shadows, and the dimming of corners (ambient occlusion).
+"""Lighting baked into textures: rectangular lamps with soft shadows, and ambient occlusion.
 
 Sources: Kajiya, "The rendering equation", SIGGRAPH 1986 (direct light of diffuse surfaces); Zhukov, Iones and
 Kronin, "An ambient light illumination model", 1998 (ambient occlusion).
@@ -20,10 +20,10 @@ from iup_pose_ros.demo_scene.surfaces import Surface
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Picture
 
-_CELL = 0.09  # metres between the points where light is computed
-_GAP = 0.004  # metres in front of a surface where its light is computed
+_CELL = 0.09  # distance between the points where light is computed, metres
+_GAP = 0.004  # distance of these points from the surface, metres
 _AMBIENT_RAYS = 36
-_AMBIENT_REACH = 0.9  # metres; what is farther away does not dim a corner
+_AMBIENT_REACH = 0.9  # maximum distance of ambient occluders, metres
 _LAMP_SAMPLES = 9
 _RAYS_PER_CHUNK = 4096
 _GAMMA = 2.2
@@ -31,12 +31,12 @@ _GAMMA = 2.2
 
 @dataclass(frozen=True, eq=False)
 class Lamp:
-    """A rectangle that shines downwards.
+    """A rectangular lamp that emits light downwards.
 
     Attributes:
         centre: (3,) metres.
         size: along x and y, metres.
-        power: RGB, the light at 1 m below it where 1 shows a surface at its picture's own brightness.
+        power: RGB intensity 1 m below the lamp; 1 shows a surface with the brightness of its picture.
     """
 
     centre: tuple[float, float, float]
@@ -47,21 +47,39 @@ class Lamp:
 def lit(
     surfaces: Sequence[Surface], lamps: Sequence[Lamp], ambient: tuple[float, float, float]
 ) -> list[Picture]:
-    """The picture of each surface under the lamps and an even ambient light, RGB."""
+    """Compute the picture of each surface under lamps and uniform ambient light.
+
+    Args:
+        surfaces: surfaces, which also cast shadows unless they emit light.
+        lamps: direct light.
+        ambient: RGB intensity of the ambient light.
+
+    Returns:
+        One picture (H, W, 3) per surface; that of emissive surfaces is unchanged.
+    """
     occluders = _Occluders.of([surface for surface in surfaces if not surface.glows])
-    return [
-        surface.picture
-        if surface.glows
-        else _shaded(surface.picture, _light(surface, occluders, lamps, ambient))
-        for surface in surfaces
-    ]
+    pictures = []
+    for surface in surfaces:
+        picture = surface.picture
+        if not surface.glows:
+            light = incident_light(surface, occluders, lamps, ambient)
+            size = (max(picture.shape[1], light.shape[1]), max(picture.shape[0], light.shape[0]))
+            values = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+            # Light is linear, pictures are gamma-encoded.
+            factor = cv2.resize(light, size, interpolation=cv2.INTER_LINEAR).clip(0.0) ** (1.0 / _GAMMA)
+            picture = np.asarray(np.clip(values * factor, 0, 255), dtype=np.uint8)
+        pictures.append(picture)
+    return pictures
 
 
 @dataclass(frozen=True, eq=False)
 class _Occluders:
-    """P rectangles as float32 tensors; row (a, b, c, d) maps a point x to (a, b, c) . x - d.
+    """P rectangles as linear functions of a point x: row (a, b, c, d) is the function (a, b, c) . x - d.
 
-    For a point on the rectangle ``normal`` gives 0 and ``along_u`` and ``along_v`` give -1 to 1.
+    Attributes:
+        normal: (P, 4) float32; zero on the plane of the rectangle.
+        along_u, along_v: (P, 4) float32; -1 to 1 within the rectangle.
+        corners: (P, 4, 3) metres.
     """
 
     normal: Tensor
@@ -71,6 +89,7 @@ class _Occluders:
 
     @classmethod
     def of(cls, surfaces: Sequence[Surface]) -> _Occluders:
+        """Convert surfaces."""
         normal, along_u, along_v = (
             torch.tensor(
                 np.array([[*axis(surface), axis(surface) @ surface.centre] for surface in surfaces]),
@@ -85,7 +104,7 @@ class _Occluders:
         return cls(normal, along_u, along_v, np.stack([surface.corners for surface in surfaces]))
 
     def between(self, surface: Surface, low: Array, high: Array) -> _Occluders:
-        """Those that reach into the box from low (3,) to high (3,) on the front side of the surface."""
+        """Select rectangles in front of a surface that intersect the box from low (3,) to high (3,)."""
         inside = (self.corners.max(axis=1) >= low) & (self.corners.min(axis=1) <= high)
         in_front = ((self.corners - surface.centre) @ surface.normal).max(axis=1) > 1e-6
         chosen = torch.from_numpy(np.flatnonzero(inside.all(axis=1) & in_front))
@@ -94,51 +113,50 @@ class _Occluders:
         )
 
     def block(self, origin: Tensor, ray: Tensor) -> Tensor:
-        """(N,) bool: something lies on the segments from origin (N, 3) to origin + ray (N, 3)."""
-        parts = zip(origin.split(_RAYS_PER_CHUNK), ray.split(_RAYS_PER_CHUNK), strict=True)
-        return torch.cat([self._block(*part) for part in parts])
+        """Return whether (N,) the segments from origin (N, 3) to origin + ray (N, 3) are blocked."""
+        blocked = []
+        for start, step in zip(origin.split(_RAYS_PER_CHUNK), ray.split(_RAYS_PER_CHUNK), strict=True):
+            fraction = _evaluate(self.normal, start).neg() / (step @ self.normal[:, :3].T)
+            hit = (fraction > 0.0) & (fraction < 1.0)
+            for axis in (self.along_u, self.along_v):
+                hit &= (_evaluate(axis, start) + fraction * (step @ axis[:, :3].T)).abs() <= 1.0
+            blocked.append(hit.any(dim=1))
+        return torch.cat(blocked)
 
-    def _block(self, origin: Tensor, ray: Tensor) -> Tensor:
-        share = _height(self.normal, origin).neg() / (ray @ self.normal[:, :3].T)
-        hit = (share > 0.0) & (share < 1.0)
-        for axis in (self.along_u, self.along_v):
-            hit &= (_height(axis, origin) + share * (ray @ axis[:, :3].T)).abs() <= 1.0
-        return hit.any(dim=1)
 
-
-def _height(rows: Tensor, points: Tensor) -> Tensor:
+def _evaluate(rows: Tensor, points: Tensor) -> Tensor:
     return points @ rows[:, :3].T - rows[:, 3]
 
 
-def _light(
+def incident_light(
     surface: Surface, occluders: _Occluders, lamps: Sequence[Lamp], ambient: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Light (h, w, 3) on a coarse grid over the surface."""
+    """Compute the incident RGB light (h, w, 3) on a coarse grid over a surface."""
     columns, rows = (max(2, min(160, math.ceil(extent / _CELL))) for extent in surface.size)
     u, v = np.meshgrid(_cell_centres(columns), _cell_centres(rows))
     points = surface.centre + u[..., None] * surface.half_u + v[..., None] * surface.half_v
     points = (points + _GAP * surface.normal).reshape(-1, 3)
     low, high = points.min(axis=0), points.max(axis=0)
     near = occluders.between(surface, low - _AMBIENT_REACH, high + _AMBIENT_REACH)
-    light = _ambient_share(points, surface.normal, near)[:, None] * np.array(ambient)
+    light = ambient_visibility(points, surface.normal, near)[:, None] * np.array(ambient)
     for lamp in lamps:
         reach = 0.5 * np.array([*lamp.size, 0.0])
         centre = np.array(lamp.centre)
         between = occluders.between(
             surface, np.minimum(low, centre - reach), np.maximum(high, centre + reach)
         )
-        light += _direct_share(points, surface.normal, between, lamp)[:, None] * np.array(lamp.power)
+        light += direct_light(points, surface.normal, between, lamp)[:, None] * np.array(lamp.power)
     grid = light.reshape(rows, columns, 3).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(grid, (3, 3), 0.7, borderType=cv2.BORDER_REPLICATE))
 
 
 def _cell_centres(count: int) -> Array:
-    """Centres of ``count`` equal cells of -1 to 1."""
+    """Return the centres (count,) of equal cells that divide the interval from -1 to 1."""
     return (2.0 * np.arange(count) + 1.0) / count - 1.0
 
 
-def _ambient_share(points: Array, normal: Array, occluders: _Occluders) -> Array:
-    """Share (N,) of cosine-weighted directions in which nothing is near."""
+def ambient_visibility(points: Array, normal: Array, occluders: _Occluders) -> Array:
+    """Return the unoccluded fraction (N,) of cosine-weighted directions at points (N, 3)."""
     index = np.arange(_AMBIENT_RAYS) + 0.5
     radius, turn = np.sqrt(index / _AMBIENT_RAYS), index * math.pi * (1.0 + math.sqrt(5.0))
     right = np.cross(normal, [1.0, 0.0, 0.0] if abs(normal[0]) < 0.9 else [0.0, 1.0, 0.0])
@@ -150,8 +168,8 @@ def _ambient_share(points: Array, normal: Array, occluders: _Occluders) -> Array
     return np.asarray(1.0 - blocked.mean(axis=1))
 
 
-def _direct_share(points: Array, normal: Array, occluders: _Occluders, lamp: Lamp) -> Array:
-    """Light (N,) of a lamp of power 1: cosines at both ends over the square of the distance, soft shadows."""
+def direct_light(points: Array, normal: Array, occluders: _Occluders, lamp: Lamp) -> Array:
+    """Return the light (N,) at points (N, 3) from a lamp of power 1, with soft shadows."""
     side = round(math.sqrt(_LAMP_SAMPLES))
     x, y = np.meshgrid(_cell_centres(side), _cell_centres(side))
     spots = np.stack([x.ravel() * lamp.size[0] / 2, y.ravel() * lamp.size[1] / 2, 0.0 * x.ravel()], axis=1)
@@ -165,15 +183,7 @@ def _direct_share(points: Array, normal: Array, occluders: _Occluders, lamp: Lam
 
 
 def _blocked(points: Array, rays: Array, occluders: _Occluders) -> NDArray[np.bool_]:
-    """(N, S) whether rays (N, S, 3) from points (N, 3) meet something."""
+    """Return whether (N, S) rays (N, S, 3) from points (N, 3) are blocked."""
     ends = torch.tensor(rays.reshape(-1, 3), dtype=torch.float32)
     origins = torch.tensor(points, dtype=torch.float32).repeat_interleave(rays.shape[1], dim=0)
     return np.asarray(occluders.block(origins, ends).numpy().reshape(rays.shape[:2]))
-
-
-def _shaded(picture: Picture, light: NDArray[np.float32]) -> Picture:
-    """The picture in that light; pictures are display values, light is linear."""
-    size = (max(picture.shape[1], light.shape[1]), max(picture.shape[0], light.shape[0]))
-    values = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    factor = cv2.resize(light, size, interpolation=cv2.INTER_LINEAR).clip(0.0) ** (1.0 / _GAMMA)
-    return np.asarray(np.clip(values * factor, 0, 255), dtype=np.uint8)

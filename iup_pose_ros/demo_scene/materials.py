@@ -1,4 +1,4 @@
-"""Surfaces of the demo room, made from the photographs inside the scikit-image wheel (no download)."""
+"""Materials of the demo room, made from the photographs in the scikit-image wheel (no download)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ _PHOTOGRAPHS = (
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """A pattern that covers a surface: uint8 (H, W, 3) RGB and its size (width, height) in metres."""
+    """A repeatable surface pattern.
+
+    Attributes:
+        picture: uint8 (H, W, 3) RGB.
+        size: width and height of the picture in metres.
+    """
 
     picture: Picture
     size: tuple[float, float]
@@ -44,10 +49,10 @@ class Material:
 
 @functools.cache
 def photographs() -> Mapping[str, Picture]:
-    """RGB photographs by name.
+    """Load RGB photographs by name.
 
     Raises:
-        DataError: scikit-image is missing, or was installed without its photographs.
+        DataError: scikit-image or its photographs are not installed.
     """
     try:
         data = importlib.import_module("skimage.data")
@@ -66,33 +71,32 @@ def _rgb(image: NDArray[np.uint8]) -> Picture:
 
 
 def tinted(picture: Picture, dark: tuple[int, int, int], bright: tuple[int, int, int]) -> Picture:
-    """The picture's grey levels as a ramp between two colours."""
+    """Map the grey levels of a picture to a ramp between two colours."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     low, high = np.percentile(grey, (1.0, 99.0))
-    share = np.clip((grey - low) / (high - low), 0.0, 1.0)[..., None]
-    ramp = np.array(dark) + share * (np.array(bright) - np.array(dark))
+    level = np.clip((grey - low) / (high - low), 0.0, 1.0)[..., None]
+    ramp = np.array(dark) + level * (np.array(bright) - np.array(dark))
     return ramp.astype(np.uint8)
 
 
 def flattened(picture: Picture, radius: float) -> Picture:
-    """The picture without brightness differences wider than ``radius`` pixels, so that copies join unseen."""
+    """Remove brightness variations wider than ``radius`` pixels, so that tiles have no visible seam."""
     values = picture.astype(np.float32)
-    wide = cv2.GaussianBlur(values, (0, 0), radius, borderType=cv2.BORDER_REFLECT)
-    return np.clip(values - wide + values.mean(axis=(0, 1)), 0, 255).astype(np.uint8)
+    lowpass = cv2.GaussianBlur(values, (0, 0), radius, borderType=cv2.BORDER_REFLECT)
+    return np.clip(values - lowpass + values.mean(axis=(0, 1)), 0, 255).astype(np.uint8)
 
 
 def resized(picture: Picture, width: int, height: int) -> Picture:
-    """The picture at another size, filtered where it shrinks."""
-    shrinks = width < picture.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    """Resize a picture, with area filtering if it becomes smaller."""
+    interpolation = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(picture, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
 @functools.cache
 def bricks() -> Material:
-    """A wall of red bricks: the photographed pavement seen from above and turned by 90 degrees."""
+    """Return a red brick wall: the photograph of a pavement, rectified and rotated by 90 degrees."""
     source = photographs()["brick"]
-    # The joints converge towards the top of the photograph; these four points span a rectangle on the ground.
+    # These four points of the photograph, taken at an angle, are the corners of a rectangle on the ground.
     corners = np.array([[60, 0], [425, 0], [511, 511], [0, 511]], dtype=np.float32)
     target = np.array([[0, 0], [511, 0], [511, 639], [0, 639]], dtype=np.float32)
     upright = cv2.warpPerspective(source, cv2.getPerspectiveTransform(corners, target), (512, 640))
@@ -102,44 +106,41 @@ def bricks() -> Material:
 
 @functools.cache
 def plaster(dark: tuple[int, int, int], bright: tuple[int, int, int]) -> Material:
-    """Rough plaster: photographed gravel with little contrast."""
+    """Return rough plaster: the photograph of gravel with low contrast."""
     return Material(tinted(flattened(photographs()["gravel"], 40.0), dark, bright), (0.9, 0.9))
 
 
 @functools.cache
 def lawn() -> Material:
-    """Photographed grass in green."""
+    """Return grass: the grey photograph, coloured green."""
     return Material(tinted(photographs()["grass"], (16, 36, 12), (150, 186, 96)), (0.5, 0.5))
 
 
 @functools.cache
 def wood() -> Material:
-    """The table of the coffee photograph beside the saucer, turned so that its grain runs along the rows."""
+    """Return wood with horizontal grain: a part of the table in the photograph of coffee."""
     centre, width, height = (535.0, 168.0), 100, 150
     turn = cv2.getRotationMatrix2D(centre, -37.0, 1.0)
     turn[:, 2] += np.array([width / 2 - centre[0], height / 2 - centre[1]])
-    grain = cv2.warpAffine(photographs()["coffee"], turn, (width, height))[:112]  # below, the photograph ends
+    grain = cv2.warpAffine(photographs()["coffee"], turn, (width, height))[:112]  # up to the image border
     even = flattened(np.asarray(grain, dtype=np.uint8), 30.0)
     return Material((even * np.array([0.82, 0.84, 0.88])).astype(np.uint8), (0.6, 0.4))
 
 
 def planks(size: tuple[float, float], rng: np.random.Generator) -> Material:
-    """A floor of ``size`` (width, height) metres: wooden planks of 0.9 x 0.12 m laid with random joints."""
+    """Return a floor of ``size`` (width, height) metres: planks of 0.9 x 0.12 m with random joints."""
     scale, plank, board = 200, (180, 24), wood().picture
     columns, rows = round(size[0] * scale), round(size[1] * scale)
     floor = np.zeros((rows + plank[1], columns + 2 * plank[0], 3), dtype=np.uint8)
     for top in range(0, rows, plank[1]):
         for left in range(int(rng.integers(plank[0])), columns + plank[0], plank[0]):
-            floor[top : top + plank[1], left : left + plank[0]] = _plank(board, plank, rng)
+            # A random strip of the board with random brightness and dark edges.
+            first = int(rng.integers(0, board.shape[0] - 20))
+            flips = rng.integers(0, 2, 2) * 2 - 1
+            strip = resized(board[first : first + 20][:: flips[0], :: flips[1]], *plank)
+            shade = np.full(plank[::-1], rng.uniform(0.75, 1.15), dtype=np.float32)
+            shade[[0, -1]] *= 0.45
+            shade[:, [0, -1]] *= 0.45
+            cut = np.clip(strip * shade[..., None], 0, 255).astype(np.uint8)
+            floor[top : top + plank[1], left : left + plank[0]] = cut
     return Material(floor[:rows, plank[0] : plank[0] + columns], size)
-
-
-def _plank(board: Picture, size: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """One plank cut from a random place of the board, with dark edges and a tone of its own."""
-    top = int(rng.integers(0, board.shape[0] - 20))
-    flips = rng.integers(0, 2, 2) * 2 - 1
-    strip = resized(board[top : top + 20][:: flips[0], :: flips[1]], *size)
-    shade = np.full(size[::-1], rng.uniform(0.75, 1.15), dtype=np.float32)
-    shade[[0, -1]] *= 0.45
-    shade[:, [0, -1]] *= 0.45
-    return np.clip(strip * shade[..., None], 0, 255).astype(np.uint8)

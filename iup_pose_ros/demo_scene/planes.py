@@ -1,8 +1,8 @@
-"""A batched ray-caster of textured rectangles: images, depth and the rectangle seen, for cameras and poses.
+"""Batched ray casting of textured rectangles: image, depth and index of the visible rectangle.
 
-Along a viewing ray (x, y, 1) the inverse depth of a plane and the position on it times the inverse depth are
-linear in the pixel, so that a rectangle is three 3-vectors per view and its intersection with every ray a few
-multiplications (a plane's homography; Hartley and Zisserman, "Multiple View Geometry", section 13.1).
+The inverse depth 1/z of a plane, and the position (a, b) on the plane times 1/z, are linear functions of the
+pixel (x, y, 1). A rectangle is thus represented by three 3-vectors per view (the homography of the plane;
+Hartley and Zisserman, "Multiple View Geometry", section 13.1).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from iup_pose_ros.demo_scene.shading import FAR_INVERSE, sample_positions, shade
 from iup_pose_ros.demo_scene.textures import TextureTable
 from iup_pose_ros.errors import DataError
 
-_NEAR = 0.01  # metres; where rectangles that reach behind the camera are cut to find their windows
-_SAMPLES_PER_CHUNK = 1 << 22  # bounds the memory of one pass over a batch
+_NEAR = 0.01  # near plane that clips rectangles before their bounding box is computed, metres
+_SAMPLES_PER_CHUNK = 1 << 22  # limits the memory of one pass over a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class TexturedPlane:
 
     Attributes:
         centre, half_u, half_v: (3,) in metres, world frame.
-        texture: uint8 (H, W, 3) RGB, its rows along half_u, columns along half_v; (-1, -1) is top left.
-        repeat: how often the texture fits along half_u and half_v; every second copy is mirrored.
-        one_sided: seen only from the side from which the texture is not mirrored.
+        texture: uint8 (H, W, 3) RGB, rows along half_u, columns along half_v; (-1, -1) is top left.
+        repeat: number of copies of the texture along half_u and half_v; every second copy is mirrored.
+        one_sided: visible only from the side from which the texture is not mirrored.
     """
 
     centre: ArrayLike
@@ -45,7 +45,14 @@ class TexturedPlane:
 
 @dataclass(frozen=True, eq=False)
 class PlaneScene:
-    """P rectangles as tensors: geometry (P, 3) in float64, one_sided (P,), textures in one table."""
+    """P rectangles as tensors.
+
+    Attributes:
+        centre, half_u, half_v: (P, 3) float64, metres, world frame.
+        repeat: (P, 2) float32.
+        one_sided: (P,) bool.
+        textures: one texture per rectangle.
+    """
 
     centre: Tensor
     half_u: Tensor
@@ -56,10 +63,10 @@ class PlaneScene:
 
     @classmethod
     def from_planes(cls, planes: Sequence[TexturedPlane], device: torch.device | str = "cpu") -> PlaneScene:
-        """The scene of one or more rectangles.
+        """Create a scene from one or more rectangles.
 
         Raises:
-            DataError: no rectangle, one without area, or a texture that is not uint8 (H, W, 3).
+            DataError: there is no rectangle, a rectangle has no area, or a texture is not uint8 (H, W, 3).
         """
         table = TextureTable.from_images([plane.texture for plane in planes])
         centre, half_u, half_v = (
@@ -74,7 +81,7 @@ class PlaneScene:
         return cls(centre, half_u, half_v, repeat, one_sided, table).to(device)
 
     def to(self, device: torch.device | str) -> PlaneScene:
-        """The same scene on another device."""
+        """Return a copy of the scene on a device."""
         return PlaneScene(
             self.centre.to(device),
             self.half_u.to(device),
@@ -86,7 +93,7 @@ class PlaneScene:
 
     @property
     def corners(self) -> Tensor:
-        """(P, 4, 3) corners of the rectangles."""
+        """Return the corners (P, 4, 3) of the rectangles, metres, world frame."""
         signs = torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], device=self.centre.device)
         offsets = signs[:, :1] * self.half_u[:, None] + signs[:, 1:] * self.half_v[:, None]
         return self.centre[:, None] + offsets
@@ -94,12 +101,13 @@ class PlaneScene:
 
 @dataclass(frozen=True, eq=False)
 class RenderedViews:
-    """What B cameras see, pixel (0, 0) being the centre of the top-left pixel.
+    """B rendered views.
 
     Attributes:
         image: (B, 3, H, W) RGB, 0 to 1.
-        plane: (B, H, W) index of the nearest rectangle in the pixel, -1 where nothing is seen.
-        depth: (B, H, W) metres along the optical axis to its plane at the pixel's centre, inf for nothing.
+        plane: (B, H, W) index of the nearest rectangle in the pixel; -1: background.
+        depth: (B, H, W) depth of its plane at the pixel centre along the optical axis, metres; inf:
+            background.
     """
 
     image: Tensor
@@ -116,15 +124,15 @@ def render(
     supersampling: int = 2,
     background: float = 0.0,
 ) -> RenderedViews:
-    """Render B views on the scene's device.
+    """Render B views on the device of the scene.
 
     Args:
-        scene: the rectangles.
-        camera_matrix: (B, 3, 3) pinhole matrices K in pixels of the rendered image.
+        scene: rectangles to render.
+        camera_matrix: (B, 3, 3) camera matrices K; pixel (0, 0) is the centre of the top-left pixel.
         T_world_camera: (B, 4, 4) poses of the optical frames (x right, y down, z forward).
-        width, height: size of the images in pixels.
-        supersampling: samples per pixel along each axis; their mean is the pixel.
-        background: grey level, 0 to 1, where nothing is seen.
+        width, height: image size in pixels.
+        supersampling: number of samples per pixel along each axis, which are averaged.
+        background: grey level of the background, 0 to 1.
     """
     device = scene.centre.device
     camera_matrix = camera_matrix.to(device, torch.float64)
@@ -149,19 +157,19 @@ def _render_chunk(
     factor: int,
     background: float,
 ) -> RenderedViews:
-    coefficients = _plane_coefficients(scene, K, T_world_camera)
+    coefficients = plane_coefficients(scene, K, T_world_camera)
     seen = (coefficients[:, :, 0] != 0.0).any(-1)
-    boxes = _bounding_boxes(scene, seen, K, T_world_camera, size)
-    inverse_depth, plane = _visible(coefficients, boxes, size, factor)
+    boxes = bounding_boxes(scene, seen, K, T_world_camera, size)
+    inverse_depth, plane = nearest_planes(coefficients, boxes, size, factor)
     colours = shade(scene.textures, scene.repeat, coefficients, plane, inverse_depth, factor, background)
     image = functional.avg_pool2d(colours.permute(0, 3, 1, 2), factor).contiguous()
-    return RenderedViews(image, *_per_pixel(coefficients, plane, inverse_depth, factor))
+    return RenderedViews(image, *reduce_samples(coefficients, plane, inverse_depth, factor))
 
 
-def _per_pixel(
+def reduce_samples(
     coefficients: Tensor, plane: Tensor, inverse_depth: Tensor, factor: int
 ) -> tuple[Tensor, Tensor]:
-    """Nearest rectangle among the samples of each pixel and its depth at the pixel's centre."""
+    """Return the nearest rectangle of each pixel, (B, H, W), and its depth at the pixel centre."""
     inverse = inverse_depth[:, ::factor, ::factor].clone()
     nearest = plane[:, ::factor, ::factor].clone()
     for row in range(factor):
@@ -179,18 +187,17 @@ def _per_pixel(
     return nearest, depth
 
 
-def _plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) -> Tensor:
-    """(B, P, 3, 3) float32: rows give 1/z, a/z and b/z of a rectangle as linear functions of (x, y, 1)."""
+def plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) -> Tensor:
+    """Return (B, P, 3, 3) float32 whose rows are 1/z, a/z and b/z as linear functions of (x, y, 1)."""
     origin, rotation = T_world_camera[:, None, :3, 3], T_world_camera[:, :3, :3]
     rays = rotation @ torch.linalg.inv(K)
     normal = torch.linalg.cross(scene.half_u, scene.half_v)
     square = normal.square().sum(-1, keepdim=True)
-    # Dual basis: dual_u . half_u = 1, dual_u . half_v = 0, and the reverse.
+    # Dual basis: dual_u . half_u = 1, dual_u . half_v = 0, and vice versa.
     dual_u = torch.linalg.cross(scene.half_v, normal) / square
     dual_v = torch.linalg.cross(normal, scene.half_u) / square
     distance = ((scene.centre - origin) * normal).sum(-1)
-    # Seen from the front, half_u x half_v points away from the camera. A plane that must not be seen gets
-    # inverse depth zero everywhere.
+    # Seen from the front, half_u x half_v points away from the camera. Invisible planes get inverse depth 0.
     unseen = (distance.abs() < 1e-9 * square[:, 0].sqrt()) | (scene.one_sided & (distance < 0.0))
     inverse = torch.where(unseen, 0.0, 1.0 / torch.where(unseen, 1.0, distance))
     by_inverse_depth = torch.einsum("pi,bij->bpj", normal, rays) * inverse[..., None]
@@ -201,13 +208,20 @@ def _plane_coefficients(scene: PlaneScene, K: Tensor, T_world_camera: Tensor) ->
     return torch.stack(rows, dim=2).float()
 
 
-def _bounding_boxes(
+def bounding_boxes(
     scene: PlaneScene, seen: Tensor, K: Tensor, T_world_camera: Tensor, size: tuple[int, int]
 ) -> list[tuple[int, int, int, int]]:
-    """Per rectangle the window (left, top, right, bottom), end exclusive, that holds it in every view."""
+    """Return the box (left, top, right, bottom), end exclusive, of each rectangle over all views."""
     limits = torch.tensor([size[1], size[0]], device=K.device, dtype=K.dtype)
     corners = (scene.corners[None] - T_world_camera[:, None, None, :3, 3]) @ T_world_camera[:, None, :3, :3]
-    points, valid = _clipped(corners)
+    # Clip the rectangles at the near plane: corners in front of it, and intersections of the edges with it.
+    in_front = corners[..., 2] > _NEAR
+    following = corners.roll(-1, dims=2)
+    rise = following[..., 2] - corners[..., 2]
+    crosses = in_front != in_front.roll(-1, dims=2)
+    fraction = (_NEAR - corners[..., 2]) / torch.where(crosses, rise, 1.0)
+    crossings = corners + fraction[..., None] * (following - corners)
+    points, valid = torch.cat([corners, crossings], dim=2), torch.cat([in_front, crosses], dim=2)
     projected = points @ K[:, None].transpose(-1, -2)
     pixels = projected[..., :2] / projected[..., 2:]
     valid = (valid & seen[..., None])[..., None]
@@ -217,21 +231,10 @@ def _bounding_boxes(
     return [(left, top, right, bottom) for left, top, right, bottom in boxes]
 
 
-def _clipped(corners: Tensor) -> tuple[Tensor, Tensor]:
-    """Points (B, P, 8, 3) around what lies of rectangles (B, P, 4, 3) before the camera; which count."""
-    in_front = corners[..., 2] > _NEAR
-    following = corners.roll(-1, dims=2)
-    rise = following[..., 2] - corners[..., 2]
-    crosses = in_front != in_front.roll(-1, dims=2)
-    share = (_NEAR - corners[..., 2]) / torch.where(crosses, rise, 1.0)
-    crossings = corners + share[..., None] * (following - corners)
-    return torch.cat([corners, crossings], dim=2), torch.cat([in_front, crosses], dim=2)
-
-
-def _visible(
+def nearest_planes(
     coefficients: Tensor, boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int], factor: int
 ) -> tuple[Tensor, Tensor]:
-    """Inverse depth and index of the nearest rectangle at every sample, (B, H factor, W factor) each."""
+    """Return inverse depth and index of each sample's rectangle, each (B, H factor, W factor)."""
     device, batch = coefficients.device, coefficients.shape[0]
     shape = (batch, size[0] * factor, size[1] * factor)
     nearest = torch.zeros(shape, device=device)
@@ -241,7 +244,7 @@ def _visible(
         if left >= right or top >= bottom:
             continue
         across, down = slice(left * factor, right * factor), slice(top * factor, bottom * factor)
-        # Each function is a row that depends on x plus a column that depends on y: one pass over memory.
+        # Each linear function is a row vector (x) plus a column vector (y), which needs one pass over memory.
         by_x, by_y, constant = coefficients[:, index, :, :, None].unbind(2)
         row, column = by_x * all_x[across], by_y * all_y[down] + constant
         inverse, u, v = (row[:, i, None, :] + column[:, i, :, None] for i in range(3))

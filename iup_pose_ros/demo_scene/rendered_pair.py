@@ -1,4 +1,4 @@
-"""Random two-view pairs with exact relative pose, depth and visibility, for tests and fitting a network."""
+"""Random image pairs with exact relative pose, depth and visibility, for tests and overfitting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from iup_pose_ros.demo_scene.planes import PlaneScene, TexturedPlane, render
 from iup_pose_ros.errors import ConfigurationError, DataError
 from iup_pose_ros.geometry import so3
 
-# Centre, half axes and texture repeats of the walls, floor and ceiling of a random scene, metres.
+# Centre, half axes (metres) and texture repetitions of walls, floor and ceiling of a random scene.
 _BOX = (
     ((0.0, 3.0, 0.0), (3.0, 0.0, 0.0), (0.0, 0.0, -1.5), 2.0),
     ((0.0, -3.0, 0.0), (-3.0, 0.0, 0.0), (0.0, 0.0, -1.5), 2.0),
@@ -27,17 +27,17 @@ _BOX = (
     ((0.0, 0.0, 1.5), (3.0, 0.0, 0.0), (0.0, 3.0, 0.0), 1.0),
 )
 _ATTEMPTS = 100
-_DEPTH_TOLERANCE = 0.02  # relative; a point whose depth differs more from the surface seen is hidden
+_DEPTH_TOLERANCE = 0.02  # relative depth difference above which a point is occluded
 
 
 @dataclass(frozen=True)
 class Regime:
-    """How far both views of a pair lie apart.
+    """Limits of the relative pose of a pair.
 
     Attributes:
-        rotation: greatest angle, degrees.
-        baseline: least and greatest distance, as a share of the median depth of view 0.
-        overlap: least share of view 0's pixels that are visible in view 1.
+        rotation: maximum angle, degrees.
+        baseline: minimum and maximum distance, relative to the median depth of view 0.
+        overlap: minimum fraction of the pixels of view 0 that are visible in view 1.
     """
 
     rotation: float
@@ -59,10 +59,11 @@ class RenderedPair:
 
     Attributes:
         image_0, image_1: (B, 3, H, W) RGB, 0 to 1.
-        K: (B, 3, 3) pinhole matrix of both views, pixel (0, 0) at the centre of the top-left pixel.
-        R_1_0: (B, 3, 3), t_1_0: (B, 3) metres: X_1 = R_1_0 X_0 + t_1_0, optical frames.
-        depth_0, depth_1: (B, H, W) metres along the optical axis.
-        visible_0: (B, H, W) bool, whether the point seen by a pixel of view 0 is seen by view 1.
+        K: (B, 3, 3) camera matrix of both views; pixel (0, 0) is the centre of the top-left pixel.
+        R_1_0: (B, 3, 3) rotation of X_1 = R_1_0 X_0 + t_1_0 in optical frames.
+        t_1_0: (B, 3) translation, metres.
+        depth_0, depth_1: (B, H, W) depth along the optical axis, metres.
+        visible_0: (B, H, W) bool, whether the scene point of a pixel of view 0 is visible in view 1.
     """
 
     image_0: Tensor
@@ -78,12 +79,12 @@ class RenderedPair:
 def random_scene(
     textures: Sequence[NDArray[np.uint8]], generator: torch.Generator, rectangles: int = 12
 ) -> PlaneScene:
-    """A closed box of 6 x 6 x 3 m with freely oriented rectangles between its centre and its walls.
+    """Create a closed box of 6 x 6 x 3 m that contains rectangles of random position and orientation.
 
     Args:
-        textures: uint8 images (H, W, 3), drawn at random for every surface.
-        generator: source of all randomness.
-        rectangles: number of free rectangles.
+        textures: uint8 images (H, W, 3), of which each surface gets a random one.
+        generator: random generator.
+        rectangles: number of rectangles in the box.
     """
     planes = [
         TexturedPlane(centre, half_u, half_v, _choice(textures, generator), (repeat, 1.0))
@@ -107,38 +108,47 @@ def random_pair(
     regime: str = "video",
     spread: float = 0.5,
 ) -> RenderedPair:
-    """One pair (B = 1): cameras near the scene's origin, z up, with a field of view of 50 to 90 degrees.
+    """Render a random pair (B = 1) of cameras near the origin with a field of view of 50 to 90 degrees.
 
     Args:
-        scene: what is seen.
-        generator: source of all randomness, on the CPU.
-        width, height: size of the images in pixels.
+        scene: scene to render, z up.
+        generator: random generator on the CPU.
+        width, height: image size in pixels.
         regime: a key of ``REGIMES``.
-        spread: greatest distance of camera 0 from the origin along each axis, metres.
+        spread: maximum distance of camera 0 from the origin along each axis, metres.
 
     Raises:
-        ConfigurationError: there is no such regime.
-        DataError: no pair with the overlap of the regime was found in this scene.
+        ConfigurationError: the regime is unknown.
+        DataError: no pair with the required overlap was found in this scene.
     """
     if regime not in REGIMES:
-        raise ConfigurationError(f"regime {regime!r} is not known; there are {sorted(REGIMES)}")
+        raise ConfigurationError(f"unknown regime {regime!r}; accepted: {sorted(REGIMES)}")
     limits = REGIMES[regime]
     for _ in range(_ATTEMPTS):
-        pair = _draw_pair(scene, generator, width, height, limits, spread)
-        near_enough = bool(pair.depth_0.isfinite().all()) and float(pair.depth_0.quantile(0.02)) > 0.3
-        if near_enough and float(pair.visible_0.float().mean()) >= limits.overlap:
+        pair = sample_pair(scene, generator, width, height, limits, spread)
+        valid = bool(pair.depth_0.isfinite().all()) and float(pair.depth_0.quantile(0.02)) > 0.3
+        if valid and float(pair.visible_0.float().mean()) >= limits.overlap:
             return pair
     raise DataError(f"no pair of regime {regime!r} found in this scene in {_ATTEMPTS} attempts")
 
 
 def concatenate(pairs: Sequence[RenderedPair]) -> RenderedPair:
-    """One batch of the pairs of several scenes; their images have one size."""
+    """Concatenate pairs of equal image size to one batch."""
     names = [entry.name for entry in fields(RenderedPair)]
     return RenderedPair(**{name: torch.cat([getattr(pair, name) for pair in pairs]) for name in names})
 
 
 def warp_0_to_1(depth_0: Tensor, K: Tensor, R_1_0: Tensor, t_1_0: Tensor) -> tuple[Tensor, Tensor]:
-    """Where view 1 sees the points of view 0's pixels: pixels (B, H, W, 2) and depth (B, H, W) in view 1."""
+    """Project the pixels of view 0 into view 1 by depth and relative pose.
+
+    Args:
+        depth_0: (B, H, W) metres.
+        K: (B, 3, 3) camera matrix of both views.
+        R_1_0, t_1_0: (B, 3, 3) and (B, 3), see ``RenderedPair``.
+
+    Returns:
+        Pixels (B, H, W, 2) and depth (B, H, W) in view 1.
+    """
     batch, height, width = depth_0.shape
     y, x = torch.meshgrid(
         torch.arange(height, device=K.device), torch.arange(width, device=K.device), indexing="ij"
@@ -152,16 +162,16 @@ def warp_0_to_1(depth_0: Tensor, K: Tensor, R_1_0: Tensor, t_1_0: Tensor) -> tup
 
 
 def sample_at(values: Tensor, pixels: Tensor) -> Tensor:
-    """Values (B, C, H, W) at fractional pixels (B, h, w, 2), bilinear: (B, C, h, w); zero outside."""
+    """Sample values (B, C, H, W) bilinearly at pixels (B, h, w, 2); return (B, C, h, w), zero outside."""
     height, width = values.shape[2:]
     extent = torch.tensor([width - 1, height - 1], device=values.device, dtype=values.dtype)
     return functional.grid_sample(values, 2.0 * pixels / extent - 1.0, align_corners=True)
 
 
 def visible_in_1(depth_0: Tensor, depth_1: Tensor, K: Tensor, R_1_0: Tensor, t_1_0: Tensor) -> Tensor:
-    """(B, H, W) bool: the point seen by a pixel of view 0 lies inside view 1 and is not hidden there."""
+    """Return whether (B, H, W) the scene points of view 0's pixels are visible in view 1."""
     pixels, depth = warp_0_to_1(depth_0, K, R_1_0, t_1_0)
-    # On a plane the inverse depth, not the depth, is linear in the pixel: bilinear look-up is exact.
+    # The inverse depth of a plane is linear in the pixel, so that its bilinear interpolation is exact.
     seen = sample_at(1.0 / depth_1[:, None], pixels)[:, 0]
     height, width = depth_0.shape[1:]
     limits = torch.tensor([width - 1.0, height - 1.0], device=pixels.device)
@@ -169,13 +179,14 @@ def visible_in_1(depth_0: Tensor, depth_1: Tensor, K: Tensor, R_1_0: Tensor, t_1
     return inside & (depth > 0.0) & ((seen * depth - 1.0).abs() < _DEPTH_TOLERANCE)
 
 
-def _draw_pair(
+def sample_pair(
     scene: PlaneScene, generator: torch.Generator, width: int, height: int, limits: Regime, spread: float
 ) -> RenderedPair:
+    """Render one random pair within the limits of rotation and baseline, whatever its overlap."""
     focal = 0.5 * width / math.tan(math.radians(_uniform(generator, 50.0, 90.0)) / 2.0)
     centre = [(width - 1) / 2.0, (height - 1) / 2.0]
     K = torch.tensor([[[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]]])
-    T_world_0 = _random_pose(generator, spread)
+    T_world_0 = random_pose(generator, spread)
     view_0 = render(scene, K, T_world_0[None], width, height)
     axis, direction = (functional.normalize(_normal(generator, 3), dim=0) for _ in range(2))
     angle = math.radians(_uniform(generator, 0.0, limits.rotation))
@@ -190,8 +201,8 @@ def _draw_pair(
     return RenderedPair(view_0.image, view_1.image, K, R_1_0, t_1_0, view_0.depth, view_1.depth, visible_0)
 
 
-def _random_pose(generator: torch.Generator, spread: float) -> Tensor:
-    """T_world_camera (4, 4) near the origin: any heading, pitch and roll of a hand-held camera, z up."""
+def random_pose(generator: torch.Generator, spread: float) -> Tensor:
+    """Return T_world_camera (4, 4) near the origin with any heading, pitch up to 20 and roll up to 10 deg."""
     heading = _uniform(generator, -math.pi, math.pi)
     pitch, roll = (math.radians(_uniform(generator, -limit, limit)) for limit in (20.0, 10.0))
     level = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])

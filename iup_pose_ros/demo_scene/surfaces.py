@@ -1,4 +1,4 @@
-"""Rectangles with pictures in metres, and the boxes that furniture is made of. World frame: z up, metres."""
+"""Rectangles with pictures, and boxes made of them. World frame: z up, metres."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _UP = np.array([0.0, 0.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A rectangle and what is painted on it, as seen from its front: half_u to the right, half_v downwards.
+    """A rectangle with a picture; seen from its front, half_u points to the right and half_v downwards.
 
     Attributes:
         centre, half_u, half_v: (3,) metres.
         picture: uint8 (H, W, 3) RGB that covers the rectangle.
-        glows: shown as it is, whatever light falls on it.
+        glows: whether the surface is emissive: independent of lighting and without shadow.
     """
 
     centre: Array
@@ -37,31 +37,33 @@ class Surface:
 
     @property
     def normal(self) -> Array:
-        """(3,) unit vector out of the front."""
+        """Return the unit normal (3,) of the front."""
         outwards = np.cross(self.half_v, self.half_u)
         return outwards / np.linalg.norm(outwards)
 
     @property
     def corners(self) -> Array:
-        """(4, 3) corners, metres."""
+        """Return the corners (4, 3), metres."""
         signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         return self.centre + signs[:, :1] * self.half_u + signs[:, 1:] * self.half_v
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height in metres."""
+        """Return width and height in metres."""
         return 2.0 * float(np.linalg.norm(self.half_u)), 2.0 * float(np.linalg.norm(self.half_v))
 
 
 def covering(material: Material, size: tuple[float, float]) -> Picture:
-    """The material over width x height metres; where it ends it goes on mirrored, which leaves no seam."""
-    picture = _at_most(material.picture, material.size)
-    columns, rows = (
-        _mirrored_index(extent, whole, length)
-        for extent, whole, length in zip(size, material.size, picture.shape[1::-1], strict=True)
-    )
-    grid = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
-    return np.asarray(cv2.remap(picture, *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    """Tile width x height metres with a material; every second tile is mirrored, which avoids seams."""
+    picture = _limit_resolution(material.picture, material.size)
+    axes = []
+    for extent, tile, pixels in zip(size, material.size, picture.shape[1::-1], strict=True):
+        count = max(2, round(extent * TEXELS_PER_METRE))
+        position = (np.arange(count) + 0.5) / count * extent / tile
+        mirrored = 1.0 - np.abs(1.0 - np.mod(position, 2.0))
+        axes.append((mirrored * pixels - 0.5).astype(np.float32))
+    columns, rows = np.meshgrid(axes[0], axes[1])
+    return np.asarray(cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def panel(
@@ -71,12 +73,20 @@ def panel(
     cover: Material | Picture,
     up: ArrayLike = _UP,
 ) -> Surface:
-    """A rectangle of width x height metres that faces along ``normal``, its upper edge towards ``up``."""
+    """Create a rectangle of width x height metres.
+
+    Args:
+        centre: (3,) metres.
+        normal: (3,) unit normal of the front.
+        size: width and height, metres.
+        cover: material or picture on the front.
+        up: (3,) direction of the upper edge.
+    """
     front, above = (np.asarray(vector, dtype=np.float64) for vector in (normal, up))
     right = np.cross(above, front)
     right /= np.linalg.norm(right)
     down = np.cross(right, front)
-    picture = covering(cover, size) if isinstance(cover, Material) else _at_most(cover, size)
+    picture = covering(cover, size) if isinstance(cover, Material) else _limit_resolution(cover, size)
     centre = np.asarray(centre, dtype=np.float64)
     return Surface(centre, 0.5 * size[0] * right, 0.5 * size[1] * down / np.linalg.norm(down), picture)
 
@@ -88,14 +98,14 @@ def box(
     yaw: float = 0.0,
     bottom: bool = False,
 ) -> list[Surface]:
-    """A box of length (along x before the turn), depth and height metres.
+    """Create a box.
 
     Args:
-        centre: of the box.
-        size: length, depth, height.
-        cover: of all faces, or one each of front (-y), right (+x), back, left and top.
-        yaw: turn about the vertical, degrees.
-        bottom: whether the lower face is there too; a box that stands on the floor needs none.
+        centre: (3,) metres.
+        size: length (along x if ``yaw`` is zero), depth and height, metres.
+        cover: material of all faces, or one cover each for front (-y), right (+x), back, left and top.
+        yaw: rotation about the vertical axis, degrees.
+        bottom: whether the box has a lower face.
     """
     middle = np.asarray(centre, dtype=np.float64)
     covers = [cover] * 5 if isinstance(cover, Material) else list(cover)
@@ -115,7 +125,7 @@ def box(
 
 
 def framed(picture: Picture, width: float, frame: tuple[int, int, int], mat: float = 0.05) -> Picture:
-    """The picture in a white mat and a frame of 2 cm, to be hung ``width`` metres wide, frame included."""
+    """Add a mat of ``mat`` metres and a frame of 2 cm; ``width``, metres, includes the frame."""
     inner = round((width - 2.0 * (mat + 0.02)) * TEXELS_PER_METRE)
     border, edge = (max(1, round(metres * TEXELS_PER_METRE)) for metres in (mat, 0.02))
     image = resized(picture, inner, round(inner * picture.shape[0] / picture.shape[1]))
@@ -126,7 +136,7 @@ def framed(picture: Picture, width: float, frame: tuple[int, int, int], mat: flo
 
 
 def hung(picture: Picture, centre: ArrayLike, normal: ArrayLike, width: float) -> list[Surface]:
-    """A framed picture, ``width`` metres wide, that stands 3 cm off the wall behind its centre."""
+    """Create a framed picture, ``width`` metres wide, on a box of 3 cm depth in front of a wall."""
     height = width * picture.shape[0] / picture.shape[1]
     front = np.asarray(normal, dtype=np.float64)
     yaw = math.degrees(math.atan2(front[0], -front[1]))
@@ -136,21 +146,13 @@ def hung(picture: Picture, centre: ArrayLike, normal: ArrayLike, width: float) -
 
 
 def plain(colour: tuple[int, int, int]) -> Material:
-    """One colour."""
+    """Create a material of one colour."""
     return Material(np.full((2, 2, 3), colour, dtype=np.uint8), (1.0, 1.0))
 
 
-def _at_most(picture: Picture, size: tuple[float, float]) -> Picture:
-    """The picture, shrunk where it has more texels per metre than are kept."""
+def _limit_resolution(picture: Picture, size: tuple[float, float]) -> Picture:
+    """Downscale a picture of ``size`` metres to at most ``TEXELS_PER_METRE``."""
     width, height = (max(2, round(extent * TEXELS_PER_METRE)) for extent in size)
     if picture.shape[1] <= width and picture.shape[0] <= height:
         return picture
     return resized(picture, min(width, picture.shape[1]), min(height, picture.shape[0]))
-
-
-def _mirrored_index(extent: float, whole: float, length: int) -> Array:
-    """Fractional pixel, of ``length`` over ``whole`` metres, of each texel along ``extent`` metres."""
-    count = max(2, round(extent * TEXELS_PER_METRE))
-    position = (np.arange(count) + 0.5) / count * extent / whole
-    folded = 1.0 - np.abs(1.0 - np.mod(position, 2.0))
-    return np.asarray(folded * length - 0.5)

@@ -1,4 +1,4 @@
-"""Control of torch's threads."""
+"""Control of the number of torch threads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 @contextlib.contextmanager
 def one_thread_per_operation() -> Iterator[None]:
-    """Context in which torch does not split operations; the setting belongs to the whole process.
+    """Set the number of torch threads of this process to one within a context.
 
-    Many small operations lose by being split, and lose a hundredfold where the cores are taken, because
-    the threads wait for each other after each of them.
+    Parallelising many small operations costs more than it gains, and slows them down a hundredfold on busy
+    cores, because the threads synchronise after each operation.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

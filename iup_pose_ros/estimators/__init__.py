@@ -1,1 +1,1 @@
-"""Two images in, one relative pose with covariance out."""
+"""Relative pose estimators: two images to a relative pose with covariance."""

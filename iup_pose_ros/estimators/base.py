@@ -1,4 +1,4 @@
-"""The protocol every estimator implements."""
+"""The protocol of relative pose estimators."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 
 @dataclass(frozen=True)
 class EstimatorInfo:
-    """What an estimator is and how it runs, for logs and diagnostics.
+    """Description of an estimator for logs and diagnostics.
 
     Attributes:
-        name: of the estimator.
-        device: where it computes.
-        precision: of the network's arithmetic, empty without a network.
-        image_area: pixels of the network's input, 0 without a network.
-        weights: file name of the network's weights, empty without a weights file.
-        sha256: their digest, hexadecimal.
+        name: name of the estimator.
+        device: device on which it runs.
+        precision: floating-point type of the network; empty without a network.
+        image_area: number of pixels of the network input; 0 without a network.
+        weights: file name of the network weights; empty without a weights file.
+        sha256: hexadecimal digest of the weights file.
     """
 
     name: str
@@ -38,21 +38,23 @@ class EstimatorInfo:
 
 
 class RelativePoseEstimator(Protocol):
-    """What the odometry needs of an estimator."""
+    """Interface of relative pose estimators."""
 
     @property
     def name(self) -> str:
-        """Name for messages, tables and parameters."""
+        """Return the name for messages, tables and parameters."""
 
     @property
     def info(self) -> EstimatorInfo:
-        """What the estimator is and how it runs now."""
+        """Return the current description of the estimator."""
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
-        """Return the relative pose of two frames.
+        """Estimate the pose of the current camera in the previous camera frame.
 
-        Matches tracked between them may be used instead of own features.
+        Args:
+            previous, current: undistorted images.
+            matches: matches tracked between the images, which may be used instead of own features.
 
         Raises:
-            EstimationError: the images do not determine a pose; the message says why.
+            EstimationError: the images do not determine a pose; the message gives the reason.
         """

@@ -27,7 +27,7 @@ from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEn
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -44,6 +44,7 @@ class HybridConfig:
         min_inliers: minimum number of tracks that agree on a pose for them to decide it.
         min_inlier_ratio: minimum share of all tracks that agree.
         max_sigma_R, max_sigma_t: maximum standard deviations, radians, with which tracks decide alone.
+        sufficient_track_probability: minimum probability with which tracks decide alone.
         sufficient_probability: probability of a candidate at which the search for more matches ends.
     """
 
@@ -52,6 +53,7 @@ class HybridConfig:
     min_inlier_ratio: float = 0.5
     max_sigma_R: float = float(np.radians(3.0))
     max_sigma_t: float = float(np.radians(15.0))
+    sufficient_track_probability: float = 0.9
     sufficient_probability: float = 0.95
 
 
@@ -141,7 +143,7 @@ class HybridEstimator:
         # 3. Refine the candidate by tracks that start from all matches that agree with it.
         decided_by_tracks = len(stage.evidence.matches) == 1
         result = best.result if decided_by_tracks else self._refined(previous, current, stage.evidence, best)
-        pose = calibrated(result.pose, self._calibration)
+        pose = apply_sigma_calibration(result.pose, self._calibration)
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
@@ -193,29 +195,37 @@ class HybridEstimator:
         config = self._config
         if len(stage.evidence.matches) > 1:
             return probability >= config.sufficient_probability
-        if config.always_ask or not self._is_decisive(best.result):
+        if config.always_ask or probability < config.sufficient_track_probability:
             return False
-        pose = calibrated(best.result.pose, self._calibration)
+        if not self._is_decisive(best.result):
+            return False
+        pose = apply_sigma_calibration(best.result.pose, self._calibration)
         return float(pose.sigma_R.max()) <= config.max_sigma_R and pose.sigma_t <= config.max_sigma_t
 
     def _refined(
         self, previous: Frame, current: Frame, evidence: PoseEvidence, best: Candidate
     ) -> EpipolarResult:
-        """Return the pose of tracks that start from the agreeing matches, or else of these matches."""
+        """Return the pose of tracks that start from the agreeing matches, or else of these matches.
+
+        SIFT features count beside the tracks: a warp that is wrong misleads all tracks alike.
+        """
         T_prev_curr = best.T_prev_curr
         agreeing = evidence.agreeing(T_prev_curr)
         tracks = self._retracker.match(previous, current, agreeing, np.ones(len(agreeing)))
         exact = _tried(lambda: self._track_solver.refine(T_prev_curr, previous, current, tracks))
-        if exact is not None and self._is_decisive(exact):
+        if exact is None or not self._is_decisive(exact):
+            joint = _tried(lambda: self._network_solver.refine(T_prev_curr, previous, current, agreeing))
+            return best.result if joint is None else joint
+        if "sift" not in evidence.matches:
             return exact
-        joint = _tried(lambda: self._network_solver.refine(T_prev_curr, previous, current, agreeing))
-        return best.result if joint is None else joint
+        matches = tracks.followed_by(evidence.agreeing(T_prev_curr, ["sift"]))
+        return self._track_solver.refine(exact.T_prev_curr, previous, current, matches)
 
     def _retracked(self, previous: Frame, current: Frame, result: EpipolarResult) -> EpipolarResult:
         """Return the pose of tracks that start where those that decide ended, if they decide as well."""
         if not self._is_decisive(result):
             return result
-        tracks = self._retracker.match(previous, current, result.agreeing, np.ones(result.inliers))
+        tracks = self._retracker.match(previous, current, result.inlier_matches, np.ones(result.inliers))
         exact = _tried(lambda: self._track_solver.refine(result.T_prev_curr, previous, current, tracks))
         return result if exact is None or not self._is_decisive(exact) else exact
 

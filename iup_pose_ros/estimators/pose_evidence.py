@@ -9,7 +9,7 @@ of its own. The weights are those of a logistic regression on image pairs with g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,11 +60,11 @@ class PoseEvidence:
         """Names of the kinds of matches that are there, in the order in which they came."""
         return " ".join(self.matches)
 
-    def agreeing(self, T_prev_curr: Pose) -> Matches:
-        """Return the matches of all kinds that agree with a pose of unit translation."""
+    def agreeing(self, T_prev_curr: Pose, kinds: Iterable[str] | None = None) -> Matches:
+        """Return the matches, of all kinds or the given ones, that agree with a pose of unit translation."""
         found = Matches(np.zeros((0, 2)), np.zeros((0, 2)))
-        for kind, matches in self.matches.items():
-            found = found.followed_by(matches.chosen(self._agree(kind, T_prev_curr)))
+        for kind in self.matches if kinds is None else kinds:
+            found = found.followed_by(self.matches[kind].chosen(self._agree(kind, T_prev_curr)))
         return found
 
     def features(self, candidate: Candidate) -> dict[str, float]:

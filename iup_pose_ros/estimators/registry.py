@@ -1,8 +1,7 @@
-"""Estimators by name, as parameters and command lines give them."""
+"""Creation of estimators by name."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from iup_pose_ros.errors import ConfigurationError
@@ -10,10 +9,11 @@ from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftFrontEnd
 from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.validation import did_you_mean
 
 
 def _iup_pose(options: NetworkOptions) -> RelativePoseEstimator:
-    # Importing torch takes seconds that estimators without it should not cost.
+    # Importing torch takes seconds, which estimators without a network do not need.
     from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 
     return IUPPoseEstimator.from_options(options)
@@ -45,7 +45,7 @@ _FACTORIES: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
     "epipolar_klt": lambda _: EpipolarEstimator(LucasKanadeFrontEnd()),
     "epipolar_sift": lambda _: EpipolarEstimator(SiftFrontEnd()),
 }
-# Learned matchers to compare with; they need requirements/peers.txt.
+# Learned matchers for comparison; they require requirements/peers.txt.
 _PEERS: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
     "epipolar_xfeat": _epipolar_xfeat,
     "epipolar_aliked": _epipolar_aliked,
@@ -53,26 +53,25 @@ _PEERS: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
 
 
 def estimator_names() -> tuple[str, ...]:
-    """Names of the estimators that the node offers: all but the peers that they are compared with."""
+    """Return the names of the estimators that the node offers, without those for comparison only."""
     return tuple(_FACTORIES)
 
 
 def create_estimator(name: str, network: NetworkOptions | None = None) -> RelativePoseEstimator:
-    """A new estimator with its default settings.
+    """Create an estimator with its default settings.
 
     Args:
-        name: of the estimator.
-        network: how the network runs, for the estimators that have one; defaults where None.
+        name: name of the estimator.
+        network: options of the network; default: ``NetworkOptions()``. Ignored by estimators without one.
 
     Raises:
-        ConfigurationError: the name is unknown, the network cannot run as the options say, or what a peer
-            needs is not installed.
-        CheckpointError: the network's weights are missing or not acceptable.
+        ConfigurationError: the name is unknown, the options are not supported by this machine, or a package
+            of an estimator for comparison is not installed.
+        CheckpointError: the network weights are missing or cannot be loaded.
     """
     factories = _FACTORIES | _PEERS
     if name not in factories:
-        nearest = difflib.get_close_matches(name, factories, n=1, cutoff=0.0)[0]
         raise ConfigurationError(
-            f"unknown estimator {name!r}; did you mean {nearest!r}? known are {', '.join(factories)}"
+            f"unknown estimator {name!r}; {did_you_mean(name, factories)} known are {', '.join(factories)}"
         )
     return factories[name](network or NetworkOptions())

@@ -1,1 +1,1 @@
-"""Errors of trajectories, consistency of covariances, and the reports about them."""
+"""Evaluation: trajectory and pair errors, covariance consistency, and reports."""

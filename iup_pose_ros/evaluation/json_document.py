@@ -1,4 +1,4 @@
-"""Figures as JSON files."""
+"""Writing of JSON files with metrics."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from iup_pose_ros.errors import DataError
 
 
 def json_value(value: Any) -> Any:
-    """The value with NaN and infinity as None, because JSON has neither; inside mappings too."""
+    """Replace NaN and infinity, which JSON does not have, by None; recurse into mappings."""
     if isinstance(value, Mapping):
         return {key: json_value(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes a document whose numbers are finite.
+    """Write a document, all of whose numbers are finite, as indented JSON.
 
     Raises:
         DataError: the file cannot be written.

@@ -1,1 +1,1 @@
-"""Pure geometry: rotations, cameras, poses with covariance. No I/O, no ROS."""
+"""Geometry: rotations, cameras, poses with covariance, trajectories. No I/O, no ROS."""

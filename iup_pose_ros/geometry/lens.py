@@ -68,7 +68,7 @@ class Lens:
     ) -> None:
         self.matrix = matrix
         self._size = (width, height)
-        self._model = _canonical(model)
+        self._model = lens_model(model)
         self._coefficients = _checked_coefficients(distortion, self._model)
         self.fold = np.inf
         if not self.is_pinhole:
@@ -187,8 +187,12 @@ def camera_matrix(k: Sequence[float]) -> Array:
     return matrix.reshape(3, 3)
 
 
-def _canonical(model: str) -> str:
-    """Return ROS's name of a model, "plumb_bob" where there is no distortion."""
+def lens_model(model: str) -> str:
+    """Return ROS's name of a distortion model.
+
+    Raises:
+        CalibrationError: the model is not supported or not known.
+    """
     name = model.strip().lower().replace("-", "_")
     if name in _UNSUPPORTED_MODELS:
         raise CalibrationError(

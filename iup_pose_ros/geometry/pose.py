@@ -1,7 +1,7 @@
-"""Poses in SE(3), alone and with a 6x6 covariance in the ROS convention.
+"""Poses in SE(3), without and with a 6x6 covariance in the ROS convention.
 
-The covariance's order is (x, y, z, rotX, rotY, rotZ). Both errors live in the parent frame a of ``T_a_b``
-(REP-103, fixed axes): ``t_true = t + dt`` and ``R_true = Exp(dphi) R``.
+The order of the covariance is (x, y, z, rotX, rotY, rotZ). Errors are expressed in the parent frame a of
+``T_a_b`` (REP-103, fixed axes): ``t_true = t + dt`` and ``R_true = Exp(dphi) R``.
 Source: Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics", 2018.
 """
 
@@ -18,27 +18,32 @@ from iup_pose_ros.geometry.so3 import Array, hat, project_to_so3
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """``T_a_b``: maps points of frame b into frame a, X_a = rotation @ X_b + translation."""
+    """Pose ``T_a_b`` of frame b in frame a: X_a = rotation @ X_b + translation.
+
+    Attributes:
+        rotation: (3, 3).
+        translation: (3,), in the unit of the context.
+    """
 
     rotation: Array
     translation: Array
 
     @classmethod
     def identity(cls) -> Pose:
-        """The pose that changes nothing."""
+        """Return the identity transform."""
         return cls(np.eye(3), np.zeros(3))
 
     @classmethod
     def from_quaternion(
         cls, quaternion: Sequence[float] | Array, translation: Sequence[float] | Array
     ) -> Pose:
-        """Pose of a quaternion (x, y, z, w), normalised here, and a translation (3,)."""
+        """Create a pose from a quaternion (x, y, z, w), which is normalised, and a translation (3,)."""
         rotation = Rotation.from_quat(np.asarray(quaternion, dtype=np.float64)).as_matrix()
         return cls(rotation, np.asarray(translation, dtype=np.float64))
 
     @property
     def matrix(self) -> Array:
-        """Homogeneous matrix (4, 4)."""
+        """Return the homogeneous matrix (4, 4)."""
         matrix = np.eye(4)
         matrix[:3, :3] = self.rotation
         matrix[:3, 3] = self.translation
@@ -46,37 +51,37 @@ class Pose:
 
     @property
     def quaternion(self) -> Array:
-        """Unit quaternion (x, y, z, w), w >= 0."""
+        """Return the unit quaternion (x, y, z, w), w >= 0."""
         return Rotation.from_matrix(self.rotation).as_quat(canonical=True)
 
     def __matmul__(self, other: Pose) -> Pose:
-        """``T_a_c = T_a_b @ T_b_c``."""
+        """Compose poses: ``T_a_c = T_a_b @ T_b_c``."""
         rotation = project_to_so3(self.rotation @ other.rotation)
         return Pose(rotation, self.rotation @ other.translation + self.translation)
 
     def inverse(self) -> Pose:
-        """``T_b_a``."""
+        """Return the inverse ``T_b_a``."""
         return Pose(self.rotation.T, -self.rotation.T @ self.translation)
 
     def apply(self, points: Array) -> Array:
-        """Points (..., 3) of frame b in frame a."""
+        """Transform points (..., 3) from frame b to frame a."""
         return np.asarray(points) @ self.rotation.T + self.translation
 
 
 @dataclass(frozen=True, eq=False)
 class PoseWithCovariance:
-    """A pose ``T_a_b`` and its 6x6 covariance in frame a (module docstring)."""
+    """Pose ``T_a_b`` and its covariance (6, 6) in frame a; see the module docstring."""
 
     pose: Pose
     covariance: Array
 
     @classmethod
     def exact(cls, pose: Pose) -> PoseWithCovariance:
-        """A pose known without error."""
+        """Return a pose with zero covariance."""
         return cls(pose, np.zeros((6, 6)))
 
     def __matmul__(self, other: PoseWithCovariance) -> PoseWithCovariance:
-        """``T_a_c`` of independent ``T_a_b`` and ``T_b_c``, to first order in the errors."""
+        """Compose independent ``T_a_b`` and ``T_b_c`` to ``T_a_c``, propagating errors to first order."""
         rotation = self.pose.rotation
         first = np.eye(6)
         first[:3, 3:] = -hat(rotation @ other.pose.translation)
@@ -86,23 +91,26 @@ class PoseWithCovariance:
         return PoseWithCovariance(self.pose @ other.pose, symmetrised(covariance))
 
     def inverse(self) -> PoseWithCovariance:
-        """``T_b_a``, its covariance in frame b."""
+        """Return the inverse ``T_b_a`` with its covariance in frame b, propagated to first order."""
         rotation = self.pose.rotation.T
         jacobian = np.zeros((6, 6))
         jacobian[:3, :3] = jacobian[3:, 3:] = -rotation
         jacobian[:3, 3:] = -rotation @ hat(self.pose.translation)
         return PoseWithCovariance(self.pose.inverse(), symmetrised(jacobian @ self.covariance @ jacobian.T))
 
-    def change_of_frame(self, mount: Pose) -> PoseWithCovariance:
-        """The motion of another frame fixed to the same body.
+    def change_of_frame(self, extrinsics: Pose) -> PoseWithCovariance:
+        """Convert the motion of the camera to the motion of another frame fixed to the same rigid body.
 
-        With this pose as ``T_camera0_camera1`` and the mount as ``T_base_camera`` the result is
-        ``T_base0_base1``, its covariance in frame base0 (lever arm included).
+        Args:
+            extrinsics: ``T_base_camera``, where this pose is ``T_camera0_camera1``.
+
+        Returns:
+            ``T_base0_base1`` with its covariance in frame base0, including the lever arm.
         """
         exact = PoseWithCovariance.exact
-        return exact(mount) @ self @ exact(mount.inverse())
+        return exact(extrinsics) @ self @ exact(extrinsics.inverse())
 
 
 def symmetrised(covariance: Array) -> Array:
-    """The symmetric part of covariance (..., n, n); rounding alone makes the rest."""
+    """Return the symmetric part of a covariance (..., n, n), removing rounding errors."""
     return 0.5 * (covariance + np.swapaxes(covariance, -1, -2))

@@ -1,4 +1,4 @@
-"""The rotation group SO(3): exponential, logarithm and angles, in radians, batched over leading axes.
+"""Rotation group SO(3): exponential, logarithm and angles, in radians, batched over leading axes.
 
 Source: Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics", 2018, appendix B.
 """
@@ -15,7 +15,7 @@ _SMALL_ANGLE = 1e-4
 
 
 def hat(vector: Array) -> Array:
-    """Skew-symmetric matrix (..., 3, 3) of vector (..., 3): ``hat(a) @ b`` is the cross product a x b."""
+    """Return the skew-symmetric matrix (..., 3, 3) of a vector (..., 3): ``hat(a) @ b`` is a x b."""
     vector = np.asarray(vector, dtype=np.float64)
     x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
     zero = np.zeros_like(x)
@@ -24,13 +24,13 @@ def hat(vector: Array) -> Array:
 
 
 def exp(rotation_vector: Array) -> Array:
-    """Rotation matrix (..., 3, 3) of rotation vector (..., 3) in radians (Rodrigues' formula)."""
+    """Compute the rotation matrix (..., 3, 3) of a rotation vector (..., 3) by Rodrigues' formula."""
     rotation_vector = np.asarray(rotation_vector, dtype=np.float64)
     theta = np.linalg.norm(rotation_vector, axis=-1)[..., None, None]
     square = theta**2
     small = theta < _SMALL_ANGLE
     safe = np.where(small, 1.0, theta)
-    # Taylor series where sin(x)/x and (1 - cos x)/x^2 lose their digits.
+    # Taylor series where sin(x)/x and (1 - cos x)/x^2 are numerically inaccurate.
     sine = np.where(small, 1.0 - square / 6.0, np.sin(safe) / safe)
     cosine = np.where(small, 0.5 - square / 24.0, 2.0 * (np.sin(0.5 * safe) / safe) ** 2)
     generator = hat(rotation_vector)
@@ -38,14 +38,14 @@ def exp(rotation_vector: Array) -> Array:
 
 
 def log(rotation: Array) -> Array:
-    """Rotation vector (..., 3) in radians, of norm at most pi, of rotation matrix (..., 3, 3)."""
+    """Compute the rotation vector (..., 3), of norm at most pi, of a rotation matrix (..., 3, 3)."""
     rotation = np.asarray(rotation, dtype=np.float64)
     flat = rotation.reshape(-1, 3, 3)
     return Rotation.from_matrix(flat).as_rotvec().reshape(*rotation.shape[:-2], 3)
 
 
 def angle(rotation: Array) -> Array:
-    """Rotation angle (...) in radians, 0 to pi, of rotation matrix (..., 3, 3); exact near 0 and near pi."""
+    """Compute the rotation angle (...), 0 to pi, of a rotation matrix (..., 3, 3), exact near 0 and pi."""
     rotation = np.asarray(rotation, dtype=np.float64)
     sine_axis = np.stack(
         [
@@ -60,12 +60,12 @@ def angle(rotation: Array) -> Array:
 
 
 def geodesic_angle(first: Array, second: Array) -> Array:
-    """Angle (...) in radians of the rotation that leads from ``first`` to ``second``, both (..., 3, 3)."""
+    """Compute the rotation angle (...) between two rotation matrices (..., 3, 3)."""
     return angle(np.swapaxes(first, -1, -2) @ np.asarray(second, dtype=np.float64))
 
 
 def project_to_so3(matrix: Array) -> Array:
-    """Nearest rotation matrix (..., 3, 3) in the Frobenius norm; removes the drift of long products."""
+    """Return the nearest rotation matrix (..., 3, 3) in the Frobenius norm, removing numerical drift."""
     left, _, right = np.linalg.svd(np.asarray(matrix, dtype=np.float64))
     signs = np.ones(left.shape[:-1])
     signs[..., 2] = np.sign(np.linalg.det(left @ right))

@@ -1,4 +1,4 @@
-"""Trajectories, association of their stamps and alignment of their positions. No I/O.
+"""Trajectories, association by time and alignment of positions. No I/O.
 
 Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI
 1991 (alignment).
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.errors import DataError
+from iup_pose_ros.geometry.directions import NO_MOTION
 from iup_pose_ros.geometry.interpolation import interpolated_poses
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 
 Indices = NDArray[np.intp]
 
-_NO_MOTION = 1e-9
-# Seconds: see Trajectory.at.
-_SAME_TIME, _NEAR, _LARGEST_GAP = 1e-3, 1e-2, 0.2
+# Seconds, see Trajectory.at.
+_EQUAL_STAMPS, _NEARBY_STAMPS, _MAX_GAP = 1e-3, 1e-2, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +31,11 @@ class Trajectory:
 
     Attributes:
         stamps: (N,) seconds, strictly increasing.
-        rotations: (N, 3, 3).
-        positions: (N, 3), in metres or in the trajectory's own unit.
+        rotations: (N, 3, 3) R_world_body.
+        positions: (N, 3) of the body in the world frame, in metres or in an arbitrary unit.
 
     Raises:
-        DataError: the arrays do not belong together, a value is not finite, or the stamps do not increase.
+        DataError: shapes are inconsistent, a value is not finite, or the stamps do not increase.
     """
 
     stamps: Array
@@ -50,7 +50,7 @@ class Trajectory:
                 f"a trajectory needs arrays of shapes (N,), (N, 3, 3) and (N, 3); these are {shapes}"
             )
         if not all(np.all(np.isfinite(values)) for values in (self.stamps, self.rotations, self.positions)):
-            raise DataError("the trajectory holds values that are not finite")
+            raise DataError("the trajectory contains values that are not finite")
         if np.any(np.diff(self.stamps) <= 0.0):
             index = int(np.argmax(np.diff(self.stamps) <= 0.0)) + 1
             raise DataError(
@@ -60,7 +60,7 @@ class Trajectory:
 
     @classmethod
     def from_poses(cls, stamps: Sequence[float] | Array, poses: Sequence[Pose]) -> Trajectory:
-        """Trajectory of poses ``T_world_body`` at stamps in seconds."""
+        """Create a trajectory from poses ``T_world_body`` and increasing stamps in seconds."""
         rotations = np.array([pose.rotation for pose in poses]).reshape(-1, 3, 3)
         positions = np.array([pose.translation for pose in poses]).reshape(-1, 3)
         return cls(np.asarray(stamps, dtype=np.float64), rotations, positions)
@@ -69,29 +69,38 @@ class Trajectory:
         return len(self.stamps)
 
     def pose(self, index: int) -> Pose:
-        """``T_world_body`` number ``index``."""
+        """Return ``T_world_body`` at an index."""
         return Pose(self.rotations[index], self.positions[index])
 
     def select(self, indices: Indices | Sequence[int]) -> Trajectory:
-        """The poses at increasing ``indices``."""
-        chosen = np.asarray(indices, dtype=np.intp)
-        return Trajectory(self.stamps[chosen], self.rotations[chosen], self.positions[chosen])
+        """Return the trajectory with the poses at increasing ``indices``."""
+        selected = np.asarray(indices, dtype=np.intp)
+        return Trajectory(self.stamps[selected], self.rotations[selected], self.positions[selected])
 
     def with_quaternions_reordered(self) -> Trajectory:
-        """The path that a file means whose quaternions were read as (x, y, z, w) but are (w, x, y, z)."""
+        """Return the trajectory of a file whose quaternions (w, x, y, z) were read as (x, y, z, w)."""
         w, x, y, z = Rotation.from_matrix(self.rotations).as_quat().T
         rotations = Rotation.from_quat(np.stack([x, y, z, w], axis=1)).as_matrix()
         return Trajectory(self.stamps, rotations, self.positions)
 
     def at(self, stamps: Array) -> Trajectory:
-        """The path at those of ``stamps`` (increasing seconds) whose pose it tells.
+        """Sample the trajectory; stamps without a pose are omitted.
 
-        A pose within 1 ms is taken as it is, so that ground truth made for the images stays untouched; else
-        two poses at most 0.2 s apart are interpolated; else a pose within 10 ms is taken.
+        A pose within 1 ms of a stamp is used unchanged, so that ground truth at the stamps of the images is
+        not altered. Otherwise two poses at most 0.2 s apart are interpolated. Otherwise a pose within 10 ms
+        is used.
+
+        Args:
+            stamps: (M,) increasing, seconds.
         """
-        own = self._nearest(stamps, _SAME_TIME)
-        between = self._interpolated(np.setdiff1d(stamps, list(own)))
-        poses = self._nearest(stamps, _NEAR) | between | own
+        equal = self._nearest(stamps, _EQUAL_STAMPS)
+        poses = self._nearest(stamps, _NEARBY_STAMPS)
+        if len(self) > 1:
+            wanted = np.setdiff1d(stamps, list(equal))
+            rotations = Rotation.from_matrix(self.rotations)
+            between = interpolated_poses(self.stamps, rotations, self.positions, wanted, _MAX_GAP)
+            poses |= {float(s): pose for s, pose in zip(wanted, between, strict=True) if pose is not None}
+        poses |= equal
         known = sorted(poses)
         return Trajectory.from_poses(known, [poses[stamp] for stamp in known])
 
@@ -99,43 +108,36 @@ class Trajectory:
         wanted, indices = associate(stamps, self.stamps, limit)
         return {float(stamps[i]): self.pose(int(j)) for i, j in zip(wanted, indices, strict=True)}
 
-    def _interpolated(self, stamps: Array) -> dict[float, Pose]:
-        if len(self) < 2:
-            return {}
-        rotations = Rotation.from_matrix(self.rotations)
-        poses = interpolated_poses(self.stamps, rotations, self.positions, stamps, _LARGEST_GAP)
-        return {float(stamp): pose for stamp, pose in zip(stamps, poses, strict=True) if pose is not None}
-
     @property
     def length(self) -> float:
-        """Length of the path through the positions."""
+        """Return the path length: sum of the distances between consecutive positions."""
         return float(np.linalg.norm(np.diff(self.positions, axis=0), axis=1).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A similarity transform, x -> scale * rotation @ x + translation."""
+    """Similarity transform x -> scale * rotation @ x + translation; rotation (3, 3), translation (3,)."""
 
     scale: float
     rotation: Array
     translation: Array
 
     def apply(self, trajectory: Trajectory) -> Trajectory:
-        """The trajectory expressed in the target's world frame (and unit, unless scale is 1)."""
+        """Transform a trajectory to the world frame and the unit of the target."""
         positions = self.scale * trajectory.positions @ self.rotation.T + self.translation
         return Trajectory(trajectory.stamps, self.rotation @ trajectory.rotations, positions)
 
 
 def associate(first: Array, second: Array, max_difference: float) -> tuple[Indices, Indices]:
-    """Indices of the stamps that belong together: nearest in time, one to one, in increasing order.
+    """Associate two lists of stamps one-to-one by nearest time.
 
     Args:
-        first: (N,) increasing stamps in seconds.
-        second: (M,) increasing stamps in seconds.
-        max_difference: largest difference in seconds at which two stamps still belong together.
+        first: (N,) increasing stamps, seconds.
+        second: (M,) increasing stamps, seconds.
+        max_difference: maximum time difference of associated stamps, seconds.
 
     Returns:
-        Two index arrays of one length K, possibly 0, into ``first`` and into ``second``.
+        Increasing indices (K,) into ``first`` and into ``second``; K may be 0.
     """
     if len(first) == 0 or len(second) == 0:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
@@ -145,28 +147,33 @@ def associate(first: Array, second: Array, max_difference: float) -> tuple[Indic
     choice = np.argmin(differences, axis=1)
     rows = np.arange(len(first))
     nearest, difference = candidates[rows, choice], differences[rows, choice]
-    # Of several that claim one partner the closest wins: order by partner, then distance; keep the first.
+    # Several stamps may have the same nearest partner. Sort by partner, then by difference; keep the first.
     order = np.lexsort((difference, nearest))
-    winners = order[np.unique(nearest[order], return_index=True)[1]]
-    winners = np.sort(winners[difference[winners] <= max_difference])
-    return winners, nearest[winners]
+    closest = order[np.unique(nearest[order], return_index=True)[1]]
+    closest = np.sort(closest[difference[closest] <= max_difference])
+    return closest, nearest[closest]
 
 
 def align(source: Array, target: Array, with_scale: bool) -> Alignment:
-    """Least-squares similarity (or rigid motion) that takes points ``source`` to ``target``, both (N, 3).
+    """Compute the least-squares similarity or rigid transform from ``source`` to ``target``, both (N, 3).
 
-    Points on a line or in one place leave part of the rotation free; one of the best is returned then.
+    For collinear or coincident points, where the rotation is not unique, one of the solutions is returned.
     Source: Umeyama 1991, equations 40 to 42.
 
+    Args:
+        source: (N, 3).
+        target: (N, 3), in the order of ``source``.
+        with_scale: whether to estimate the scale; otherwise it is 1.
+
     Raises:
-        DataError: there is no point, or a scale is wanted and all source points coincide.
+        DataError: there are no points, or ``with_scale`` is set and all source points coincide.
     """
     if len(source) == 0:
         raise DataError("no pose of the estimate has a ground-truth pose: there is nothing to align")
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     source_centred, target_centred = source - source_mean, target - target_mean
     variance = float((source_centred**2).sum(axis=1).mean())
-    if with_scale and variance < _NO_MOTION**2:
+    if with_scale and variance < NO_MOTION**2:
         raise DataError("the estimated trajectory does not move: its scale cannot be aligned")
     left, singular_values, right = np.linalg.svd(target_centred.T @ source_centred / len(source))
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from iup_pose_ros.atomic import atomic_file
 from iup_pose_ros.errors import CheckpointError, ConfigurationError
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.model.config import IUPPoseConfig
@@ -93,9 +93,8 @@ def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> Checkpo
         "inlier_model": json.dumps(info.inlier_model),
         "training_data": info.training_data,
     }
-    temporary = path.with_name(path.name + ".part")
-    save_file(tensors, str(temporary), metadata=metadata)
-    os.replace(temporary, path)
+    with atomic_file(path) as temporary:
+        save_file(tensors, str(temporary), metadata=metadata)
     return load_checkpoint(path)[1]
 
 

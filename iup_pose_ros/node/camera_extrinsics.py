@@ -2,51 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tf2_ros
+import tf_transformations
 from rclpy.duration import Duration
 from rclpy.time import Time
 
-from iup_pose_ros.errors import IupPoseError
+from iup_pose_ros.errors import DataError, IupPoseError
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.message_poses import pose_of
 
 
-class MountError(IupPoseError):
-    """The camera's mount on the base is not known (yet)."""
+class ExtrinsicsError(IupPoseError):
+    """The pose of the camera on the base is not known (yet)."""
 
 
-class MountLookup:
-    """Looks the mount ``T_base_camera`` up once per camera frame and remembers it.
+class ExtrinsicsLookup:
+    """Looks the extrinsics ``T_base_camera`` up once per camera frame and remembers it.
 
     Args:
         buffer: filled by a tf2_ros.TransformListener in another thread.
         base_frame: frame of the robot.
         timeout: how long one lookup waits for the transform at the image's stamp, seconds.
         assume_identity: answer identity without asking TF.
+        log: takes a sentence about every transform that is found.
     """
 
     def __init__(
-        self, buffer: tf2_ros.Buffer, base_frame: str, timeout: float, assume_identity: bool
+        self,
+        buffer: tf2_ros.Buffer,
+        base_frame: str,
+        timeout: float,
+        assume_identity: bool,
+        log: Callable[[str], object],
     ) -> None:
+        self._log = log
         self._buffer = buffer
         self._base_frame = base_frame
         self.timeout = timeout
         self._assume_identity = assume_identity
-        self._mounts: dict[str, Pose] = {}
+        self._found: dict[str, Pose] = {}
 
     def find(self, camera_frame: str, stamp: Any) -> Pose:
         """T_base_camera of the camera frame, at the image's stamp (builtin_interfaces/Time) when first asked.
 
         Raises:
-            MountError: TF does not have the transform at that time; a later image may find it.
+            ExtrinsicsError: TF does not have the transform at that time; a later image may find it.
         """
         if self._assume_identity or camera_frame == self._base_frame:
             return Pose.identity()
-        if camera_frame not in self._mounts:
-            self._mounts[camera_frame] = self._look_up(camera_frame, stamp)
-        return self._mounts[camera_frame]
+        if camera_frame not in self._found:
+            self._found[camera_frame] = self._look_up(camera_frame, stamp)
+        return self._found[camera_frame]
 
     def _look_up(self, camera_frame: str, stamp: Any) -> Pose:
         waiting = f"waiting for transform {self._base_frame} <- {camera_frame}"
@@ -55,9 +65,17 @@ class MountLookup:
                 self._base_frame, camera_frame, Time.from_msg(stamp), Duration(seconds=self.timeout)
             )
         except tf2_ros.TransformException as error:
-            raise MountError(f"{waiting}: {error}") from error
-        q, t = found.transform.rotation, found.transform.translation
-        mount = Pose.from_quaternion(np.array([q.x, q.y, q.z, q.w]), np.array([t.x, t.y, t.z]))
-        if not np.isfinite(mount.matrix).all():
-            raise MountError(f"{waiting}: the transform has values that are not finite")
-        return mount
+            raise ExtrinsicsError(f"{waiting}: {error}") from error
+        try:
+            T_base_camera = pose_of(found.transform.translation, found.transform.rotation)
+        except DataError as error:
+            raise ExtrinsicsError(f"{waiting}: {error}") from error
+        self._log(f"camera extrinsics {self._base_frame} <- {camera_frame}: {_described(T_base_camera)}")
+        return T_base_camera
+
+
+def _described(pose: Pose) -> str:
+    """Return translation and Euler angles about the fixed axes x, y, z, as TF tools print them."""
+    x, y, z = pose.translation
+    roll, pitch, yaw = np.degrees(tf_transformations.euler_from_matrix(pose.matrix))
+    return f"x {x:.3f} y {y:.3f} z {z:.3f} m, roll {roll:.1f} pitch {pitch:.1f} yaw {yaw:.1f} deg"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.geometry.so3 import Array
-from iup_pose_ros.types import Matches
+from iup_pose_ros.types import Matches, check_image
 
 Colour = tuple[int, int, int]
 Image = NDArray[np.uint8]
@@ -27,7 +27,7 @@ _POINT: Colour = (255, 120, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Letters this high, as a share of the image's shorter side, yet never too small to read.
 _LETTER_SHARE = 0.033
-_LEAST_LETTER = 9.0
+_MIN_LETTER = 9.0
 # Height of Hershey's capital letters at scale 1, in pixels.
 _HERSHEY_CAPITAL = 22.0
 _PANEL_DARKNESS = 0.6
@@ -71,11 +71,9 @@ def draw_debug_image(
 
 def _rgb(image: Image) -> Image:
     """A copy with three channels."""
-    shape = image.shape
-    if image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W, 3) or (H, W) is needed")
+    check_image(image)
     if image.size == 0:
-        raise ImageError(f"image of shape {shape} has no pixels")
+        raise ImageError(f"image of shape {image.shape} has no pixels")
     if image.ndim == 2:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     return np.ascontiguousarray(image).copy()
@@ -116,7 +114,7 @@ def _subpixels(points: Array, canvas: Image) -> list[tuple[int, int]]:
 def _draw_text(canvas: Image, state: str, lines: Sequence[str]) -> None:
     """State and lines, top left, on a darkened panel that keeps them readable over any image."""
     height, width = canvas.shape[:2]
-    letter = max(_LEAST_LETTER, _LETTER_SHARE * min(height, width))
+    letter = max(_MIN_LETTER, _LETTER_SHARE * min(height, width))
     scale, step = letter / _HERSHEY_CAPITAL, round(1.9 * letter)
     margin, thickness = round(0.6 * letter), max(1, round(letter / 10))
     rows = [(row, _STATE_COLOURS.get(state, _TEXT)) for row in _wrapped(state, scale, width - 2 * margin)]

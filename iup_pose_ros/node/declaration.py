@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.validation import accepted_are, check_number
 
 ParameterValue = bool | int | float | str
 
@@ -53,15 +53,8 @@ class Parameter:
                 f"parameter {self.name} is {value!r}; a value of type {type(self.default).__name__} is needed"
             )
         if self.choices and value not in self.choices:
-            accepted = ", ".join(repr(choice) for choice in self.choices)
-            raise ConfigurationError(f"parameter {self.name} is {value!r}; accepted are {accepted}")
+            raise ConfigurationError(f"parameter {self.name} is {value!r}; {accepted_are(self.choices)}")
         if self.pattern and isinstance(value, str) and not re.fullmatch(self.pattern, value):
             raise ConfigurationError(f"parameter {self.name} is {value!r}; accepted is {self.form}")
         if self.minimum is not None and self.maximum is not None and isinstance(value, float | int):
-            self._check_range(value, self.minimum, self.maximum)
-
-    def _check_range(self, value: float, minimum: float, maximum: float) -> None:
-        if not (math.isfinite(value) and minimum <= value <= maximum):
-            raise ConfigurationError(
-                f"parameter {self.name} is {value!r}; {minimum} to {maximum} is accepted"
-            )
+            check_number(f"parameter {self.name}", value, self.minimum, self.maximum)

@@ -12,9 +12,9 @@ from rclpy.node import Node
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.reporting import Report, Severity
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.stamp_intervals import StampIntervals
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE, CameraSubscriptions
 from iup_pose_ros.odometry import TrackingState
+from iup_pose_ros.stamp_intervals import StampIntervals
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 # camera_info is rare where so many images come with less than this share of as many of it.

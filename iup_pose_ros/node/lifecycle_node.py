@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.estimators.oom_fallback import CreateEstimator, OutOfMemoryFallback
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.node.camera_extrinsics import MountLookup
+from iup_pose_ros.node.camera_extrinsics import ExtrinsicsLookup
 from iup_pose_ros.node.debug_output import DebugOutput
 from iup_pose_ros.node.diagnostics import DiagnosticsPublisher, Status
 from iup_pose_ros.node.monitor import Monitor
@@ -72,7 +72,7 @@ class VoNode(LifecycleNode):
         )
         self._monitor = Monitor()
         self._reporter = TrackingReporter(self, self._monitor)
-        # Listens from the start, so that a mount published once is known when the first image comes.
+        # Listens from the start, so that a extrinsics published once is known when the first image comes.
         self._tf_buffer = tf2_ros.Buffer()
         self._tf_listener = tf2_ros.TransformListener(self._tf_buffer, self)
         NodeServices(self, self)
@@ -158,12 +158,16 @@ class VoNode(LifecycleNode):
             self.get_logger().warning(
                 f"assume_identity_mount: {config.base_frame} is taken to be the camera's optical frame"
             )
-        mounts = MountLookup(
-            self._tf_buffer, config.base_frame, config.mount_timeout, config.assume_identity_mount
+        extrinsics = ExtrinsicsLookup(
+            self._tf_buffer,
+            config.base_frame,
+            config.mount_timeout,
+            config.assume_identity_mount,
+            self.get_logger().info,
         )
         wheels = WheelHistory() if config.odometry.scale_source == "odometry" else None
         components = SessionComponents(
-            FramePipeline(estimator, config, mounts, wheels, image_topic(self, config)),
+            FramePipeline(estimator, config, extrinsics, wheels, image_topic(self, config)),
             OdometryOutputs(self, config, self._monitor),
             DebugOutput(self),
             self._reporter,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tf_transformations
 from builtin_interfaces.msg import Time
 from geometry_msgs import msg as geometry_msgs
 from iup_pose_msgs import msg as iup_pose_msgs
@@ -162,5 +163,5 @@ def _vector(values: Any) -> geometry_msgs.Vector3:
 
 
 def _quaternion(pose: Pose) -> geometry_msgs.Quaternion:
-    x, y, z, w = (float(value) for value in pose.quaternion)
+    x, y, z, w = (float(value) for value in tf_transformations.quaternion_from_matrix(pose.matrix))
     return geometry_msgs.Quaternion(x=x, y=y, z=z, w=w)

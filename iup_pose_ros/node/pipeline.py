@@ -33,13 +33,13 @@ class ProcessedFrame(NamedTuple):
     matches: Matches | None
 
 
-class Mounts(Protocol):
-    """Where cameras sit on the base (transforms.MountLookup); a lookup waits ``timeout`` seconds."""
+class Extrinsics(Protocol):
+    """Poses of cameras on the base (ExtrinsicsLookup); a lookup waits ``timeout`` seconds."""
 
     timeout: float
 
     def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """T_base_camera; raises MountError."""
+        """Return T_base_camera; raises ExtrinsicsError."""
 
 
 class FramePipeline:
@@ -48,7 +48,7 @@ class FramePipeline:
     Args:
         estimator: relative pose of two frames.
         config: settings of the node.
-        mounts: where the camera sits on the base.
+        extrinsics: where the camera sits on the base.
         wheels: wheel odometry, where the settings ask for it.
         topic: of the images.
     """
@@ -57,7 +57,7 @@ class FramePipeline:
         self,
         estimator: RelativePoseEstimator,
         config: NodeConfig,
-        mounts: Mounts,
+        extrinsics: Extrinsics,
         wheels: WheelHistory | None = None,
         topic: str = "",
     ) -> None:
@@ -65,7 +65,7 @@ class FramePipeline:
         self._estimator = estimator
         self._wheels = wheels
         self._config = config
-        self._mounts = mounts
+        self._extrinsics = extrinsics
         self.reset()
 
     def reset(self) -> None:
@@ -81,7 +81,7 @@ class FramePipeline:
     def change(self, config: NodeConfig) -> None:
         """Goes on with other settings of what can change at run time."""
         self._config = config
-        self._mounts.timeout = config.mount_timeout
+        self._extrinsics.timeout = config.mount_timeout
         if self._odometry is not None:
             self._odometry.change(config.odometry)
 
@@ -105,7 +105,7 @@ class FramePipeline:
         Raises:
             ImageError: the image cannot be decoded or comes from another camera than those before.
             CalibrationError: camera_info does not fit the image.
-            MountError: the camera's mount is not known (yet).
+            ExtrinsicsError: the camera's extrinsics are not known (yet).
         """
         frame = self._frames.build(image, info)
         odometry = self._odometry_of(frame.frame_id, image.header.stamp)
@@ -117,12 +117,14 @@ class FramePipeline:
         if not camera_frame:
             raise ImageError("the image's header has no frame_id; the camera's optical frame is needed")
         if self._odometry is None:
-            mount = self._mounts.find(camera_frame, stamp)
+            T_base_camera = self._extrinsics.find(camera_frame, stamp)
             wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
-            self._odometry = VisualOdometry(self._estimator, self._config.odometry, mount, wheels)
+            self._odometry = VisualOdometry(self._estimator, self._config.odometry, T_base_camera, wheels)
             self._camera_frame = camera_frame
             if not self._config.assume_identity_mount:
-                self._mount_warning = optical_frame_warning(camera_frame, self._config.base_frame, mount)
+                self._mount_warning = optical_frame_warning(
+                    camera_frame, self._config.base_frame, T_base_camera
+                )
         if camera_frame != self._camera_frame:
             raise ImageError(
                 f"image is from camera {camera_frame!r}, but this node follows {self._camera_frame!r}: "

@@ -5,7 +5,6 @@ Every setting of the odometry (odometry/odometry_config.py) is a parameter of th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -17,9 +16,10 @@ from iup_pose_ros.estimators.network.options import ASK_NETWORK, PRECISIONS, Net
 from iup_pose_ros.estimators.registry import estimator_names
 from iup_pose_ros.node.declaration import Parameter
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
+from iup_pose_ros.validation import did_you_mean
 
-_SMALLEST_AREA = 64 * 64
-_LARGEST_AREA = 4096 * 4096
+_MIN_AREA = 64 * 64
+_MAX_AREA = 4096 * 4096
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class NodeConfig(CameraConfig):
     )
     image_area: int = setting(
         0,
-        f"Pixels (width x height) of the network's input, at least {_SMALLEST_AREA}; 0: as the weights say.",
+        f"Pixels (width x height) of the network's input, at least {_MIN_AREA}; 0: as the weights say.",
         minimum=0,
-        maximum=_LARGEST_AREA,
+        maximum=_MAX_AREA,
     )
     ask_network: str = setting(
         "auto",
@@ -79,7 +79,7 @@ class NodeConfig(CameraConfig):
     )
     image_transport: str = setting(
         "raw",
-        "'raw' subscribes to sensor_msgs/Image, 'compressed' to sensor_msgs/CompressedImage (JPEG or PNG) "
+        "'raw' subscribes to sensor_msgs/Image, 'compressed' to sensor_msgs/CompressedImage (JPEG, PNG ...) "
         "on the image topic with /compressed appended.",
         choices=("raw", "compressed"),
     )
@@ -152,9 +152,9 @@ class NodeConfig(CameraConfig):
             raise ConfigurationError(
                 f"base_frame and odom_frame are both {self.base_frame!r}; they must differ"
             )
-        if 0 < self.image_area < _SMALLEST_AREA:
+        if 0 < self.image_area < _MIN_AREA:
             raise ConfigurationError(
-                f"parameter image_area is {self.image_area}; 0 or at least {_SMALLEST_AREA} is accepted"
+                f"parameter image_area is {self.image_area}; 0 or at least {_MIN_AREA} is accepted"
             )
 
     @property
@@ -186,8 +186,7 @@ class NodeConfig(CameraConfig):
 
 def unknown_parameter(name: str) -> str:
     """A sentence about a name that is no parameter, with the nearest one that is."""
-    nearest = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.0)[0]
-    return f"parameter {name!r} does not exist; did you mean {nearest!r}?"
+    return f"parameter {name!r} does not exist; {did_you_mean(name, PARAMETERS)}"
 
 
 def _parameter(setting: Field[Any]) -> Parameter:

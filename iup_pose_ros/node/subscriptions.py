@@ -152,14 +152,13 @@ class CameraSubscriptions:
         # Registered before the synchroniser: a jump in time is seen before the image reaches its queue.
         for source, callback in zip(self._sources, self._callbacks, strict=True):
             source.registerCallback(callback)
-        self._synchronizer = self._synchronize()
-        self._synchronizer.registerCallback(self._on_pair)
-
-    def _synchronize(self) -> message_filters.TimeSynchronizer:
         slop = self._config.sync_slop
-        if slop > 0.0:
-            return message_filters.ApproximateTimeSynchronizer(self._sources, QUEUE_SIZE, slop)
-        return message_filters.TimeSynchronizer(self._sources, QUEUE_SIZE)
+        self._synchronizer = (
+            message_filters.ApproximateTimeSynchronizer(self._sources, QUEUE_SIZE, slop)
+            if slop > 0.0
+            else message_filters.TimeSynchronizer(self._sources, QUEUE_SIZE)
+        )
+        self._synchronizer.registerCallback(self._on_pair)
 
 
 def image_topic(node: Node, config: NodeConfig) -> str:

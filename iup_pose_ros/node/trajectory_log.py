@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from iup_pose_ros.bags.trajectory_io import write_tum_rows
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
@@ -18,7 +18,7 @@ from iup_pose_ros.stamps import decimal_seconds
 
 DEFAULT_FILE = "trajectory.tum"
 # Ten hours of five keyframes per second.
-_LONGEST = 200_000
+_MAX_POSES = 200_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrajectoryLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._poses: deque[tuple[int, Array]] = deque(maxlen=_LONGEST)
+        self._poses: deque[tuple[int, Array]] = deque(maxlen=_MAX_POSES)
 
     def __len__(self) -> int:
         return len(self._poses)
@@ -73,7 +73,12 @@ class TrajectoryLog:
             index for index, (before, after) in enumerate(pairwise(poses), start=1) if after[0] <= before[0]
         ]
         last_round = poses[starts[-1] :] if starts else poses
-        _write(path, last_round, frames)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"folder {path.parent} cannot be written: {error.strerror}") from error
+        stamps = [decimal_seconds(stamp) for stamp, _ in last_round]
+        write_tum_rows(path, stamps, np.array([row for _, row in last_round]), frames)
         omitted = len(poses) - len(last_round)
         note = f"; {omitted} from before the clock was set back are left out" if omitted else ""
         return SavedTrajectory(path, len(last_round), f"wrote {len(last_round)} poses to {path}{note}")
@@ -99,16 +104,3 @@ def file_inside(directory: str, filename: str) -> Path:
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder; the name of a file is needed")
     return path
-
-
-def _write(path: Path, poses: list[tuple[int, Array]], frames: str) -> None:
-    lines = [f"# timestamp tx ty tz qx qy qz qw  ({frames})"]
-    for stamp, row in poses:
-        lines.append(f"{decimal_seconds(stamp)} " + " ".join(f"{value:.9f}" for value in row))
-    temporary = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}") from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.message_poses import pose_of
 from iup_pose_ros.odometry import WheelHistory
 from iup_pose_ros.stamps import StampClock, nanoseconds
 
@@ -18,6 +19,8 @@ _DEPTH = 50
 _LOG_PERIOD = 30.0
 # Seconds that an image waits for wheel odometry as late as itself.
 _PATIENCE = 0.3
+# Some drivers publish quaternions that are far from normalised.
+_QUATERNION_TOLERANCE = 0.5
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
@@ -49,17 +52,17 @@ class WheelOdometry:
         self._node.destroy_subscription(self._subscription)
 
     def _on_odometry(self, message: Any) -> None:
-        q, t = message.pose.pose.orientation, message.pose.pose.position
-        quaternion, position = np.array([q.x, q.y, q.z, q.w]), np.array([t.x, t.y, t.z])
-        norm = float(np.linalg.norm(quaternion))
-        if not (np.isfinite(position).all() and 0.5 < norm < 2.0):
-            self._warn("wheel odometry has a pose that is not finite, or a quaternion that is no rotation")
+        pose = message.pose.pose
+        try:
+            T_odom_base = pose_of(pose.position, pose.orientation, _QUATERNION_TOLERANCE)
+        except DataError as error:
+            self._warn(f"wheel odometry is ignored: {error}")
             return
         if message.child_frame_id != self._base_frame:
             self._warn(
                 f"wheel odometry is of frame {message.child_frame_id!r}; it is taken for {self._base_frame!r}"
             )
-        self._history.add(nanoseconds(message.header.stamp), Pose.from_quaternion(quaternion, position))
+        self._history.add(nanoseconds(message.header.stamp), T_odom_base)
 
     def _warn(self, text: str) -> None:
         self._node.get_logger().warning(text, throttle_duration_sec=_LOG_PERIOD)

@@ -17,7 +17,7 @@ _TOLERANCE = 3.0
 _ITERATIONS = 10
 _GATE = 3.0
 # A track's patch is not a point: below this relative deviation more views of it bring nothing.
-_LEAST_RELATIVE_SIGMA = 0.02
+_MIN_RELATIVE_SIGMA = 0.02
 _PERTURBATION = 1e-5
 
 
@@ -61,7 +61,7 @@ class InverseDepths:
         mean = (self.information * self.inverse + information * inverse) / np.maximum(total, 1e-300)
         product = self.information * information / np.maximum(total, 1e-300)
         consistent = product * (self.inverse - inverse) ** 2 <= _GATE**2
-        limit = 1.0 / np.maximum(_LEAST_RELATIVE_SIGMA * np.abs(mean), 1e-9) ** 2
+        limit = 1.0 / np.maximum(_MIN_RELATIVE_SIGMA * np.abs(mean), 1e-9) ** 2
         return InverseDepths(self.ids, mean, np.where(consistent, np.minimum(total, limit), 0.0))
 
     def moved(self, rays: Array, T_prev_curr: Pose) -> InverseDepths:

@@ -34,7 +34,11 @@ class Integrator:
         self.pose = self.pose @ T_prev_curr
         self._stamp = current_stamp
         twist = mean_twist(T_prev_curr, current_stamp - previous_stamp)
-        self._remember_speed(float(np.linalg.norm(twist.linear)), float(np.linalg.norm(twist.angular)))
+        # A mean of the last few steps, so that no single one decides what a gap may hold.
+        share = _LATEST_SHARE if self.moved else 1.0
+        self._speed += share * (float(np.linalg.norm(twist.linear)) - self._speed)
+        self._turn_rate += share * (float(np.linalg.norm(twist.angular)) - self._turn_rate)
+        self.moved = True
         return twist
 
     def rest(self, since: float, stamp: float) -> None:
@@ -60,13 +64,6 @@ class Integrator:
         growth[:3, :3] = (self._speed * gap) ** 2 * np.eye(3)
         growth[3:, 3:] = min(self._turn_rate * gap, np.pi) ** 2 * np.eye(3)
         self.pose = PoseWithCovariance(self.pose.pose, self.pose.covariance + growth)
-
-    def _remember_speed(self, speed: float, turn_rate: float) -> None:
-        """Mean of the last few steps, so that one that stands out does not decide what a gap may hold."""
-        share = _LATEST_SHARE if self.moved else 1.0
-        self._speed += share * (speed - self._speed)
-        self._turn_rate += share * (turn_rate - self._turn_rate)
-        self.moved = True
 
 
 def mean_twist(T_prev_curr: PoseWithCovariance, interval: float) -> Twist:

@@ -5,13 +5,12 @@ Lengths in the image are fractions of its width, so that one setting serves ever
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.validation import accepted_are, check_number, did_you_mean
 
 SCALE_SOURCES = ("relative", "odometry", "fixed")
 
@@ -100,10 +99,12 @@ class OdometryConfig:
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if "choices" in setting.metadata:
-                _check_choice(setting.name, value, setting.metadata["choices"])
-            else:
-                _check_number(setting.name, value, setting.metadata, integral=setting.type == "int")
+            what, limits = f"odometry setting {setting.name}", setting.metadata
+            if "choices" not in limits:
+                _check_kind(setting.name, value, integral=setting.type == "int")
+                check_number(what, value, limits["minimum"], limits["maximum"])
+            elif value not in limits["choices"]:
+                raise ConfigurationError(f"{what} is {value!r}; {accepted_are(limits['choices'])}")
 
         if self.minimum_tracks > self.maximum_tracks:
             raise ConfigurationError(
@@ -121,24 +122,14 @@ class OdometryConfig:
         names = [setting.name for setting in fields(cls)]
         for name in settings:
             if name not in names:
-                nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
                 raise ConfigurationError(
-                    f"odometry setting {name!r} does not exist; did you mean {nearest!r}?"
+                    f"odometry setting {name!r} does not exist; {did_you_mean(name, names)}"
                 )
         return cls(**settings)
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        accepted = ", ".join(repr(choice) for choice in choices)
-        raise ConfigurationError(f"odometry setting {name} is {value!r}; accepted are {accepted}")
-
-
-def _check_number(name: str, value: object, metadata: Mapping[str, Any], integral: bool) -> None:
+def _check_kind(name: str, value: object, integral: bool) -> None:
     kinds = (int,) if integral else (int, float)
-    kind = "an integer" if integral else "a number"
-    accepted = f"{kind} from {metadata['minimum']} to {metadata['maximum']}"
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-        raise ConfigurationError(f"odometry setting {name} is {value!r}; {accepted} is needed")
-    if not metadata["minimum"] <= value <= metadata["maximum"]:
-        raise ConfigurationError(f"odometry setting {name} is {value!r}; {accepted} is needed")
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        kind = "an integer" if integral else "a number"
+        raise ConfigurationError(f"odometry setting {name} is {value!r}; {kind} is needed")

@@ -16,12 +16,12 @@ from scipy.special import expit, log_ndtr, logit
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.depths import InverseDepths, step_length
-from iup_pose_ros.odometry.track_geometry import FEWEST_TRACKS, TrackedRays, observe
+from iup_pose_ros.odometry.track_geometry import MIN_TRACKS, TrackedRays, observe
 from iup_pose_ros.types import RelativePose
 
 _MAXIMUM_COST = 9.0  # of one track: squared error in standard deviations
 # Smooth tracking errors make two images surer of one of the poses than they can be.
-_LEAST_PROBABILITY = 1e-4
+_MIN_PROBABILITY = 1e-4
 _TRACKS_PER_OBSERVATION = 16.0  # neighbouring tracks err alike; so many count as one independent track
 
 
@@ -29,7 +29,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
     """Return the one of two hypotheses that the images and the known depths together support.
 
     Its covariance covers the other by the probability that is left to it. The pose is returned as it is where
-    it has no hypotheses, or fewer than ``FEWEST_TRACKS`` tracks have known depths.
+    it has no hypotheses, or fewer than ``MIN_TRACKS`` tracks have known depths.
 
     Args:
         relative: an estimator's pose.
@@ -37,7 +37,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
         known: inverse depths of the same tracks in the previous frame.
     """
     rows = known.information > 0.0
-    if not relative.hypotheses or np.count_nonzero(rows) < FEWEST_TRACKS:
+    if not relative.hypotheses or np.count_nonzero(rows) < MIN_TRACKS:
         return relative
     first, second = relative.hypotheses
     difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
@@ -45,7 +45,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
     scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
     advantage = float(difference.sum()) / (scatter + 1e-9) / math.sqrt(_TRACKS_PER_OBSERVATION)
     by_depths = float(log_ndtr(advantage) - log_ndtr(-advantage))
-    by_images = float(logit(np.clip(relative.second_probability, _LEAST_PROBABILITY, 0.5)))
+    by_images = float(logit(np.clip(relative.second_probability, _MIN_PROBABILITY, 0.5)))
     probability = float(expit(by_images + by_depths))
     if probability > 0.5:
         first, second, probability = second, first, 1.0 - probability

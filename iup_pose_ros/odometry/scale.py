@@ -20,12 +20,12 @@ from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.scaled_step import (
     Length,
     ScaledStep,
+    rotation_only_step,
     step_along,
     step_from_translation,
-    turn_without_step,
 )
 from iup_pose_ros.odometry.track_geometry import (
-    FEWEST_TRACKS,
+    MIN_TRACKS,
     SIGNIFICANT_PARALLAX,
     Observation,
     TrackedRays,
@@ -44,11 +44,11 @@ _WORST = 0.5
 _HELD = 1.0
 _FIXED = 0.1
 _WHEELS = 0.03
-_WHEELS_LEAST = 0.003
+_WHEELS_MIN = 0.003
 # Relative error across the direction that the wheels give.
 _WHEELS_DIRECTION = 0.1
 # Fraction of the image width below which motion is noise.
-_LEAST_SHIFT = 0.5 / 640.0
+_MIN_SHIFT = 0.5 / 640.0
 _IDENTITY = Pose.identity()
 
 
@@ -72,7 +72,7 @@ class ScaleSource(Protocol):
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
         """The step with its length; the interval has passed ``check``."""
 
-    def unseen(self, shift: float) -> float:
+    def length_of_shift(self, shift: float) -> float:
         """Length of a translation that moves the median track by ``shift``, a fraction of the image width."""
 
 
@@ -105,15 +105,15 @@ class FixedScale:
         """See ScaleSource.check; the length is always known."""
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step; without parallax a step is nought, plus or minus its length."""
+        """See ScaleSource.step; without parallax a step is zero, plus or minus its length."""
         seen = observe(rays, relative.T_prev_curr)
         if not seen.shows_direction:
-            nought = Length(0.0, self._length, "fixed (rotation only)", metric=True)
-            return turn_without_step(relative, nought, seen.steady)
+            zero = Length(0.0, self._length, "fixed (rotation only)", metric=True)
+            return rotation_only_step(relative, zero, seen.steady)
         length = Length(self._length, _FIXED * self._length, "fixed", metric=True)
         return step_along(relative, length, seen.agreeing)
 
-    def unseen(self, shift: float) -> float:
+    def length_of_shift(self, shift: float) -> float:
         """See ScaleSource.unseen; a step makes about the keyframe parallax."""
         return self._length * shift / self._keyframe_parallax
 
@@ -124,7 +124,7 @@ class WheelScale:
     Args:
         config: settings.
         wheels: motion of the base.
-        T_base_camera: mount of the camera, metres: turning, it moves otherwise than the base.
+        T_base_camera: extrinsics of the camera, metres: turning, it moves otherwise than the base.
     """
 
     def __init__(self, config: OdometryConfig, wheels: WheelMotion, T_base_camera: Pose) -> None:
@@ -143,28 +143,28 @@ class WheelScale:
         seen = observe(rays, relative.T_prev_curr)
         translation = self._camera_translation(relative, interval)
         value = float(np.linalg.norm(translation))
-        sigma = max(_WHEELS_LEAST, _WHEELS * value)
+        sigma = max(_WHEELS_MIN, _WHEELS * value)
         if value <= sigma or not seen.shows_direction:
             covariance = np.zeros((6, 6))
-            covariance[:3, :3] = max(_WHEELS_LEAST, _WHEELS_DIRECTION * value) ** 2 * np.eye(3)
+            covariance[:3, :3] = max(_WHEELS_MIN, _WHEELS_DIRECTION * value) ** 2 * np.eye(3)
             covariance[3:, 3:] = relative.covariance[3:, 3:]
             source = "odometry (direction of the wheels)"
             return step_from_translation(relative, translation, covariance, source, seen.steady, metric=True)
         motion = rotation_compensated_motion(rays, relative.T_prev_curr.rotation)
         if len(motion) > 0:
-            self._metres_per_shift = value / max(float(np.median(motion)) / rays.width, _LEAST_SHIFT)
+            self._metres_per_shift = value / max(float(np.median(motion)) / rays.width, _MIN_SHIFT)
         return step_along(relative, Length(value, sigma, "odometry", metric=True), seen.agreeing)
 
-    def unseen(self, shift: float) -> float:
+    def length_of_shift(self, shift: float) -> float:
         """See ScaleSource.unseen; by the last step."""
         return shift * self._metres_per_shift
 
     def _camera_translation(self, relative: RelativePose, interval: Interval) -> Array:
         """Translation (3,) of T_prev_curr: the base's by the wheels, its turn by the images."""
-        mount = self._T_base_camera
-        R_base = mount.rotation @ relative.T_prev_curr.rotation @ mount.rotation.T
+        extrinsics = self._T_base_camera
+        R_base = extrinsics.rotation @ relative.T_prev_curr.rotation @ extrinsics.rotation.T
         base = self._wheels.between(*interval).translation
-        return mount.rotation.T @ (base + R_base @ mount.translation - mount.translation)
+        return extrinsics.rotation.T @ (base + R_base @ extrinsics.translation - extrinsics.translation)
 
 
 class RelativeScale:
@@ -179,7 +179,7 @@ class RelativeScale:
         # first step has length 1 and makes at least the keyframe parallax.
         self._shift_per_unit = config.keyframe_parallax
 
-    def unseen(self, shift: float) -> float:
+    def length_of_shift(self, shift: float) -> float:
         """See ScaleSource.unseen."""
         return shift / self._shift_per_unit
 
@@ -224,9 +224,9 @@ class RelativeScale:
     ) -> ScaledStep:
         """A step whose direction the image motion does not show, though known depths still may."""
         rows = seen.steady & (known.information > 0.0)
-        if np.count_nonzero(rows) < FEWEST_TRACKS:
-            sigma = self.unseen(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
-            return turn_without_step(relative, Length(0.0, sigma, "relative (rotation only)"), seen.steady)
+        if np.count_nonzero(rows) < MIN_TRACKS:
+            sigma = self.length_of_shift(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
+            return rotation_only_step(relative, Length(0.0, sigma, "relative (rotation only)"), seen.steady)
         translation, covariance = translation_from_depths(
             rays,
             relative.T_prev_curr.rotation,
@@ -257,7 +257,7 @@ def _measured_length(
 ) -> Length | None:
     """Length by tracks of known depth; None where they are too few or contradictory."""
     rows = seen.agreeing & (known.information > 0.0)
-    if np.count_nonzero(rows) < FEWEST_TRACKS:
+    if np.count_nonzero(rows) < MIN_TRACKS:
         return None
     found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
     # Written so that a length that is no number fails, too.

@@ -70,8 +70,8 @@ def step_along(relative: RelativePose, length: Length, inliers: Mask) -> ScaledS
     return ScaledStep(camera, relative.sigma_t, length.metric, length.source, inliers)
 
 
-def turn_without_step(relative: RelativePose, length: Length, inliers: Mask) -> ScaledStep:
-    """The estimated rotation alone; a translation, if any, lies within ``length.sigma`` of nought."""
+def rotation_only_step(relative: RelativePose, length: Length, inliers: Mask) -> ScaledStep:
+    """The estimated rotation alone; a translation, if any, lies within ``length.sigma`` of zero."""
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = length.sigma**2 * np.eye(3)
     covariance[3:, 3:] = relative.covariance[3:, 3:]

@@ -18,7 +18,7 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.types import Matches
 
-FEWEST_TRACKS = 12
+MIN_TRACKS = 12
 # The direction of a step shows when a quarter of its tracks moves by this many deviations of the noise.
 SIGNIFICANT_PARALLAX = 4.0
 
@@ -149,5 +149,5 @@ def observe(rays: TrackedRays, T_prev_curr: Pose) -> Observation:
     agreeing = (np.abs(depths.residual) < _INLIER * noise) & (depths.inverse > -_INLIER * deviation)
     motion = rotation_compensated_motion(rays, T_prev_curr.rotation)
     limit = SIGNIFICANT_PARALLAX * noise
-    shows_direction = len(rays) < FEWEST_TRACKS or float(np.percentile(motion, 75)) >= limit
+    shows_direction = len(rays) < MIN_TRACKS or float(np.percentile(motion, 75)) >= limit
     return Observation(depths, deviation**2, noise, agreeing, motion < 2.0 * limit, shows_direction)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.estimators.matching.features import LucasKanadeConfig, detect_corners, track_points
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.odometry.track_geometry import TrackedRays
 from iup_pose_ros.types import Frame, Matches
 
 Ids = NDArray[np.int64]
@@ -18,13 +20,13 @@ Ids = NDArray[np.int64]
 _PATCH = LucasKanadeConfig(window=15)
 # Corners keep this share of the distance they would have on a regular grid.
 _SPREAD = 0.4
-_LEAST_DISTANCE = 3.0
+_MIN_DISTANCE = 3.0
 _QUALITY = 0.003
 # So many times the corners wanted are found and then drawn evenly from so many cells of the image.
 _CANDIDATES = 4
 _CELLS = 48
 # Standard deviation in grey levels.
-_LEAST_CONTRAST = 4.0
+_MIN_CONTRAST = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,11 @@ class Tracks:
     def matches(self) -> Matches:
         """Matches between keyframe and latest frame."""
         return Matches(self.points_keyframe, self.points_latest)
+
+    @cached_property
+    def rays(self) -> TrackedRays:
+        """The matches as viewing rays."""
+        return TrackedRays.of(self.ids, self.matches, self.keyframe.intrinsics)
 
     @property
     def fraction(self) -> float:
@@ -132,7 +139,7 @@ class Tracker:
 
     def _replenished(self, tracks: Tracks, keyframe_id: int) -> Tracks:
         image = tracks.latest.grey
-        distance = max(_LEAST_DISTANCE, _SPREAD * math.sqrt(image.size / self.maximum))
+        distance = max(_MIN_DISTANCE, _SPREAD * math.sqrt(image.size / self.maximum))
         wanted = max(self.maximum - len(tracks), 0)
         corners = detect_corners(image, _CANDIDATES * wanted, distance, tracks.points_latest, _QUALITY)
         corners = corners[
@@ -162,6 +169,6 @@ def evenly_spread(points: Array, existing: Array, cell: float) -> NDArray[np.int
     return np.argsort(rank[len(existing) :], kind="stable")
 
 
-def is_plain(frame: Frame) -> bool:
+def is_low_texture(frame: Frame) -> bool:
     """Whether an image shows next to nothing: black, white or fog, apart from noise."""
-    return float(np.std(frame.grey)) < _LEAST_CONTRAST
+    return float(np.std(frame.grey)) < _MIN_CONTRAST

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +20,14 @@ from iup_pose_ros.odometry.scale import Interval, scale_source
 from iup_pose_ros.odometry.scaled_step import ScaledStep, metric_step
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
-from iup_pose_ros.odometry.track_geometry import TrackedRays
-from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_plain
+from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
 # A stamp this much older than the last one, in seconds, means a clock that was set back; less is disorder.
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
-_IDENTITY_MOUNT = Pose.identity()
+_IDENTITY_EXTRINSICS = Pose.identity()
 # Share of the tracks that stay in place while the others move; of a moving camera hardly 2 % do.
 _CONTRADICTING_SHARE = 0.2
 _CONTRADICTION = (
@@ -39,21 +37,14 @@ _CONTRADICTION = (
 _WAITING = "waiting for enough motion for the first step"
 
 
-@dataclass(frozen=True, eq=False)
-class _Estimate:
-    relative: RelativePose
-    rays: TrackedRays
-    seconds: float
-
-
 class VisualOdometry:
     """Odometry of one camera on a moving base.
 
     Args:
         estimator: relative pose of two frames.
         config: settings.
-        T_base_camera: mount of the camera (optical frame). With a relative scale its lever arm counts in the
-            trajectory's unit, though it is given in metres.
+        T_base_camera: pose of the camera (optical frame) on the base. With a relative scale its lever arm
+            counts in the trajectory's unit, though it is given in metres.
         wheels: motion of the base by wheel odometry, needed where ``scale_source`` is ``odometry``.
 
     Raises:
@@ -64,7 +55,7 @@ class VisualOdometry:
         self,
         estimator: RelativePoseEstimator,
         config: OdometryConfig = _DEFAULT_CONFIG,
-        T_base_camera: Pose = _IDENTITY_MOUNT,
+        T_base_camera: Pose = _IDENTITY_EXTRINSICS,
         wheels: WheelMotion | None = None,
     ) -> None:
         self._estimator = estimator
@@ -105,13 +96,14 @@ class VisualOdometry:
         return None if self._tracks is None else self._tracks.matches
 
     def process(self, frame: Frame) -> OdometryUpdate:
-        """Takes the next frame of the camera.
+        """Return the odometry's answer to the next frame of the camera.
 
         A frame whose stamp does not increase is refused: counted in ``refused_frames``, the state repeated,
         the reason said. A stamp more than a second back is a clock set back: the keyframe is dropped, the
         pose stays. A frame whose pixels all equal those of the last one was sent again under a new stamp, as
         some drivers do: counted in ``repeated_frames``, neither a step nor a sign of rest.
         """
+        # 1. Stamp and pixels: the stamp must increase, and the image must be a new one.
         refusal = self._take_stamp(frame.stamp)
         if refusal:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
@@ -119,23 +111,48 @@ class VisualOdometry:
             self.repeated_frames += 1
             return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, repeated=True)
         self._image = frame.image
+
+        # 2. Tracks: follow the points of the last keyframe into the frame, or begin a keyframe.
         reference = self._reference(frame)
         if reference is None:
             return self._begin(frame)
         tracks = reference.advanced(frame)
+
+        # 3. Standstill: repeat the pose, once the motion since the last keyframe has been measured.
         resting = self._stationary.update(tracks)
-        if resting and not self._has_unfinished_motion(tracks):
+        if resting and not self._has_unmeasured_motion(tracks):
             return self._rest(reference, tracks)
+
+        # 4. Keyframe decision. While LOST every frame is tried, so as to notice when poses succeed again.
         due = resting or self._is_keyframe(tracks)
         if due and not resting and self._stationary.still_share(tracks) > _CONTRADICTING_SHARE:
             return self._lose(reference, tracks, _CONTRADICTION)
         if not due and self._state is not TrackingState.LOST:
             return self._go_on(tracks)
+
+        # 5. Relative pose by the estimator, checked against the tracks.
         try:
-            estimate = self._estimate(tracks)
+            relative, seconds = self._estimate(tracks)
         except EstimationError as error:
             return self._lose(reference, tracks, str(error))
-        return self._step(tracks, estimate) if due else self._go_on(tracks)
+        if not due:
+            return self._go_on(tracks)
+
+        # 6. Scale: the length of the step.
+        if relative.metric:
+            step = metric_step(relative, np.ones(len(tracks), dtype=np.bool_))
+        else:
+            step = self._scale.step(relative, tracks.rays, _interval(tracks))
+
+        # 7. Integration of the base's motion.
+        base = step.camera.change_of_frame(self._T_base_camera)
+        twist = self._integrator.advance(base, tracks.keyframe.stamp, frame.stamp)
+
+        # 8. New keyframe: tracks that agree with the step go on, new corners fill the gaps.
+        self._tracks = self._tracker.renew(tracks.kept(step.inliers))
+        edge = self._edge(tracks, self._tracks.keyframe_id, relative, step, base, seconds)
+        self._state, self._reason = TrackingState.TRACKING, ""
+        return self._report(frame, edge, self._integrator.pose, twist)
 
     def _take_stamp(self, stamp: float) -> str:
         """Accepts the stamp of the next frame, or says why the frame is refused."""
@@ -185,7 +202,7 @@ class VisualOdometry:
     def _new_keyframe(self, frame: Frame) -> Tracks | None:
         """Corners of a frame; None where it has too few."""
         tracks = self._tracker.begin(frame)
-        return None if is_plain(frame) or len(tracks) < self._config.minimum_tracks else tracks
+        return None if is_low_texture(frame) or len(tracks) < self._config.minimum_tracks else tracks
 
     def _is_keyframe(self, tracks: Tracks) -> bool:
         if len(tracks) < self._config.minimum_tracks:
@@ -193,70 +210,64 @@ class VisualOdometry:
         # The first step defines the unit of length: however long it takes, it needs motion to show it.
         timed = self._integrator.moved or self._has_left(tracks, self._config.keyframe_parallax)
         interval = tracks.interval if timed else 0.0
-        return is_keyframe(tracked_motion(_rays(tracks)), tracks.fraction, interval, self._config)
+        return is_keyframe(tracked_motion(tracks.rays), tracks.fraction, interval, self._config)
 
-    def _has_unfinished_motion(self, tracks: Tracks) -> bool:
-        """Whether the camera, coming to rest, has moved since the last keyframe."""
+    def _has_unmeasured_motion(self, tracks: Tracks) -> bool:
+        """Return whether the camera, coming to rest, has moved since the last keyframe."""
         if self._state is TrackingState.STATIONARY or not self._integrator.moved:
             return False
         return self._has_left(tracks, self._config.stationary_motion)
 
     def _has_left(self, tracks: Tracks, distance: float) -> bool:
-        """Whether the median track has moved further than ``distance``, a fraction of the image width."""
+        """Return whether the median track has moved further than ``distance``, a fraction of the width."""
         return tracks.median_motion > distance * tracks.latest.intrinsics.width
 
-    def _estimate(self, tracks: Tracks) -> _Estimate:
-        """Asks the estimator and checks its answer.
+    def _estimate(self, tracks: Tracks) -> tuple[RelativePose, float]:
+        """Return the estimator's checked answer and the seconds that it took.
 
         Raises:
             EstimationError: there is nothing to see, the estimator fails, its answer cannot be right, or
                 the step has no length.
         """
         few = len(tracks) < self._config.minimum_tracks
-        if few and is_plain(tracks.latest):
+        if few and is_low_texture(tracks.latest):
             raise EstimationError(f"{len(tracks)} tracks are left and the image shows next to nothing")
         start = time.perf_counter()
         relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
         seconds = time.perf_counter() - start
-        rays = _rays(tracks)
+        rays = tracks.rays
         relative = resolve_ambiguity(relative, rays, self._scale.depths.of(rays.ids))
         check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
             self._scale.check(_interval(tracks))
-        return _Estimate(relative, rays, seconds)
+        return relative, seconds
 
-    def _step(self, tracks: Tracks, estimate: _Estimate) -> OdometryUpdate:
-        """The latest frame becomes a keyframe with a pose."""
-        previous, current = tracks.keyframe, tracks.latest
-        step = self._scaled(estimate, _interval(tracks))
-        probability = estimate.relative.inlier_probability
-        base = step.camera.change_of_frame(self._T_base_camera)
-        twist = self._integrator.advance(base, previous.stamp, current.stamp)
-        self._tracks = self._tracker.renew(tracks.kept(step.inliers))
-        edge = KeyframeEdge(
+    def _edge(
+        self,
+        tracks: Tracks,
+        current_id: int,
+        relative: RelativePose,
+        step: ScaledStep,
+        base: PoseWithCovariance,
+        seconds: float,
+    ) -> KeyframeEdge:
+        probability = relative.inlier_probability
+        return KeyframeEdge(
             previous_id=tracks.keyframe_id,
-            current_id=self._tracks.keyframe_id,
-            previous_stamp=previous.stamp,
-            current_stamp=current.stamp,
+            current_id=current_id,
+            previous_stamp=tracks.keyframe.stamp,
+            current_stamp=tracks.latest.stamp,
             camera=step.camera,
             base=base,
-            sigma_R=estimate.relative.sigma_R,
+            sigma_R=relative.sigma_R,
             sigma_t=step.sigma_t,
             inlier_probability=math.nan if probability is None else probability,
             metric=step.metric,
             scale_source=step.source,
             estimator=self._estimator.name,
-            inference_time=estimate.seconds,
-            attention=estimate.relative.attention,
+            inference_time=seconds,
+            attention=relative.attention,
         )
-        self._state, self._reason = TrackingState.TRACKING, ""
-        return self._report(current, edge, self._integrator.pose, twist)
-
-    def _scaled(self, estimate: _Estimate, interval: Interval) -> ScaledStep:
-        relative, rays = estimate.relative, estimate.rays
-        if relative.metric:
-            return metric_step(relative, np.ones(len(rays), dtype=np.bool_))
-        return self._scale.step(relative, rays, interval)
 
     def _go_on(self, tracks: Tracks) -> OdometryUpdate:
         """A frame between keyframes."""
@@ -282,7 +293,7 @@ class VisualOdometry:
         self._state, self._reason = TrackingState.STATIONARY, "the camera stands still"
         shift = config.stationary_motion / config.stationary_window
         angular = shift * frame.intrinsics.width / frame.intrinsics.fx
-        twist = zero_twist(self._scale.unseen(shift), angular)
+        twist = zero_twist(self._scale.length_of_shift(shift), angular)
         return self._report(frame, pose=self._integrator.pose, twist=twist)
 
     def _lose(self, reference: Tracks, tracks: Tracks, reason: str) -> OdometryUpdate:
@@ -312,7 +323,3 @@ class VisualOdometry:
 
 def _interval(tracks: Tracks) -> Interval:
     return Interval(tracks.keyframe.stamp, tracks.latest.stamp)
-
-
-def _rays(tracks: Tracks) -> TrackedRays:
-    return TrackedRays.of(tracks.ids, tracks.matches, tracks.keyframe.intrinsics)

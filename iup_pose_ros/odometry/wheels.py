@@ -14,7 +14,7 @@ from iup_pose_ros.geometry.pose import Pose
 # Nanoseconds: how much is remembered; how far apart samples may be between which is interpolated; what is a
 # clock set back rather than disorder.
 _MEMORY = 120_000_000_000
-_WIDEST_GAP = 500_000_000
+_MAX_GAP = 500_000_000
 _CLOCK_JUMP = 1_000_000_000
 
 
@@ -68,7 +68,7 @@ class WheelHistory:
         """
         with self._changed:
             # What is older than the widest gap is not awaited: the next pose could not be used.
-            if self._stamps and self._stamps[-1] >= end - _WIDEST_GAP:
+            if self._stamps and self._stamps[-1] >= end - _MAX_GAP:
                 self._changed.wait_for(lambda: self._stamps[-1] >= end, patience)
             return self._at(start).inverse() @ self._at(end)
 
@@ -86,10 +86,10 @@ class WheelHistory:
                 "a step's length is not known"
             )
         gap = self._stamps[after] - self._stamps[after - 1]
-        if gap > _WIDEST_GAP:
+        if gap > _MAX_GAP:
             raise EstimationError(
                 f"wheel odometry has a gap of {gap * 1e-9:.2f} s around the image, at most "
-                f"{_WIDEST_GAP * 1e-9:g} s is bridged: a step's length is not known"
+                f"{_MAX_GAP * 1e-9:g} s is bridged: a step's length is not known"
             )
         share = (stamp - self._stamps[after - 1]) / gap
         return interpolated(self._poses[after - 1], self._poses[after], share)

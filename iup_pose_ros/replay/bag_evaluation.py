@@ -78,6 +78,21 @@ class BagEvaluationOptions:
     camera: CameraConfig = field(default_factory=CameraConfig)
 
 
+@dataclass(frozen=True, eq=False)
+class BagEvaluation:
+    """The evaluated runs on one recording.
+
+    Attributes:
+        title: name of the recording.
+        notes: how it was evaluated, a sentence each.
+        runs: by estimator.
+    """
+
+    title: str
+    notes: list[str]
+    runs: dict[str, EvaluatedRun]
+
+
 def evaluate_bag(options: BagEvaluationOptions, console: Console) -> None:
     """Run all estimators, print their figures side by side and write the report.
 
@@ -85,32 +100,47 @@ def evaluate_bag(options: BagEvaluationOptions, console: Console) -> None:
         NodeProcessError: the node dies.
         IupPoseError: input or output that is of no use.
     """
+    evaluation = run_evaluation(options, options.bag.resolve().name, console)
+    print_comparison(console, evaluation.title, {name: run.values for name, run in evaluation.runs.items()})
+    for note in evaluation.notes:
+        console.print(note)
+    if options.report is not None:
+        console.print(f"Report: {options.report / 'report.html'}")
+
+
+def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) -> BagEvaluation:
+    """Run all estimators and write the report, without printing anything but progress.
+
+    Args:
+        options: what to evaluate, and how.
+        title: name of the recording in the report.
+        console: where to draw the progress.
+
+    Raises:
+        NodeProcessError: the node dies.
+        IupPoseError: input or output that is of no use.
+    """
+    # All of them first, so that a name or weights of no use do not come out after the first has run.
+    names = () if options.recorded is not None else options.estimators
+    estimators = {name: create_estimator(name, options.network) for name in names}
     with BagReader(options.bag, options.image_topic, options.info_topic, options.camera) as bag:
         truth = _ground_truth(options.truth, bag)
         if options.report is not None:
             _make_folder(options.report)
-        records = _records(options, bag, console)
+        if options.recorded is not None:
+            record = read_recorded_run(options.recorded, bag)
+            records = {record.estimator: record}
+        else:
+            records = {name: _run(options, bag, each, console) for name, each in estimators.items()}
         if truth is not None and truth.reordered is not None:
             check_quaternion_order(list(records.values()), truth.trajectory, truth.reordered)
         trajectory = None if truth is None else truth.trajectory
         runs = {name: EvaluatedRun.of(record, trajectory) for name, record in records.items()}
-        title, notes = options.bag.resolve().name, _notes(options, bag, truth)
+        notes = _notes(options, bag, truth)
         notes += [f"Beware: {note}." for note in _doubts(bag, records.values())]
-        print_comparison(console, title, {name: run.values for name, run in runs.items()})
-        for note in notes:
-            console.print(note)
         if options.report is not None:
             write_report(options.report, title, notes, bag, runs, trajectory)
-            console.print(f"Report: {options.report / 'report.html'}")
-
-
-def _records(options: BagEvaluationOptions, bag: BagReader, console: Console) -> dict[str, RunRecord]:
-    if options.recorded is not None:
-        record = read_recorded_run(options.recorded, bag)
-        return {record.estimator: record}
-    # All of them first, so that a name or weights of no use do not come out after the first has run.
-    estimators = {name: create_estimator(name, options.network) for name in options.estimators}
-    return {name: _run(options, bag, estimator, console) for name, estimator in estimators.items()}
+        return BagEvaluation(title, notes, runs)
 
 
 def _make_folder(path: Path) -> None:

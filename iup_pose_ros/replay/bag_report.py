@@ -42,7 +42,7 @@ def write_report(
         DataError: a file cannot be written, or the recording is damaged.
     """
     write_metrics(folder / "metrics.json", {name: run.values for name, run in runs.items()})
-    write_metrics_csv(folder / "metrics.csv", {name: run.stable_values for name, run in runs.items()})
+    write_metrics_csv(folder / "metrics.csv", {name: run.reproducible_values for name, run in runs.items()})
     write_edges_csv(folder / "edges.csv", {name: run.edges for name, run in runs.items()})
     _write_paths(folder, runs, ground_truth)
     write_html(folder / "report.html", title, notes, runs, _worst_pairs(bag, runs))

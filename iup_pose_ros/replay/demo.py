@@ -1,4 +1,4 @@
-"""The demo: a recording through the visual odometry, its trajectory against ground truth, in one command."""
+"""The demo: `evaluate bag` on a rendered flight with the running node, summed up in six lines."""
 
 from __future__ import annotations
 
@@ -11,27 +11,20 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
-from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
-from iup_pose_ros.bags.writer import Mount
+from iup_pose_ros.bags.trajectory_io import write_tum
+from iup_pose_ros.bags.writer import CameraExtrinsics
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.errors import DataError
-from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.evaluation.reports.console import print_table, write_metrics
+from iup_pose_ros.evaluation.reports.console import print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
-from iup_pose_ros.evaluation.runs.accuracy import evaluate_accuracy
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
-from iup_pose_ros.evaluation.runs.summary import figures
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.geometry.trajectory import Trajectory
 from iup_pose_ros.progress import progress_bar
+from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, run_evaluation
 from iup_pose_ros.replay.node_process import NodeProcessError
-from iup_pose_ros.replay.offline import run_offline
-from iup_pose_ros.replay.playback import run_in_node
 
 # A camera that looks ahead, a little in front of and above the centre of a robot (REP-103: x ahead, z up).
-_MOUNT = Mount(
+_EXTRINSICS = CameraExtrinsics(
     Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.2, 0.0, 0.1]))
 )
 
@@ -61,15 +54,15 @@ class DemoOptions:
     camera: CameraConfig = field(default_factory=CameraConfig)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Input:
     name: str
     bag: Path
-    ground_truth: Trajectory | None
+    ground_truth: Path | None
 
 
 def run_demo(options: DemoOptions, console: Console) -> str:
-    """Run, print the table, write trajectory.tum, metrics.json and trajectory.png.
+    """Evaluate the recording, write trajectory.tum and trajectory.png beside the report, print a summary.
 
     Returns:
         Why the run failed, one sentence: the node died or lost track; empty where all went well.
@@ -77,48 +70,34 @@ def run_demo(options: DemoOptions, console: Console) -> str:
     Raises:
         IupPoseError: input or output that is of no use.
     """
-    create_estimator(options.estimator)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"output folder {options.output} cannot be made: {error.strerror}") from error
-    with _input(options, console) as source, BagReader(source.bag, config=options.camera) as bag:
+    with _input(options, console) as source:
+        evaluation_options = BagEvaluationOptions(
+            source.bag,
+            (options.estimator,),
+            TruthSource(source.ground_truth),
+            real_time=not options.offline,
+            rate=options.rate,
+            report=options.output,
+            camera=options.camera,
+        )
         try:
-            record = _run(options, bag, console)
+            evaluation = run_evaluation(evaluation_options, source.name, console)
         except NodeProcessError as error:
             return str(error)
-    for warning in (*bag.warnings, *record.notes):
-        console.print(f"Beware: {warning}.")
-    if record.poses:
-        _report(options, source, record, console)
-    return _failure(record)
-
-
-def _run(options: DemoOptions, bag: BagReader, console: Console) -> RunRecord:
-    if options.offline:
-        with progress_bar(console, "every image, without ROS") as advance:
-            estimator = create_estimator(options.estimator)
-            return run_offline(bag, estimator, lambda: advance(bag.image_count))
-    log = options.output / "vo_node.log"
-    with progress_bar(console, "playing into vo_node") as advance:
-        return run_in_node(
-            bag, options.estimator, lambda: advance(bag.image_count), rate=options.rate, log=log
-        )
-
-
-def _report(options: DemoOptions, source: _Input, record: RunRecord, console: Console) -> None:
-    accuracy = None
-    if source.ground_truth is None:
-        console.print("No ground truth: how accurate the trajectory is cannot be said.")
-    else:
-        accuracy = evaluate_accuracy(record, source.ground_truth)
-    values = figures(record, accuracy)
-    title = f"{record.estimator} on {source.name}, {record.mode}"
-    print_table(console, title, values)
-    write_tum(options.output / "trajectory.tum", record.trajectory, "T_odom_camera of the optical frame")
-    write_metrics(options.output / "metrics.json", {record.estimator: values}, input=source.name)
-    plot_run(options.output / "trajectory.png", title, record, accuracy)
-    console.print(f"Written to {options.output}: trajectory.tum, metrics.json, trajectory.png")
+    for note in evaluation.notes:
+        if note.startswith(("Beware", "No ground truth")):
+            console.print(note)
+    run = evaluation.runs[options.estimator]
+    if run.record.poses:
+        title = f"{options.estimator} on {source.name}, {run.record.mode}"
+        comment = "T_odom_camera of the optical frame"
+        write_tum(options.output / "trajectory.tum", run.record.trajectory, comment)
+        write_metrics(options.output / "metrics.json", {options.estimator: run.values}, input=source.name)
+        plot_run(options.output / "trajectory.png", title, run.record, run.accuracy)
+        print_summary(console, title, run.values)
+        written = "report.html, trajectory.png, trajectory.tum, metrics.json"
+        console.print(f"Written to {options.output}: {written}", soft_wrap=True)
+    return _failure(run.record)
 
 
 def _failure(record: RunRecord) -> str:
@@ -139,28 +118,23 @@ def _failure(record: RunRecord) -> str:
 
 @contextlib.contextmanager
 def _input(options: DemoOptions, console: Console) -> Iterator[_Input]:
-    """The recording to play; one made of a sequence lasts as long as the context."""
+    """Yield the recording to play; one made of a sequence lasts as long as the context."""
     if options.bag is not None:
-        truth = read_tum(options.ground_truth) if options.ground_truth is not None else None
-        yield _Input(options.bag.name, options.bag, truth)
+        yield _Input(options.bag.name, options.bag, options.ground_truth)
     elif options.sequence is not None:
+        sequence = SequenceFolder.open(options.sequence)
+        truth = options.sequence / "groundtruth.tum"
         with tempfile.TemporaryDirectory() as folder:
-            yield _converted(options.sequence, Path(folder) / "bag", console)
+            bag = Path(folder) / "bag"
+            with progress_bar(console, "making a bag of the sequence") as advance:
+                convert_sequence(
+                    sequence, bag, extrinsics=_EXTRINSICS, progress=lambda _, total: advance(total)
+                )
+            yield _Input(options.sequence.resolve().name, bag, truth if truth.exists() else None)
     else:
-        yield _rendered(options.output / "flight", console)
+        # Imported late: rendering needs torch.
+        from iup_pose_ros.demo_scene.demo_recording import record_demo
 
-
-def _rendered(folder: Path, console: Console) -> _Input:
-    """The flight through the demo room; rendered the first time, then kept."""
-    from iup_pose_ros.demo_scene.demo_recording import record_demo
-
-    with progress_bar(console, "rendering the flight, once") as advance:
-        recording = record_demo(folder, progress=lambda _, total: advance(total))
-    return _Input("a flight through the demo room", recording.bag, read_tum(recording.groundtruth))
-
-
-def _converted(folder: Path, bag: Path, console: Console) -> _Input:
-    sequence = SequenceFolder.open(folder)
-    with progress_bar(console, "making a bag of the sequence") as advance:
-        convert_sequence(sequence, bag, mount=_MOUNT, progress=lambda _, total: advance(total))
-    return _Input(folder.resolve().name, bag, sequence.groundtruth)
+        with progress_bar(console, "rendering the flight, once") as advance:
+            recording = record_demo(options.output / "flight", progress=lambda _, total: advance(total))
+        yield _Input("a flight through the demo room", recording.bag, recording.groundtruth)

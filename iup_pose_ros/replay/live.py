@@ -43,8 +43,8 @@ def run_live(
 ) -> RunRecord:
     """Play a recording into ``vo_node`` and collect what it publishes.
 
-    The camera's mount is the recording's own (/tf_static, base_link to the camera); where it has none the
-    node takes the camera for the base.
+    The camera's extrinsics are the recording's own (/tf_static, base_link to the camera); where it has none
+    the node takes the camera for the base.
 
     Args:
         bag: the recording.
@@ -58,21 +58,24 @@ def run_live(
         NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
     """
     environment = isolated_environment()
-    mount = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
+    extrinsics = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
+    image_type = CompressedImage if bag.camera.image_kind == COMPRESSED_IMAGE else Image
+    types = {bag.camera.image: image_type, bag.camera.info: CameraInfo}
+    remaps = {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info}
     with (
         ros_session("iup_pose_replay", environment) as node,
-        NodeProcess(_parameters(bag, estimator, mount, network), _remaps(bag), environment, log) as process,
+        NodeProcess(_parameters(bag, estimator, extrinsics, network), remaps, environment, log) as process,
     ):
         # Held until the end: latched transforms live as long as their publisher.
-        broadcaster = _broadcast(node, bag) if mount is not None else None
-        recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, _types(bag))
+        broadcaster = _broadcast(node, bag) if extrinsics is not None else None
+        recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, types)
         _wait(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
             _wait(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
         time.sleep(_SETTLING_TIME)
         _play(bag, rate, player, recorder, process, progress)
         process.stop()
-        return recorder.record(estimator, mount or Pose.identity())
+        return recorder.record(estimator, extrinsics or Pose.identity())
 
 
 def _broadcast(node: Node, bag: BagReader) -> StaticTransformBroadcaster:
@@ -105,7 +108,7 @@ def _play(
 
 
 def _parameters(
-    bag: BagReader, estimator: str, mount: Pose | None, network: NetworkOptions | None
+    bag: BagReader, estimator: str, extrinsics: Pose | None, network: NetworkOptions | None
 ) -> dict[str, Parameter]:
     compressed = bag.camera.image_kind == COMPRESSED_IMAGE
     learned: dict[str, Parameter] = {}
@@ -117,17 +120,8 @@ def _parameters(
         "estimator": estimator,
         "base_frame": BASE_FRAME,
         "image_transport": "compressed" if compressed else "raw",
-        "assume_identity_mount": mount is None,
+        "assume_identity_mount": extrinsics is None,
     }
-
-
-def _remaps(bag: BagReader) -> dict[str, str]:
-    return {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info}
-
-
-def _types(bag: BagReader) -> dict[str, type]:
-    compressed = bag.camera.image_kind == COMPRESSED_IMAGE
-    return {bag.camera.image: CompressedImage if compressed else Image, bag.camera.info: CameraInfo}
 
 
 def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:

@@ -18,7 +18,7 @@ from iup_pose_ros.evaluation.runs.run_record import (
     from_origin,
 )
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.odometry import KeyframeEdge, OdometryUpdate, VisualOdometry
+from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry
 
 
 def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Callable[[], None]) -> RunRecord:
@@ -97,7 +97,17 @@ class _Run:
         if update.pose is not None:
             self.poses.append(StampedPose(update.stamp, update.pose))
         if update.edge is not None:
-            self.edges.append(_edge(update.edge))
+            edge = update.edge
+            self.edges.append(
+                EdgeRecord(
+                    edge.previous_stamp,
+                    edge.current_stamp,
+                    edge.camera,
+                    edge.metric,
+                    edge.inference_time,
+                    edge.inlier_probability,
+                )
+            )
 
     def refuse(self, stamp: float, fault: str) -> None:
         """An image is of no use; as in the node, those after it go on."""
@@ -109,14 +119,3 @@ class _Run:
         """An image is the one before, sent again."""
         self.stamps.append(stamp)
         self.repeated += 1
-
-
-def _edge(edge: KeyframeEdge) -> EdgeRecord:
-    return EdgeRecord(
-        edge.previous_stamp,
-        edge.current_stamp,
-        edge.camera,
-        edge.metric,
-        edge.inference_time,
-        edge.inlier_probability,
-    )

@@ -30,13 +30,13 @@ class Player:
     def is_heard(self) -> bool:
         """Whether every topic has a reliable subscription (vo_node begins with best effort, then follows)."""
         return all(
-            publisher.get_subscription_count() > 0 and self._has_reliable_subscription(topic)
+            publisher.get_subscription_count() > 0
+            and any(
+                info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+                for info in self._node.get_subscriptions_info_by_topic(topic)
+            )
             for topic, publisher in self._publishers.items()
         )
-
-    def _has_reliable_subscription(self, topic: str) -> bool:
-        subscriptions = self._node.get_subscriptions_info_by_topic(topic)
-        return any(info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in subscriptions)
 
     def play(
         self, messages: Iterable[RecordedMessage], rate: float

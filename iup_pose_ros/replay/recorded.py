@@ -25,7 +25,7 @@ def read_recorded_run(path: Path, bag: BagReader) -> RunRecord:
 
     Args:
         path: the recording of the node's outputs.
-        bag: the camera's recording that played meanwhile; its /tf_static holds the camera's mount.
+        bag: the camera's recording that played meanwhile; its /tf_static holds the camera's extrinsics.
 
     Raises:
         DataError: the recording is damaged, holds no or several such nodes, or an output is missing.
@@ -35,7 +35,8 @@ def read_recorded_run(path: Path, bag: BagReader) -> RunRecord:
         outputs = _outputs(recording, node)
         arrivals = _arrivals(recording, bag.camera.info)
     sent = {stamp: arrivals.get(stamp, math.nan) for stamp in bag.image_stamps()}
-    return outputs.record("recorded", _estimator(outputs), sent, _mount(outputs, bag))
+    estimator = str(outputs.edges[0].estimator) if outputs.edges else "unknown"
+    return outputs.record("recorded", estimator, sent, _extrinsics(outputs, bag))
 
 
 def _node(recording: Recording) -> str:
@@ -72,11 +73,7 @@ def _arrivals(recording: Recording, info_topic: str) -> dict[int, float]:
     return {messages.header_stamp(message.data): message.time * 1e-9 for message in recorded}
 
 
-def _estimator(outputs: NodeOutputs) -> str:
-    return str(outputs.edges[0].estimator) if outputs.edges else "unknown"
-
-
-def _mount(outputs: NodeOutputs, bag: BagReader) -> Pose:
+def _extrinsics(outputs: NodeOutputs, bag: BagReader) -> Pose:
     """``T_base_camera``; identity where the camera itself was the base."""
     if not outputs.odometry:
         return Pose.identity()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.validation import did_you_mean
 
 T = TypeVar("T")
 
@@ -33,8 +33,9 @@ def from_mapping(cls: type[T], settings: Mapping[str, Any], where: str = "") -> 
     values = {}
     for name, value in settings.items():
         if name not in names:
-            nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
-            raise ConfigurationError(f"setting {where}{name} does not exist; did you mean {where}{nearest}?")
+            known = [f"{where}{known}" for known in names]
+            hint = did_you_mean(f"{where}{name}", known)
+            raise ConfigurationError(f"setting {where}{name} does not exist; {hint}")
         values[name] = _converted(hints[name], value, f"{where}{name}", _default(cls, name))
     return cls(**values)
 

@@ -5,12 +5,16 @@ Source: Lindenberger et al., "LightGlue: Local feature matching at light speed",
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.training.keypoint_targets import KeypointTarget
 
+LEAST_CHANCE = math.log(1e-4)  # log probability below which a true match is given up: repeated patterns, blur
 MOST_IMPOSSIBLE = 0.99  # probability of impossible matches above which the loss grows no more
 
 
@@ -29,7 +33,7 @@ def assignment_loss(aligned: AlignedKeypoints, target: KeypointTarget) -> Tensor
     """
     matched = target.match >= 0
     log_match = aligned.log_probability.gather(2, target.match.clamp(min=0)[..., None])[..., 0]
-    found = _mean(-log_match, matched)
+    found = _mean(-torch.logaddexp(log_match, torch.full_like(log_match, LEAST_CHANCE)), matched)
     alone_0 = _mean(functional.softplus(aligned.matchable_0), target.unmatched_0)
     alone_1 = _mean(functional.softplus(aligned.matchable_1), target.unmatched_1)
     loss: Tensor = found + 0.5 * (alone_0 + alone_1)

@@ -174,7 +174,7 @@ def read_config(path: Path) -> TrainConfig:
         ConfigurationError: the file cannot be read, or a setting does not exist, is missing or out of range.
     """
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
     if not isinstance(settings, dict):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from iup_pose_ros.atomic import atomic_file
 
 
 class Table:
@@ -26,9 +27,8 @@ class Table:
         kept = _rows(path, step, columns) if path.is_file() else []
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([columns, *kept])
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(temporary, path)
+        with atomic_file(path) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8", newline="", buffering=1)
         self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
 

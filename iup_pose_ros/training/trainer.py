@@ -122,7 +122,7 @@ class Trainer:
             RunProgress(self._console, start, self._config.steps) as shown,
         ):
             gains = Gains(log.evaluations(), self._config.evaluation.patience)
-            if start == 0:
+            if start == 0 and not log.evaluations():
                 self._evaluate(log, shown, gains)
             for row in self._steps():
                 log.add_step(row)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iup_pose_ros.bags.messages import CameraCalibration
-from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.geometry.camera import Intrinsics
 
 
@@ -47,10 +47,10 @@ def make_bag(tmp_path: Path, sample: Sample) -> Callable[..., Path]:
         storage: str = "mcap",
         calibration: CameraCalibration = sample.calibration,
         names: CameraNames | None = None,
-        mount: Mount | None = None,
+        extrinsics: CameraExtrinsics | None = None,
     ) -> Path:
         path = tmp_path / name
-        with write_camera_bag(path, calibration, names, mount, storage, sample.start) as bag:
+        with write_camera_bag(path, calibration, names, extrinsics, storage, sample.start) as bag:
             for index in range(count):
                 bag.write_image(sample.stamp(index), sample.picture(index, colour))
         return path

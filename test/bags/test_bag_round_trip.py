@@ -11,9 +11,9 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.bags.writer import STORAGES, CameraNames, Mount, write_camera_bag
+from iup_pose_ros.bags.writer import STORAGES, CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.errors import DataError
+from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.geometry.pose import Pose
 
 MakeBag = Callable[..., Path]
@@ -68,7 +68,7 @@ def test_distorted_camera_is_undistorted_by_frames(sample: Any, make_bag: MakeBa
 
 def test_mount_is_latched_on_tf_static(make_bag: MakeBag) -> None:
     T_base_camera = Pose.from_quaternion([0.5, -0.5, 0.5, -0.5], [0.1, 0.2, 0.3])
-    with BagReader(make_bag(mount=Mount(T_base_camera))) as bag:
+    with BagReader(make_bag(extrinsics=CameraExtrinsics(T_base_camera))) as bag:
         (recorded,) = bag.messages(["/tf_static"])
     transform = messages.deserialize(recorded.data, messages.TF_MESSAGE).transforms[0]
     assert (transform.header.frame_id, transform.child_frame_id) == ("base_link", "camera_optical")
@@ -111,7 +111,7 @@ def test_existing_bag_and_unknown_storage_are_refused(sample: Any, make_bag: Mak
 
 def test_images_that_are_not_uint8_are_refused(sample: Any, tmp_path: Path) -> None:
     with (
-        pytest.raises(DataError, match="float32"),
+        pytest.raises(ImageError, match="float32"),
         write_camera_bag(tmp_path / "bag", sample.calibration) as bag,
     ):
         bag.write_image(sample.start, np.zeros((48, 64), np.float32))

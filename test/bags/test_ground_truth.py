@@ -34,7 +34,7 @@ def body_pose(index: int) -> Pose:
 
 def transform(pose: Pose, stamp: int, child: str) -> Any:
     """geometry_msgs/TransformStamped in frame "world"."""
-    (made,) = messages.mount_message(pose, "world", child, stamp).transforms
+    (made,) = messages.extrinsics_message(pose, "world", child, stamp).transforms
     return made
 
 
@@ -61,7 +61,7 @@ def truth_message(kind: str, index: int, stamp: int) -> Any:
 
 @pytest.fixture
 def make_recording(tmp_path: Path, sample: Any) -> Callable[..., Path]:
-    """A bag with images, the mount body -> camera, and whatever is given by topic."""
+    """A bag with images, the extrinsics body -> camera, and whatever is given by topic."""
 
     def make(topics: dict[str, tuple[str, list[Any]]], with_mount: bool = True) -> Path:
         path = tmp_path / "recording"
@@ -71,8 +71,8 @@ def make_recording(tmp_path: Path, sample: Any) -> Callable[..., Path]:
         ]
         everything = {"/image": (messages.IMAGE, images), "/camera_info": (messages.CAMERA_INFO, infos)}
         if with_mount:
-            mount = messages.mount_message(T_BODY_CAMERA, "body", "camera", sample.start)
-            everything["/tf_static"] = (messages.TF_MESSAGE, [mount])
+            extrinsics = messages.extrinsics_message(T_BODY_CAMERA, "body", "camera", sample.start)
+            everything["/tf_static"] = (messages.TF_MESSAGE, [extrinsics])
         everything |= topics
         with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
             for topic, (kind, contents) in everything.items():

@@ -86,3 +86,24 @@ def test_ground_truth_goes_to_the_images_that_it_belongs_to(sequence_folder: Pat
     with BagReader(tmp_path / "bag") as bag:
         stamps = [messages.stamp_of(message) for message in bag.decoded("/ground_truth")]
     assert stamps == list(SequenceFolder.open(sequence_folder).stamps[1:3])
+
+
+def test_skew_is_kept(make_bag: Callable[..., Path], sample: Any, tmp_path: Path) -> None:
+    coefficients = (0.1, -0.05, 0.01, 0.0)
+    calibration = CameraCalibration(sample.calibration.intrinsics, coefficients, "equidistant", skew=-1.5)
+    with BagReader(make_bag(calibration=calibration)) as bag:
+        write_sequence(bag, tmp_path / "folder", None, lambda: None)
+    assert SequenceFolder.open(tmp_path / "folder").calibration == calibration
+    convert_sequence(tmp_path / "folder", tmp_path / "again")
+    with BagReader(tmp_path / "again") as bag:
+        assert next(bag.decoded(bag.camera.info)).k[1] == -1.5
+
+
+def test_rectified_images_get_the_calibration_of_p(
+    make_bag: Callable[..., Path], sample: Any, tmp_path: Path
+) -> None:
+    calibration = CameraCalibration(sample.calibration.intrinsics, (-0.3, 0.1, 0.0, 0.0, 0.0))
+    path, folder = make_bag(calibration=calibration), tmp_path / "folder"
+    result = CliRunner().invoke(app, ["convert", "bag", str(path), str(folder), "--image-is-rectified"])
+    assert result.exit_code == 0, result.output
+    assert SequenceFolder.open(folder).calibration == sample.calibration

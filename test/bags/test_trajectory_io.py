@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
+from iup_pose_ros.bags.trajectory_io import read_tum, read_tum_and_repeats, write_tum
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.trajectory import Trajectory
 
@@ -37,6 +37,21 @@ def test_comments_blank_lines_and_commas_are_accepted(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.rotations[1], [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
 
 
+def test_of_poses_with_one_stamp_the_first_is_kept_and_the_rest_counted(tmp_path: Path) -> None:
+    path = tmp_path / "t.tum"
+    path.write_text("".join(f"{stamp} {x} 0 0 0 0 0 1\n" for x, stamp in enumerate((1, 2, 2, 2, 3, 3))))
+    read, repeats = read_tum_and_repeats(path)
+    np.testing.assert_array_equal(read.stamps, [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(read.positions[:, 0], [0.0, 1.0, 4.0])
+    assert repeats == 3
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "t.tum"
+    path.write_text("\ufeff1 0 0 0 0 0 0 1\n", encoding="utf-8")
+    assert len(read_tum(path).stamps) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -44,7 +59,7 @@ def test_comments_blank_lines_and_commas_are_accepted(tmp_path: Path) -> None:
         ("# c\n0 0 0 0 0 0 0 one\n", "line 2: could not convert"),
         ("0 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 1.2\n", r"line 2: quaternion of length 1\.2000"),
         ("0 0 0 0 0 0 0 0\n", "quaternion of length 0"),
-        ("1 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 1\n", "line 2: stamp 1.000000000 does not follow"),
+        ("1 0 0 0 0 0 0 1\n0.5 0 0 0 0 0 0 1\n", "line 2: stamp 0.500000000 does not follow"),
         ("0 nan 0 0 0 0 0 1\n", "line 1: a value is not finite"),
         ("# nothing\n", "holds no pose"),
     ],

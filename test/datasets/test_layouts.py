@@ -1,4 +1,4 @@
-"""Every public layout, written by the test as it is published, gives the poses that were put in."""
+"""Readers return the poses of data sets that the tests write in the published layouts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ K = np.array([[500.0, 0.0, 320.0], [0.0, 501.0, 240.0], [0.0, 0.0, 1.0]])
 
 
 def poses(count: int = 3, seed: int = 0) -> list[Pose]:
-    """T_world_camera of a camera that moves."""
+    """Return random poses T_world_camera."""
     rng = np.random.default_rng(seed)
     rotations = Rotation.from_rotvec(0.1 * rng.standard_normal((count, 3))).as_matrix()
     return [Pose(rotation, rng.standard_normal(3)) for rotation in rotations]
@@ -78,7 +78,7 @@ def test_megadepth_scene_info_gives_pairs_with_overlap(tmp_path):
     assert not pairs[0].metric
     loaded = pairs[1].images[0].load()
     assert loaded.image[0, 0].tolist() == pytest.approx([102, 20, 10], abs=4)
-    assert loaded.intrinsics.cx == 319.5  # COLMAP counts from the corner of the first pixel
+    assert loaded.intrinsics.cx == 319.5  # COLMAP's origin is the corner of the first pixel
     assert len(load_megadepth(tmp_path, file.parent, overlap=(0.5, 1.0))) == 1
 
 
@@ -96,12 +96,12 @@ def test_megadepth_depth_is_read_where_h5py_is_installed(tmp_path):
         load_megadepth(tmp_path, file)[0].images[0].load()
 
 
-class Surprise:
+class ForbiddenObject:
     def __reduce__(self):
         return Path, ("/",)
 
 
-def test_megadepth_files_with_another_content_are_refused(tmp_path):
+def test_megadepth_files_with_unexpected_content_are_rejected(tmp_path):
     write_megadepth(tmp_path, poses())
     np.savez(tmp_path / "other.npz", image_paths=np.zeros(2))
     with pytest.raises(DataError, match=r"other\.npz lacks depth_paths, .*; found image_paths"):
@@ -114,8 +114,8 @@ def test_megadepth_files_with_another_content_are_refused(tmp_path):
     for infos, message in (
         (objects([(0, 1)]), r"pair_infos holds \(0, 1\)"),
         (objects([((0, 9), 0.5)]), "names images 0 and 9; there are 4"),
-        (objects([((0, 3), 0.5)]), "image 3, which image_paths leaves out"),
-        (objects([Surprise()]), r"holds pathlib.*\.Path.*; only arrays and numbers are accepted"),
+        (objects([((0, 3), 0.5)]), "image 3, which has no path in image_paths"),
+        (objects([ForbiddenObject()]), r"holds pathlib.*\.Path.*; only arrays and numbers are accepted"),
     ):
         with pytest.raises(DataError, match=message):
             load_megadepth(tmp_path, write_megadepth(tmp_path, poses(), pair_infos=infos))
@@ -149,11 +149,11 @@ def test_scannet_index_gives_pairs_of_640_by_480_with_depth(tmp_path):
 def test_scannet_training_index_has_scores(tmp_path):
     scans, index, intrinsics = write_scannet(tmp_path, poses())
     np.savez(index, name=np.array([[707, 2, 0, 15], [707, 2, 30, 0]]), score=np.array([0.3, 0.6]))
-    pairs = load_scannet(scans, index, intrinsics, least_overlap=0.4)
+    pairs = load_scannet(scans, index, intrinsics, min_overlap=0.4)
     assert [pair.overlap for pair in pairs] == [0.6]
 
 
-def test_scannet_in_another_layout_is_refused(tmp_path):
+def test_scannet_in_another_layout_is_rejected(tmp_path):
     scans, index, intrinsics = write_scannet(tmp_path, poses())
     np.savez(intrinsics, scene0000_00=K)
     with pytest.raises(DataError, match=r"intrinsics\.npz lacks scene0707_02; found scene0000_00"):
@@ -211,7 +211,7 @@ def test_tum_cameras_with_distortion_are_undistorted(tmp_path):
     assert (loaded.depth == 0.0).all()
 
 
-def test_tum_in_another_layout_is_refused(tmp_path):
+def test_tum_in_another_layout_is_rejected(tmp_path):
     with pytest.raises(DataError, match="its name has no freiburg1, freiburg2 or freiburg3"):
         load_tum(tmp_path)
     with pytest.raises(DataError, match=r"rgb\.txt is missing: timestamp filename"):
@@ -223,7 +223,7 @@ def test_tum_in_another_layout_is_refused(tmp_path):
 
 
 def write_kitti(root: Path, cameras: list[Pose]) -> np.ndarray:
-    """Returns the centre of camera 2 in camera 0's frame."""
+    """Write a sequence; return the position of camera 2 in the frame of camera 0."""
     folder = root / "sequences/06"
     for i in range(len(cameras)):
         write_image(folder / f"image_2/{i:06d}.png", 640, 480)
@@ -240,7 +240,7 @@ def write_kitti(root: Path, cameras: list[Pose]) -> np.ndarray:
     return centre
 
 
-def test_kitti_poses_are_those_of_the_chosen_camera(tmp_path):
+def test_kitti_poses_are_those_of_the_selected_camera(tmp_path):
     cameras = poses()
     centre = write_kitti(tmp_path, cameras)
     sequence = load_kitti(tmp_path, "06")
@@ -250,14 +250,14 @@ def test_kitti_poses_are_those_of_the_chosen_camera(tmp_path):
     assert_allclose(sequence[1].image.load().intrinsics.matrix, K)
 
 
-def test_kitti_in_another_layout_is_refused(tmp_path):
+def test_kitti_in_another_layout_is_rejected(tmp_path):
     with pytest.raises(DataError, match="06 is missing: sequence 06 of KITTI odometry"):
         load_kitti(tmp_path, "06")
     write_kitti(tmp_path, poses())
     with pytest.raises(DataError, match="has no row P3; it has P0, P2"):
         load_kitti(tmp_path, "06", camera=3)
     (tmp_path / "sequences/06/image_2/000001.png").unlink()
-    with pytest.raises(DataError, match="2 images, 3 times and 3 poses; equally many are expected"):
+    with pytest.raises(DataError, match="2 images, 3 times and 3 poses; equal numbers are expected"):
         load_kitti(tmp_path, "06")
 
 
@@ -289,7 +289,7 @@ def write_euroc(folder: Path, bodies: list[Pose]) -> None:
     (truth / "data.csv").write_text("\n".join(states) + "\n")
 
 
-def test_euroc_poses_are_moved_from_the_body_to_the_camera(tmp_path):
+def test_euroc_poses_are_transformed_from_body_to_camera(tmp_path):
     bodies = poses()
     write_euroc(tmp_path, bodies)
     rotation = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
@@ -304,7 +304,7 @@ def test_euroc_poses_are_moved_from_the_body_to_the_camera(tmp_path):
     assert 300.0 < view.fx < 458.654
 
 
-def test_euroc_in_another_layout_is_refused(tmp_path):
+def test_euroc_in_another_layout_is_rejected(tmp_path):
     with pytest.raises(DataError, match="cam0 is missing: a camera with data"):
         load_euroc(tmp_path)
     write_euroc(tmp_path, poses())
@@ -317,7 +317,7 @@ def test_euroc_in_another_layout_is_refused(tmp_path):
         load_euroc(tmp_path)
 
 
-def test_missing_images_are_named(tmp_path):
+def test_errors_name_missing_images(tmp_path):
     write_kitti(tmp_path, poses())
     image = load_kitti(tmp_path, "06")[0].image
     image.path.write_text("no image")
@@ -329,7 +329,7 @@ def test_missing_images_are_named(tmp_path):
 
 
 def evaluated(*arguments: object, output: Path) -> dict[str, dict]:
-    """Figures by set of the classical estimator, which fails on the plain images of these layouts."""
+    """Return the metrics by set of the classical estimator, which fails on these uniform images."""
     command = ["evaluate", *map(str, arguments), "--estimator", "epipolar_klt", "--json", str(output)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
@@ -339,6 +339,6 @@ def evaluated(*arguments: object, output: Path) -> dict[str, dict]:
 def test_one_command_evaluates_megadepth_and_scannet(tmp_path):
     file = write_megadepth(tmp_path, poses())
     sets = evaluated("megadepth", tmp_path, file.parent, output=tmp_path / "megadepth.json")
-    assert {name: figures["pairs"] for name, figures in sets.items()} == {"0015_0.1_0.9": 2}
+    assert {name: statistics["pairs"] for name, statistics in sets.items()} == {"0015_0.1_0.9": 2}
     sets = evaluated("scannet", *write_scannet(tmp_path, poses()), output=tmp_path / "scannet.json")
-    assert {name: figures["failures"] for name, figures in sets.items()} == {"scannet": 2}
+    assert {name: statistics["failures"] for name, statistics in sets.items()} == {"scannet": 2}

@@ -27,7 +27,7 @@ def write(folder: Path, *lines: str) -> Path:
     return folder
 
 
-def test_a_row_gives_cameras_and_the_pose_that_maps_camera_0_into_camera_1(tmp_path):
+def test_a_row_contains_both_cameras_and_their_relative_pose(tmp_path):
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((48, 64, 3), np.uint8))
     (pair,) = load_pairs_folder(write(tmp_path, HEADER, ROW))
     np.testing.assert_allclose(pair.T_1_0.rotation, ROTATION.as_matrix(), atol=1e-9)
@@ -57,7 +57,7 @@ def test_cameras_of_another_resolution_than_the_file_are_scaled(tmp_path, file_s
     assert loaded.image.shape == (expected.height, expected.width, 3)
 
 
-def test_files_of_another_shape_than_their_camera_are_refused(tmp_path):
+def test_images_of_another_aspect_ratio_than_the_intrinsics_are_rejected(tmp_path):
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((64, 64, 3), np.uint8))
     (pair,) = load_pairs_folder(write(tmp_path, HEADER, ROW))
     with pytest.raises(
@@ -83,7 +83,7 @@ def test_cameras_without_the_size_of_their_image_are_those_of_the_file(tmp_path)
     assert pair.images[1].load().intrinsics == Intrinsics(60.0, 61.0, 30.0, 20.0, 64, 48)
 
 
-def test_files_in_another_layout_are_refused(tmp_path):
+def test_files_in_another_layout_are_rejected(tmp_path):
     with pytest.raises(DataError, match=r"pairs\.csv is missing: a table of image pairs"):
         load_pairs_folder(tmp_path)
     with pytest.raises(DataError, match=r"lacks the columns fx0, .*tz; it has \['image0', 'image1'\]"):

@@ -17,5 +17,5 @@ def _one_thread_per_operation() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def room() -> PlaneScene:
-    """The demo room, built once for all tests."""
+    """Build the demo room once for all tests."""
     return build_room()

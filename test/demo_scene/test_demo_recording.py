@@ -32,7 +32,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_recording_holds_every_frame_and_its_ground_truth(tmp_path: Path, storage: str) -> None:
+def test_recording_contains_all_frames_and_ground_truth(tmp_path: Path, storage: str) -> None:
     calls: list[tuple[int, int]] = []
     recipe = Recipe(duration=4.0, rate=2.0, storage=storage)
     made = record_demo(tmp_path / "demo", recipe, lambda *done: calls.append(done))
@@ -45,12 +45,12 @@ def test_recording_holds_every_frame_and_its_ground_truth(tmp_path: Path, storag
     np.testing.assert_allclose([frame.stamp for frame in frames], truth.stamps, atol=1e-6)
     np.testing.assert_allclose(truth.positions, fly(4.0, 2.0).positions, atol=1e-8)
     standing, moving = (np.abs(frames[i].image.astype(int) - frames[0].image).mean() for i in (1, 7))
-    assert 0.5 < standing < 3.0  # the noise of two images
+    assert 0.5 < standing < 3.0  # noise of two images
     assert moving > 10.0
 
 
 @pytest.mark.slow
-def test_recording_is_made_once_and_repeats_exactly(tmp_path: Path) -> None:
+def test_recording_is_rendered_once_and_is_reproducible(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     first = record_demo(tmp_path / "first", SHORT)
     before = contents(tmp_path / "first")
@@ -74,7 +74,7 @@ def test_recording_of_another_recipe_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_rendering_leaves_nothing_and_starts_anew(tmp_path: Path) -> None:
+def test_interrupted_rendering_leaves_no_files_and_can_be_repeated(tmp_path: Path) -> None:
     def interrupt(done: int, total: int) -> None:
         if done == 3:
             raise InterruptionError
@@ -93,7 +93,7 @@ def test_foreign_folder_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "precious.txt").read_text() == "keep"
 
 
-def test_path_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         record_demo(tmp_path / "file" / "demo", SHORT)

@@ -16,7 +16,7 @@ def flight() -> Trajectory:
     return fly(duration=18.0, rate=RATE)
 
 
-def test_flight_lasts_as_long_and_is_as_dense_as_asked(flight: Trajectory) -> None:
+def test_flight_has_the_given_duration_and_rate(flight: Trajectory) -> None:
     assert len(flight) == 360
     np.testing.assert_allclose(np.diff(flight.stamps), 1.0 / RATE)
 
@@ -46,13 +46,13 @@ def test_flight_is_smooth(flight: Trajectory) -> None:
     assert angular_acceleration.max() < 200.0
 
 
-def test_camera_never_comes_near_a_wall_or_furniture(flight: Trajectory, room: PlaneScene) -> None:
+def test_camera_keeps_a_distance_from_all_surfaces(flight: Trajectory, room: PlaneScene) -> None:
     offset = flight.positions[:, None] - room.centre.numpy()
     remainder = offset.copy()
     for half in (room.half_u.numpy(), room.half_v.numpy()):
         share = np.clip((offset * half).sum(-1) / (half * half).sum(-1), -1.0, 1.0)
         remainder -= share[..., None] * half
-    # A step is 5 cm at most, so that this distance also rules out passing through something between frames.
+    # Steps are at most 5 cm long, so that this distance also excludes collisions between frames.
     assert np.linalg.norm(remainder, axis=-1).min() > 0.3
 
 
@@ -61,7 +61,7 @@ def test_camera_stays_upright(flight: Trajectory) -> None:
     assert (down_in_world[:, 2] < -0.95).all()
 
 
-def test_seed_changes_the_tremor_only() -> None:
+def test_seed_changes_only_the_shake() -> None:
     first, same, other = fly(6.0, seed=1), fly(6.0, seed=1), fly(6.0, seed=2)
     np.testing.assert_array_equal(first.positions, same.positions)
     difference = np.linalg.norm(first.positions - other.positions, axis=1)

@@ -31,11 +31,11 @@ def rays() -> np.ndarray:
     return CAMERA.rays(np.stack([x, y], axis=-1))
 
 
-def test_corners_of_a_rectangle_land_where_the_intrinsics_project_them() -> None:
+def test_corners_of_a_rectangle_are_projected_by_the_intrinsics() -> None:
     scene = PlaneScene.from_planes([TexturedPlane([0.2, -0.1, 2.0], [0.41, 0, 0], [0, 0.23, 0], WHITE)])
     coverage = view(scene, np.eye(4), supersampling=8).image[0, 0].double().numpy()
     corners = CAMERA.project(scene.corners[0].numpy())
-    # The zeroth and first moments of the covered area give its extent and centre to a fraction of a pixel.
+    # The zeroth and first moments of the covered area are its extent and centre with subpixel accuracy.
     for axis, pixels in ((0, np.arange(CAMERA.width)), (1, np.arange(CAMERA.height))):
         profile = coverage.max(axis=axis)
         extent, centre = profile.sum(), (profile * pixels).sum() / profile.sum()
@@ -55,7 +55,7 @@ def test_depth_is_that_of_the_analytic_plane() -> None:
     np.testing.assert_allclose(depth, expected, rtol=1e-5)
 
 
-def test_floor_that_reaches_behind_the_camera_is_seen_below_the_horizon_only() -> None:
+def test_floor_that_extends_behind_the_camera_is_visible_only_below_the_horizon() -> None:
     scene = PlaneScene.from_planes([TexturedPlane([0, 1.5, 0], [50, 0, 0], [0, 0, 50], WHITE)])
     depth = view(scene, np.eye(4)).depth[0].numpy()
     with np.errstate(divide="ignore"):
@@ -65,7 +65,7 @@ def test_floor_that_reaches_behind_the_camera_is_seen_below_the_horizon_only() -
     assert np.isinf(depth[~seen]).all()
 
 
-def test_nearer_rectangle_hides_the_farther_whatever_their_order() -> None:
+def test_nearer_rectangle_occludes_the_farther_one_in_any_order() -> None:
     near = TexturedPlane([0, 0, 1.0], [0.1, 0, 0], [0, 0.1, 0], WHITE)
     far = TexturedPlane([0, 0, 2.0], [3, 0, 0], [0, 3, 0], WHITE)
     centre = (0, round(CAMERA.cy), round(CAMERA.cx))
@@ -75,7 +75,7 @@ def test_nearer_rectangle_hides_the_farther_whatever_their_order() -> None:
     assert views.plane[0, 0, 0] == 0
 
 
-def test_rectangles_behind_or_edge_on_are_not_seen() -> None:
+def test_rectangles_behind_the_camera_or_edge_on_are_invisible() -> None:
     behind = TexturedPlane([0, 0, -2.0], [9, 0, 0], [0, 9, 0], WHITE)
     edge_on = TexturedPlane([0, 0, 2.0], [1, 0, 0], [0, 0, 1], WHITE)
     views = view(PlaneScene.from_planes([behind, edge_on]), np.eye(4))
@@ -106,17 +106,17 @@ def test_every_second_copy_of_a_repeated_texture_is_mirrored() -> None:
     assert middle > 0.9
 
 
-def test_far_fine_pattern_fades_to_its_mean_instead_of_flickering() -> None:
+def test_distant_fine_pattern_is_filtered_to_its_mean() -> None:
     board = (np.indices((256, 256)).sum(0) % 2)[..., None] * np.full(3, 255)
     scene = PlaneScene.from_planes(
         [TexturedPlane([0, 0, 9.0], [9, 0, 0], [0, 9, 0], board.astype(np.uint8), (4, 4))]
     )
     poses = [pose([0, 0, 0], [shift, 0, 0]) for shift in (0.0, 0.011, 0.023)]
     images = view(scene, *poses).image
-    np.testing.assert_allclose(images.numpy(), 0.5, atol=0.15)  # of a contrast from 0 to 1
+    np.testing.assert_allclose(images.numpy(), 0.5, atol=0.15)  # the texture is 0 or 1
 
 
-def test_batch_equals_single_views_and_repeats_exactly() -> None:
+def test_batch_equals_single_views_and_is_reproducible() -> None:
     rng = np.random.default_rng(3)
     texture = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
     scene = PlaneScene.from_planes(
@@ -141,11 +141,11 @@ def test_batch_equals_single_views_and_repeats_exactly() -> None:
         (WHITE, [2, 0, 0], "rectangle 0 has no area"),
     ],
 )
-def test_impossible_rectangles_are_refused(texture: np.ndarray, half_v: list[float], message: str) -> None:
+def test_invalid_rectangles_are_rejected(texture: np.ndarray, half_v: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         PlaneScene.from_planes([TexturedPlane([0, 0, 2.0], [1, 0, 0], half_v, texture)])
 
 
-def test_scene_without_rectangles_is_refused() -> None:
+def test_scene_without_rectangles_is_rejected() -> None:
     with pytest.raises(DataError, match="at least one"):
         PlaneScene.from_planes([])

@@ -19,7 +19,7 @@ from iup_pose_ros.geometry import so3
 
 
 def smooth_textures(count: int = 4) -> list[np.ndarray]:
-    """Noise without detail finer than a few texels, so that look-up errors stay small."""
+    """Return low-pass filtered noise, so that interpolation errors are small."""
     rng = np.random.default_rng(0)
     noise = rng.uniform(0, 255, (count, 128, 160, 3)).astype(np.float32)
     blurred = [cv2.GaussianBlur(image, (0, 0), 4.0) for image in noise]
@@ -56,7 +56,7 @@ def test_wrong_pose_leaves_a_residual(pairs: dict[str, RenderedPair], regime: st
 
 
 @pytest.mark.parametrize("regime", REGIMES)
-def test_pairs_keep_the_limits_of_their_regime(pairs: dict[str, RenderedPair], regime: str) -> None:
+def test_pairs_are_within_the_limits_of_their_regime(pairs: dict[str, RenderedPair], regime: str) -> None:
     pair, limits = pairs[regime], REGIMES[regime]
     angles = np.degrees(so3.angle(pair.R_1_0.numpy()))
     assert (angles <= limits.rotation + 1e-3).all()
@@ -65,7 +65,7 @@ def test_pairs_keep_the_limits_of_their_regime(pairs: dict[str, RenderedPair], r
     assert ((share >= limits.baseline[0] * 0.999) & (share <= limits.baseline[1] * 1.001)).all()
 
 
-def test_depth_of_a_warped_point_is_the_depth_seen_there(pairs: dict[str, RenderedPair]) -> None:
+def test_depth_of_a_warped_point_is_the_depth_of_view_1(pairs: dict[str, RenderedPair]) -> None:
     pair = pairs["video"]
     pixels, depth = warp_0_to_1(pair.depth_0, pair.K, pair.R_1_0, pair.t_1_0)
     seen = 1.0 / sample_at(1.0 / pair.depth_1[:, None], pixels)[:, 0]
@@ -84,14 +84,14 @@ def test_same_seed_gives_the_same_pair() -> None:
     assert torch.equal(first.R_1_0, second.R_1_0)
 
 
-def test_pairs_of_several_scenes_join_into_one_batch(pairs: dict[str, RenderedPair]) -> None:
+def test_pairs_are_concatenated_to_one_batch(pairs: dict[str, RenderedPair]) -> None:
     joined = concatenate(list(pairs.values()))
     assert joined.image_0.shape == (6, 3, 144, 192)
     assert joined.visible_0.shape == (6, 144, 192)
 
 
-def test_unknown_regime_is_named() -> None:
+def test_unknown_regime_is_rejected_with_the_accepted_ones() -> None:
     generator = torch.Generator().manual_seed(0)
     scene = random_scene(smooth_textures(1), generator, rectangles=0)
-    with pytest.raises(ConfigurationError, match=r"'fast' is not known.*video"):
+    with pytest.raises(ConfigurationError, match=r"unknown regime 'fast'.*video"):
         random_pair(scene, generator, 64, 48, "fast")

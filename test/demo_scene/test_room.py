@@ -23,7 +23,7 @@ def views_of_the_flight(room: PlaneScene, indices: list[int]) -> RenderedViews:
 
 @pytest.fixture(scope="module")
 def neighbours(room: PlaneScene) -> RenderedViews:
-    """Frames 3 apart (0.15 s) at three places of the flight."""
+    """Render three pairs of images that are 3 frames (0.15 s) apart."""
     return views_of_the_flight(room, [100, 103, 200, 203, 300, 303])
 
 
@@ -32,17 +32,17 @@ def test_room_has_no_holes(neighbours: RenderedViews) -> None:
     assert float(neighbours.depth.max()) < LENGTH + DEPTH + 2.5
 
 
-def test_views_are_textured_and_neither_dark_nor_burnt_out(neighbours: RenderedViews) -> None:
+def test_views_are_textured_and_well_exposed(neighbours: RenderedViews) -> None:
     image = neighbours.image
     assert 0.25 < float(image.mean()) < 0.6
     assert float((image > 0.98).float().mean()) < 0.05
     grey = image.mean(dim=1)
-    # Every sixteenth of every view has contrast that features can hold on to.
+    # Each of the sixteen blocks of a view has enough contrast for feature detection.
     blocks = grey.unfold(1, 90, 90).unfold(2, 120, 120)
     assert float(blocks.flatten(-2).std(dim=-1).min()) > 0.01
 
 
-def test_neighbouring_frames_show_the_same_room_from_their_poses(neighbours: RenderedViews) -> None:
+def test_neighbouring_frames_are_consistent_with_depth_and_poses(neighbours: RenderedViews) -> None:
     trajectory = fly()
     for first in (0, 2, 4):
         index = (100, 200, 300)[first // 2]
@@ -63,7 +63,7 @@ def test_neighbouring_frames_show_the_same_room_from_their_poses(neighbours: Ren
 
 def test_room_is_closed_and_as_large_as_stated(room: PlaneScene) -> None:
     corners = room.corners.reshape(-1, 3)
-    inside = corners[corners[:, 0] < LENGTH + 1.0]  # behind the window lies the view
+    inside = corners[corners[:, 0] < LENGTH + 1.0]  # without the picture behind the window
     np.testing.assert_allclose(inside.amin(0), [0, 0, 0], atol=0.15)
     np.testing.assert_allclose(inside.amax(0), [LENGTH, DEPTH, HEIGHT], atol=0.15)
 

@@ -17,7 +17,7 @@ WHITE = plain((200, 200, 200))
 
 
 def corner_picture() -> np.ndarray:
-    """Red at the top left, green at the top right, blue at the bottom left."""
+    """Return a picture that is red at the top left, green at the top right and blue at the bottom left."""
     picture = np.zeros((40, 60, 3), np.uint8)
     picture[:20, :30, 0] = picture[:20, 30:, 1] = picture[20:, :30, 2] = 255
     return picture
@@ -39,7 +39,7 @@ def test_picture_on_a_wall_is_upright_and_readable_from_its_front(normal: tuple[
     assert [int(image[:, y, x].argmax()) for y, x in ((18, 22), (18, 42), (30, 22))] == [0, 1, 2]
 
 
-def test_one_sided_rectangle_is_not_seen_from_behind() -> None:
+def test_one_sided_rectangle_is_invisible_from_behind() -> None:
     surface = panel((0, 0, 2), (0, 0, 1), (1, 1), WHITE, up=(0, 1, 0))
     scene = PlaneScene.from_planes(
         [TexturedPlane(surface.centre, surface.half_u, surface.half_v, surface.picture, one_sided=True)]
@@ -48,7 +48,7 @@ def test_one_sided_rectangle_is_not_seen_from_behind() -> None:
     assert int(view.plane) == -1
 
 
-def test_faces_of_a_box_look_outwards_and_enclose_it() -> None:
+def test_faces_of_a_box_are_closed_and_point_outwards() -> None:
     centre = np.array([1.0, 2.0, 3.0])
     faces = box(centre, (0.4, 0.6, 0.8), WHITE, yaw=30.0, bottom=True)
     assert len(faces) == 6
@@ -57,14 +57,14 @@ def test_faces_of_a_box_look_outwards_and_enclose_it() -> None:
     np.testing.assert_allclose(sum(face.normal for face in faces), 0.0, atol=1e-12)
 
 
-def test_covering_joins_copies_without_a_seam() -> None:
+def test_tiles_of_a_material_have_no_seam() -> None:
     ramp = np.repeat(np.linspace(0, 255, 90).astype(np.uint8)[None, :, None], 3, axis=2)
     cover = covering(Material(np.repeat(ramp, 40, axis=0), (0.5, 0.5)), (1.6, 0.5))
     assert np.abs(np.diff(cover[..., 0].astype(int), axis=1)).max() < 8
     assert np.ptp(cover[0, :, 0]) > 240
 
 
-def test_framed_picture_keeps_its_proportions_and_hangs_before_the_wall() -> None:
+def test_framed_picture_keeps_its_aspect_ratio_and_hangs_in_front_of_the_wall() -> None:
     picture = framed(photographs()["coffee"], 1.0, (20, 20, 20))
     surfaces = hung(picture, (0.0, 0.0, 1.5), (0, 1, 0), 1.0)
     front = max(surfaces, key=lambda surface: float(surface.centre[1]))
@@ -80,7 +80,7 @@ def lit_floor(extra: list[Surface], lamps: list[Lamp]) -> np.ndarray:
     return lit([floor, *extra], lamps, (0.3, 0.3, 0.3))[0].mean(axis=2)
 
 
-def test_lamp_lights_what_is_near_and_boxes_throw_shadows() -> None:
+def test_light_decreases_with_distance_and_boxes_cast_shadows() -> None:
     lamp = Lamp((0.0, 0.0, 2.5), (0.4, 0.4), (3.0, 3.0, 3.0))
     middle = slice(int(0.47 * 840), int(0.53 * 840))
     bare = lit_floor([], [lamp])
@@ -98,14 +98,14 @@ def test_corners_get_less_ambient_light_than_open_floor() -> None:
     assert columns[-20:].mean() < 0.85 * columns[400:440].mean()
 
 
-def test_glowing_surface_keeps_its_picture() -> None:
+def test_emissive_surface_keeps_its_picture() -> None:
     picture = corner_picture()
     surface = panel((0, 0, 1), (0, 1, 0), (1, 1), picture)
     glowing = Surface(surface.centre, surface.half_u, surface.half_v, surface.picture, glows=True)
     np.testing.assert_array_equal(lit([glowing, surface], [], (0.1, 0.1, 0.1))[0], picture)
 
 
-def test_missing_photographs_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_photographs_are_an_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> object:
         raise ImportError(f"No module named {name!r}")
 

@@ -156,6 +156,13 @@ def test_the_network_is_asked_where_tracks_leave_the_direction_open() -> None:
     assert max(angles(found, tracks)) < 3.0
 
 
+def test_the_network_is_asked_where_the_pose_of_the_tracks_is_not_probable_enough() -> None:
+    scene, network = synthetic(), FakeNetwork()
+    doubtful = InlierModel({"tracks": {"constant": float(np.log(0.88 / 0.12))}})
+    HybridEstimator(network, inlier_model=doubtful).estimate(scene.previous, scene.current, scene.matches)
+    assert network.asked == 1
+
+
 def test_sift_is_not_asked_where_the_networks_matches_make_a_pose_probable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -281,10 +288,10 @@ def test_a_pose_that_is_probably_wrong_is_an_error() -> None:
 
 def test_the_probability_of_the_chosen_pose_is_passed_on() -> None:
     scene = synthetic()
-    likely = InlierModel({"tracks": {"constant": float(np.log(0.7 / 0.3))}})
+    likely = InlierModel({"tracks": {"constant": float(np.log(0.92 / 0.08))}})
     estimator = HybridEstimator(FakeNetwork(), inlier_model=likely)
     found = estimator.estimate(scene.previous, scene.current, scene.matches)
-    assert found.inlier_probability == pytest.approx(0.7)
+    assert found.inlier_probability == pytest.approx(0.92)
 
 
 # How exact the chosen pose is

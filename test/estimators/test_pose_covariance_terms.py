@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from two_view_scenes import random_pose
 
-from iup_pose_ros.estimators.epipolar.residuals import tangent_basis
 from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.estimators.network.conversion import relative_pose
-from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import RelativePose
 
@@ -40,7 +40,7 @@ def test_calibration_multiplies_deviations_and_adds_floors_in_quadrature():
     values = np.diag([1e-4, 4e-4, 9e-4, 1e-2, 1e-2])
     values[0, 3] = values[3, 0] = 2e-4
     pose = with_covariance(values)
-    found = calibrated(pose, temperatures)
+    found = apply_sigma_calibration(pose, temperatures)
     expected = values * np.outer([2.0, 2.0, 2.0, 3.0, 3.0], [2.0, 2.0, 2.0, 3.0, 3.0])
     expected += np.diag([0.05**2] * 3 + [0.07**2] * 2)
     np.testing.assert_allclose(tangent(found), expected, atol=1e-12)
@@ -49,7 +49,7 @@ def test_calibration_multiplies_deviations_and_adds_floors_in_quadrature():
     assert direction @ found.covariance[:3, :3] @ direction == pytest.approx(9.0 * 1e-6)
     np.testing.assert_allclose(found.sigma_R, np.sqrt(np.diag(expected)[:3]))
     assert found.sigma_t == pytest.approx(np.sqrt(expected[3, 3]))
-    unchanged = calibrated(pose, replace(SigmaCalibration()))
+    unchanged = apply_sigma_calibration(pose, replace(SigmaCalibration()))
     np.testing.assert_array_equal(unchanged.covariance, pose.covariance)
 
 

@@ -1,4 +1,4 @@
-"""Poses and their covariance against matrices and against sampling."""
+"""Poses and their covariance, compared with matrices and with sampling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def random_covariance(random: np.random.Generator, scale: float) -> np.ndarray:
 
 
 def sample(estimate: PoseWithCovariance, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (N, 3, 3) and translations (N, 3) drawn from the pose's distribution."""
+    """Draw rotations (N, 3, 3) and translations (N, 3) from the distribution of the pose."""
     errors = random.multivariate_normal(np.zeros(6), estimate.covariance, size=SAMPLES)
     return so3.exp(errors[:, 3:]) @ estimate.pose.rotation, estimate.pose.translation + errors[:, :3]
 
@@ -38,7 +38,7 @@ def sampled_covariance(pose: Pose, rotations: np.ndarray, translations: np.ndarr
 
 
 def assert_covariance_close(actual: np.ndarray, expected: np.ndarray) -> None:
-    """Every element within 5 % of its two standard deviations, 5 sigma of the sampling error."""
+    """Assert that each element is within 5 % of the product of its sigmas: 5 sigma of the sampling error."""
     sigmas = np.sqrt(np.diag(expected))
     assert np.max(np.abs(actual - expected) / np.outer(sigmas, sigmas)) < 0.05
 
@@ -62,7 +62,7 @@ def test_quaternion_round_trips_and_agrees_with_scipy(pose):
 
 
 @given(poses, st.tuples(numbers, numbers, numbers).map(np.array))
-def test_applying_a_composition_applies_both(pose, point):
+def test_applying_a_composition_applies_both_poses(pose, point):
     twice = (pose @ pose).apply(point)
     np.testing.assert_allclose(twice, pose.apply(pose.apply(point)), atol=1e-8)
 
@@ -102,29 +102,28 @@ def test_covariance_of_an_inverse_matches_sampling():
 def test_change_of_frame_matches_sampling():
     random = np.random.default_rng(4)
     camera = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
-    mount = random_pose(random)
+    extrinsics = random_pose(random)
     rotations, translations = sample(camera, random)
-    base_rotations = mount.rotation @ rotations @ mount.rotation.T
-    camera_in_base = translations @ mount.rotation.T + mount.translation
-    base_translations = camera_in_base - base_rotations @ mount.translation
-    result = camera.change_of_frame(mount)
-    np.testing.assert_allclose(
-        result.pose.matrix, mount.matrix @ camera.pose.matrix @ np.linalg.inv(mount.matrix), atol=1e-12
-    )
+    base_rotations = extrinsics.rotation @ rotations @ extrinsics.rotation.T
+    camera_in_base = translations @ extrinsics.rotation.T + extrinsics.translation
+    base_translations = camera_in_base - base_rotations @ extrinsics.translation
+    result = camera.change_of_frame(extrinsics)
+    expected = extrinsics.matrix @ camera.pose.matrix @ np.linalg.inv(extrinsics.matrix)
+    np.testing.assert_allclose(result.pose.matrix, expected, atol=1e-12)
     assert_covariance_close(
         sampled_covariance(result.pose, base_rotations, base_translations), result.covariance
     )
 
 
 def test_change_of_frame_is_the_adjoint_for_a_small_motion():
-    """For a pose near identity the ROS convention is the adjoint transport of REP-103 covariances."""
+    """For the identity, a change of frame of a covariance in the ROS convention is the adjoint action."""
     random = np.random.default_rng(5)
-    mount = random_pose(random)
+    extrinsics = random_pose(random)
     camera = PoseWithCovariance(Pose.identity(), random_covariance(random, 0.1))
-    adjoint = np.kron(np.eye(2), mount.rotation)
-    adjoint[:3, 3:] = so3.hat(mount.translation) @ mount.rotation
+    adjoint = np.kron(np.eye(2), extrinsics.rotation)
+    adjoint[:3, 3:] = so3.hat(extrinsics.translation) @ extrinsics.rotation
     expected = adjoint @ camera.covariance @ adjoint.T
-    np.testing.assert_allclose(camera.change_of_frame(mount).covariance, expected, atol=1e-12)
+    np.testing.assert_allclose(camera.change_of_frame(extrinsics).covariance, expected, atol=1e-12)
 
 
 def test_exact_poses_add_no_covariance():
@@ -135,8 +134,8 @@ def test_exact_poses_add_no_covariance():
     assert np.linalg.eigvalsh(estimate.inverse().covariance).min() > 0.0
 
 
-def test_sampling_oracle_notices_a_wrong_lever_arm():
-    """The tolerance of the sampling tests is tight enough to see a missing lever arm."""
+def test_sampling_oracle_detects_a_missing_lever_arm():
+    """The tolerance of the sampling tests is small enough to detect a missing lever arm."""
     random = np.random.default_rng(7)
     first = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
     with pytest.raises(AssertionError):

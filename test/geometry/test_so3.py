@@ -1,4 +1,4 @@
-"""SO(3) against scipy and against its own definitions."""
+"""SO(3), compared with scipy and with its definitions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_functions_accept_leading_axes():
 
 
 @pytest.mark.parametrize("expected", [0.0, 1e-7, 1e-3, 1.0, np.pi - 1e-7, np.pi])
-def test_angle_keeps_its_digits_near_zero_and_pi(expected):
+def test_angle_is_accurate_near_zero_and_pi(expected):
     rotation = Rotation.from_rotvec(expected * np.array([0.6, 0.0, 0.8])).as_matrix()
     assert so3.angle(rotation) == pytest.approx(expected, abs=1e-9)
 

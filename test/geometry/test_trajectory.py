@@ -1,4 +1,4 @@
-"""Trajectories, association and alignment, against evo and against known answers."""
+"""Trajectories, association and alignment, compared with evo and with known values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def random_trajectory(seed: int, count: int = 40) -> ev.Trajectory:
-    """A smooth random path with random orientations."""
+    """Return a random walk with random orientations."""
     rng = np.random.default_rng(seed)
     positions = np.cumsum(rng.normal(size=(count, 3)), axis=0)
     return ev.Trajectory(np.linspace(0.0, 4.0, count), Rotation.random(count, rng=rng).as_matrix(), positions)
@@ -38,7 +38,7 @@ def test_alignment_recovers_a_similarity_exactly(seed: int, scale: float) -> Non
 def test_association_agrees_with_evo() -> None:
     sync = pytest.importorskip("evo.core.sync", reason="evo, the oracle of this test, is not installed")
     rng = np.random.default_rng(7)
-    # evo lets two stamps share a partner; here the first list is too sparse for that.
+    # evo may associate two stamps with the same partner; the first list is too sparse for that.
     first = np.arange(30) * 0.3 + rng.uniform(0.0, 0.2, 30)
     second = np.sort(rng.uniform(0.0, 10.0, 400))
     ours = ev.associate(first, second, 0.02)
@@ -67,18 +67,18 @@ def test_straight_path_still_aligns_its_positions() -> None:
     np.testing.assert_allclose(aligned, target, atol=1e-12)
 
 
-def test_trajectory_that_stands_still_has_no_scale_to_align() -> None:
+def test_scale_of_a_stationary_trajectory_cannot_be_aligned() -> None:
     with pytest.raises(DataError, match="does not move"):
         ev.align(np.ones((4, 3)), np.arange(12.0).reshape(4, 3), with_scale=True)
 
 
-def test_stamps_that_do_not_increase_are_named() -> None:
+def test_stamps_that_do_not_increase_are_rejected_with_their_index() -> None:
     poses = [Pose.identity()] * 3
     with pytest.raises(DataError, match=r"pose 2 at 1\.0"):
         ev.Trajectory.from_poses([0.0, 1.0, 1.0], poses)
 
 
-def test_path_length_is_the_sum_of_the_steps() -> None:
+def test_path_length_is_the_sum_of_the_distances() -> None:
     trajectory = random_trajectory(8, count=5)
     steps = [np.linalg.norm(trajectory.positions[i + 1] - trajectory.positions[i]) for i in range(4)]
     assert trajectory.length == pytest.approx(sum(steps))

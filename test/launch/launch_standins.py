@@ -33,6 +33,7 @@ _ACTIONS = (
     "ExecuteProcess",
     "IncludeLaunchDescription",
     "OpaqueFunction",
+    "SetEnvironmentVariable",
     "TimerAction",
 )
 _MODULES = {

@@ -12,7 +12,6 @@ from iup_pose_ros.node.params_file import params_file
 from iup_pose_ros.node.settings import PARAMETERS
 
 LAUNCH_FILE = ROOT / "launch" / "vo.launch.py"
-PARAMETERS_OF_ROS = {"use_sim_time": False}
 
 
 @pytest.fixture
@@ -27,10 +26,31 @@ def start(launch_file):
     defaults = {action.args[0]: action.default_value for action in declared}
 
     def start_with(**arguments):
-        (node,) = launch_file.start_node({**defaults, **arguments})
+        *_, node = launch_file.start_node({**defaults, **arguments})
         return node
 
     return start_with
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"log_level": "loud"}, "log_level is 'loud'; one of debug, info, warn, error, fatal is needed"),
+        ({"params_file": "/nowhere/vo.yaml"}, "params_file is '/nowhere/vo.yaml', which does not exist"),
+    ],
+)
+def test_arguments_that_ros_would_answer_with_a_traceback_are_named(start, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        start(**arguments)
+
+
+def test_large_images_are_let_through_unless_the_user_has_a_profile(launch_file, monkeypatch):
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    (action,) = launch_file.large_images()
+    assert action.args[0] == "FASTDDS_DEFAULT_PROFILES_FILE"
+    assert "segment_size" in Path(action.args[1]).read_text()
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/own.xml")
+    assert launch_file.large_images() == []
 
 
 def test_params_file_is_the_one_made_from_the_declarations():
@@ -46,10 +66,13 @@ def test_params_file_lists_every_parameter_with_its_default():
         PARAMETERS[name].check(value)
 
 
-def test_launch_arguments_that_set_parameters_exist_with_their_type(launch_file):
-    for name, (kind, _) in launch_file.PARAMETER_ARGUMENTS.items():
-        default = PARAMETERS[name].default if name in PARAMETERS else PARAMETERS_OF_ROS[name]
-        assert type(default).__name__ == kind, name
+def test_every_parameter_is_an_argument_with_its_type_and_description(launch_file):
+    arguments = launch_file.PARAMETER_ARGUMENTS
+    assert set(arguments) == {*PARAMETERS, "use_sim_time"}
+    for name, parameter in PARAMETERS.items():
+        kind, description = arguments[name]
+        assert kind == type(parameter.default).__name__, name
+        assert description.startswith(parameter.description), name
 
 
 def test_every_argument_is_declared_with_a_description(launch_file):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from launch_standins import run_launch_file
 
 from iup_pose_ros.bags.messages import CameraCalibration
-from iup_pose_ros.bags.writer import CameraNames, Mount, write_camera_bag
+from iup_pose_ros.bags.writer import CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 
@@ -22,11 +24,22 @@ def launch_files(monkeypatch):
     return lambda name: run_launch_file(name, monkeypatch)
 
 
-def make_bag(path, mount=None):
+def make_bag(path, extrinsics=None):
     calibration = CameraCalibration(Intrinsics(50.0, 50.0, 31.5, 23.5, 64, 48))
-    with write_camera_bag(path, calibration, NAMES, mount) as bag:
+    with write_camera_bag(path, calibration, NAMES, extrinsics) as bag:
         bag.write_image(1, np.zeros((48, 64, 3), np.uint8))
     return path
+
+
+@pytest.fixture(autouse=True)
+def ros2(tmp_path, monkeypatch):
+    """A `ros2 run iup_pose_ros iup-pose` that runs this package."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "ros2"
+    script.write_text(f'#!/bin/sh\nshift 3\nexec "{sys.executable}" -m iup_pose_ros.cli "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 @pytest.fixture
@@ -77,7 +90,7 @@ def test_topics_come_from_the_recording(start, tmp_path):
 
 
 def test_mount_of_the_recording_is_used(start, tmp_path):
-    bag = make_bag(tmp_path / "bag", Mount(Pose.identity(), "robot"))
+    bag = make_bag(tmp_path / "bag", CameraExtrinsics(Pose.identity(), "robot"))
     assert (
         dict(start(bag=str(bag), base_frame="robot")[0].launch_arguments)["assume_identity_mount"] == "false"
     )
@@ -122,3 +135,18 @@ def test_output_of_an_earlier_replay_is_not_overwritten(start, tmp_path):
     (tmp_path / "out" / "outputs").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds a recording already"):
         start(bag=str(make_bag(tmp_path / "bag")))
+
+
+def test_recordings_of_no_use_end_with_the_reason(start, tmp_path):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        start(bag=str(tmp_path / "nowhere"))
+
+
+def test_arguments_of_vo_launch_are_listed_too(launch_files):
+    declared = [
+        action for action in launch_files("replay.launch.py").generate_launch_description() if action.args
+    ]
+    names = [action.args[0] for action in declared]
+    assert {"bag", "estimator", "mono16_range", "params_file"} < set(names)
+    assert not {"image_transport", "namespace"} & set(names)
+    assert len(names) == len(set(names))

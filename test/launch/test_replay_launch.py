@@ -15,8 +15,9 @@ from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.writer import write_camera_bag
 from iup_pose_ros.geometry.camera import Intrinsics
 
-if shutil.which("ros2") is None:
-    pytest.skip("ros2 is not installed: it comes with a ROS distribution only", allow_module_level=True)
+pytestmark = pytest.mark.skipif(
+    shutil.which("ros2") is None, reason="ros2 is not installed: it comes with a ROS distribution only"
+)
 
 WIDTH, HEIGHT = 320, 240
 

@@ -30,7 +30,11 @@ def start(launch_file):
 
 def test_every_argument_has_a_description_and_vo_launch_is_included(launch_file):
     declared = [action for action in launch_file.generate_launch_description() if action.args]
-    assert [action.args[0] for action in declared] == list(launch_file.ARGUMENTS)
+    names = [action.args[0] for action in declared]
+    assert names[: len(launch_file.ARGUMENTS)] == list(launch_file.ARGUMENTS)
+    assert {"estimator", "image", "rectified_fov"} < set(names)
+    assert "publish_tf" not in names
+    assert len(names) == len(set(names))
     assert all(action.description for action in declared)
     assert launch_file.VO_LAUNCH_FILE.samefile(ROOT / "launch" / "vo.launch.py")
 

@@ -17,21 +17,30 @@ try:
     from launch.launch_description_sources import PythonLaunchDescriptionSource
     from launch_pytest.actions import ReadyToTest
 except ImportError:
-    reason = "launch_pytest is not installed: it comes with a ROS distribution only"
-    pytest.skip(reason, allow_module_level=True)
+    launch_pytest = None
 
-try:
-    get_package_share_directory("robot_localization")
-except PackageNotFoundError:
-    reason = "robot_localization is not installed: it comes with a ROS distribution only"
-    pytest.skip(reason, allow_module_level=True)
+
+def missing() -> str:
+    """What this test needs and the machine does not have; empty where nothing."""
+    if launch_pytest is None:
+        return "launch_pytest"
+    try:
+        get_package_share_directory("robot_localization")
+    except PackageNotFoundError:
+        return "robot_localization"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(
+    bool(missing()), reason=f"{missing()} is not installed: it comes with a ROS distribution only"
+)
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / "launch" / "vo_ekf.launch.py"
 ARGUMENTS = {"namespace": "fused", "metric": "true", "scale_source": "fixed"}
 TWIST, ODOMETRY = "/fused/vo_node/twist", "/fused/odometry/filtered"
 
 
-@launch_pytest.fixture
+@(launch_pytest or pytest).fixture
 def description():
     """vo_ekf.launch.py with some arguments."""
     source = PythonLaunchDescriptionSource(str(LAUNCH_FILE))

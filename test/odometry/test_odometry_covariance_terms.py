@@ -19,9 +19,9 @@ from iup_pose_ros.odometry.scaled_step import (
     Length,
     ScaledStep,
     metric_step,
+    rotation_only_step,
     step_along,
     step_from_translation,
-    turn_without_step,
 )
 from iup_pose_ros.odometry.track_geometry import TrackedRays, observe, step_depths
 from iup_pose_ros.types import RelativePose
@@ -83,7 +83,7 @@ def test_error_of_the_length_lies_along_the_step(sigma: float):
 
 def test_a_turn_without_a_step_keeps_the_error_of_its_rotation():
     relative = correlated(pose(1.0))
-    found = turn_without_step(relative, Length(0.0, 0.4, "test"), NO_TRACKS)
+    found = rotation_only_step(relative, Length(0.0, 0.4, "test"), NO_TRACKS)
     expected = np.zeros((6, 6))
     expected[:3, :3] = 0.16 * np.eye(3)
     expected[3:, 3:] = relative.covariance[3:, 3:]
@@ -223,17 +223,17 @@ def test_a_direction_of_the_wheels_is_a_tenth_uncertain(length: float, sigma: fl
 def test_unseen_motion_is_measured_by_what_the_last_step_moved():
     """Length of a translation that moves the median track by a hundredth of the image width."""
     config = OdometryConfig(scale_source="fixed", fixed_step_length=0.5, keyframe_parallax=0.02)
-    assert FixedScale(config).unseen(0.01) == pytest.approx(0.25)
+    assert FixedScale(config).length_of_shift(0.01) == pytest.approx(0.25)
     wheels = WheelScale(config, Wheels(pose(0.5)), Pose.identity())
-    assert wheels.unseen(0.01) == pytest.approx(0.5)
+    assert wheels.length_of_shift(0.01) == pytest.approx(0.5)
     relative = RelativeScale(config)
-    assert relative.unseen(0.01) == pytest.approx(0.5)
+    assert relative.length_of_shift(0.01) == pytest.approx(0.5)
     cloud = Cloud()
     motion = np.median(260.0 * 0.5 / cloud.points[:, 2]) / 320.0
     source_step(wheels, pose(), pose(0.5), noise=0.0)
-    assert wheels.unseen(0.01) == pytest.approx(0.01 * 0.5 / motion, rel=1e-3)
+    assert wheels.length_of_shift(0.01) == pytest.approx(0.01 * 0.5 / motion, rel=1e-3)
     source_step(relative, pose(), pose(0.5), noise=0.0)  # this step is the unit
-    assert relative.unseen(0.01) == pytest.approx(0.01 / motion, rel=1e-3)
+    assert relative.length_of_shift(0.01) == pytest.approx(0.01 / motion, rel=1e-3)
 
 
 # Depths of tracks

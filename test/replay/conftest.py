@@ -11,7 +11,7 @@ import torch
 
 from iup_pose_ros.bags.sequence import convert_sequence
 from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.writer import Mount
+from iup_pose_ros.bags.writer import CameraExtrinsics
 from iup_pose_ros.demo_scene.planes import PlaneScene, TexturedPlane, render
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
@@ -20,7 +20,7 @@ from iup_pose_ros.geometry.trajectory import Trajectory
 FRAMES, RATE = 48, 15.0
 WIDTH, HEIGHT, FOCAL = 320, 240, 260.0
 FIRST_STAMP = 1_700_000_000.5
-MOUNT = Mount(Pose(so3.exp(np.array([0.4, -1.1, 0.7])), np.array([0.3, -0.2, 0.5])))
+EXTRINSICS = CameraExtrinsics(Pose(so3.exp(np.array([0.4, -1.1, 0.7])), np.array([0.3, -0.2, 0.5])))
 
 
 def flight() -> Trajectory:
@@ -78,5 +78,5 @@ def sequence_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bag(sequence_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The flight as a bag whose camera is mounted askew and off centre."""
     path = tmp_path_factory.mktemp("bags") / "flight"
-    convert_sequence(sequence_folder, path, mount=MOUNT)
+    convert_sequence(sequence_folder, path, extrinsics=EXTRINSICS)
     return path

@@ -56,7 +56,8 @@ def test_demo_plays_a_sequence_into_the_node_and_measures_its_error(
     assert len(read_tum(tmp_path / "trajectory.tum")) >= metrics["keyframes"]
     assert np.asarray(cv2.imread(str(tmp_path / "trajectory.png"))).shape[1] > 1000
     assert "ATE after Sim(3)" in result.output
-    assert "TRACKING" in (tmp_path / "vo_node.log").read_text()
+    assert (tmp_path / "report.html").exists()
+    assert "TRACKING" in (tmp_path / f"{ESTIMATOR}.log").read_text()
 
 
 @pytest.mark.slow

@@ -151,6 +151,7 @@ def test_the_loss_prefers_the_true_assignment_and_leaves_open_keypoints_alone():
     sure = torch.tensor([[4.0, 4.0, -4.0, 0.0]])
     assert assignment_loss(assignment(right, sure), target) < 0.1
     assert assignment_loss(assignment(wrong, sure), target) > 8.0
+    assert assignment_loss(assignment(100.0 * wrong, sure), target) < 10.0  # hopeless: pulls no more
     assert assignment_loss(assignment(right, -sure), target) > 1.9
     logits = torch.zeros(1, 4, requires_grad=True)
     assignment_loss(assignment(right, logits), target).backward()

@@ -229,9 +229,9 @@ def test_evaluation_on_real_pairs_is_logged(whole_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": {}}, "optimizer does not exist; did you mean optimiser"),
-        ({"optimiser": {"learning_rat": 1.0}}, r"did you mean optimiser\.learning_rate"),
-        ({"source": {"cluster": 1}}, r"did you mean source\.clusters"),
+        ({"optimizer": {}}, "optimizer does not exist; did you mean 'optimiser'"),
+        ({"optimiser": {"learning_rat": 1.0}}, r"did you mean 'optimiser\.learning_rate'"),
+        ({"source": {"cluster": 1}}, r"did you mean 'source\.clusters'"),
         ({"precision": "16"}, "accepted: '32-true', 'bf16-mixed'"),
         ({"steps": 0}, "steps is 0; at least 1"),
         (

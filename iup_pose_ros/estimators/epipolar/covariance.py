@@ -1,18 +1,19 @@
-"""Covariance of a relative pose from the epipolar errors of its inlier matches.
+"""Covariance of a relative pose from the Sampson errors of its inlier matches.
 
-Least squares would give noise^2 (J^T J)^-1. What real matches do to that is added here, each for a reason:
+Least squares with independent noise would give noise^2 (J^T J)^-1. Corrections for real matches:
 
-* The noise is that of the M-estimate made, from the residuals themselves (Huber, "Robust statistics", ch. 6).
-* Only as much noise is independent from match to match as an exact tracker has. What is beyond it comes from
-  the lens, a rolling shutter, patches that turn: it varies smoothly over the image, and more matches do not
-  average it out. So does what neighbours' residuals are seen to have in common (clustered errors: Moulton,
-  "Random group effects and the precision of regression estimates", 1986).
-* Noise alone seems to support a direction: even if the camera only turns, J's direction columns hold the
-  noise of the points. That share is taken away (errors in variables), with a margin for its scatter.
-* Outliers that lie near an epipolar line by chance look like near points and would seem to fix the direction.
-  As many matches as can be expected to do so, the most influential ones, are left out.
-* What is known without any match: a rotation, and a direction of which nothing is known.
-* Intrinsics are known up to a calibration's errors, which no residual shows.
+* M-estimation: the variance is that of the robust estimate, from the residuals (Huber, "Robust statistics",
+  ch. 6).
+* Correlated errors: only the noise of an accurate tracker is independent between matches. Larger errors are
+  caused by lens distortion, rolling shutter or rotating patches. They vary smoothly over the image and are
+  not averaged out by more matches. The same holds for the observed correlation of neighbouring residuals
+  (clustered errors: Moulton, "Random group effects and the precision of regression estimates", 1986).
+* Errors in variables: noise of the points contributes to the direction columns of J, even for a pure
+  rotation. This spurious information is subtracted, with a margin for its statistical variation.
+* Chance inliers: outliers close to an epipolar line look like near points and seem to determine the
+  direction. The expected number of such matches is removed, starting with the most influential ones.
+* Prior: rotation and direction are bounded even without matches.
+* Intrinsics: errors of the camera calibration, which do not show in the residuals.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from scipy.stats import norm, poisson
 from iup_pose_ros.estimators.epipolar.residuals import EpipolarErrors
 from iup_pose_ros.geometry.so3 import Array
 
-# Per axis, in the tangent plane, of a direction of which nothing is known: the angle to a direction drawn
-# evenly from the sphere has the mean square (pi^2 - 4) / 2.
+# Standard deviation per axis of the tangent plane of a uniformly distributed direction: the mean square of
+# its angle to any given direction is (pi^2 - 4) / 2.
 UNKNOWN_DIRECTION_SIGMA = float(np.sqrt((np.pi**2 - 4.0) / 4.0))
 _UNKNOWN_ROTATION_SIGMA = float(np.pi)
-# Cauchy's weight of this width, in standard deviations, is 95 % efficient for normal noise (Zhang, 1997).
+# Scale of the Cauchy loss in standard deviations: 95 % efficiency for normal noise (Zhang, 1997).
 CAUCHY_SCALE = 2.385
 
-_LEAST_SLOPE = 0.1
+_MIN_SLOPE = 0.1
 
 _POSE_PARAMETERS = 5
-# Standard deviations of Gaussian kernels, as shares of the longer image side: within a patch or two residuals
-# show what matches have in common; what they share is as smooth as the other.
+# Standard deviations of Gaussian kernels relative to the longer image side: the first one selects the
+# neighbours whose correlation is measured, the second one is the correlation length of smooth errors.
 _NEIGHBOURHOOD = 0.03
 _SMOOTHNESS = 0.2
 _MAX_CORRELATION = 0.98
-_CHANCE_CORRELATION = 2.0  # standard deviations of the correlation seen where there is none
-# The pose takes up most of a smooth error: its variance over that of what is left in the residuals.
-_TAKEN_UP = 3.0
-# Margin for the scatter of the noise in the direction's information, in standard deviations.
+_CHANCE_CORRELATION = 2.0  # margin for the measured correlation of independent errors, standard deviations
+# The pose absorbs most of a smooth error: ratio of its variance to that of the remaining residuals.
+_ABSORBED = 3.0
+# Margin for the statistical variation of the noise in the direction's information, standard deviations.
 _MARGIN = 3.0
 _CHANCE_SIGNIFICANCE = 0.05
 _MAX_CHANCE_SHARE = 0.25
@@ -52,12 +53,12 @@ _MAX_CHANCE_SHARE = 0.25
 
 @dataclass(frozen=True)
 class IntrinsicsUncertainty:
-    """Standard deviations of the errors that a careful calibration with a board leaves.
+    """Standard deviations of the intrinsics; defaults are those of a careful calibration with a board.
 
     Attributes:
-        focal: of the focal lengths, relative.
-        principal_point: of each of its coordinates, relative to the longer image side.
-        distortion: of the radial distortion left at the image corners, relative to the longer image side.
+        focal: relative error of the focal lengths.
+        principal_point: error of each coordinate, relative to the longer image side.
+        distortion: residual radial distortion at the image corners, relative to the longer image side.
     """
 
     focal: float = 0.002
@@ -66,9 +67,13 @@ class IntrinsicsUncertainty:
 
 
 def noise_scale(residuals: Array, limit: float) -> float:
-    """Standard deviation, by their median, of normal residuals (N,) given only where below ``limit``.
+    """Estimate the standard deviation of normal residuals that are truncated at ``limit``, by their median.
 
-    At most ``limit``: beyond that the residuals cannot be told from evenly distributed ones.
+    The result is at most ``limit``: with more noise, the distribution cannot be told from a uniform one.
+
+    Args:
+        residuals: (N,) with absolute values below ``limit``.
+        limit: truncation threshold.
     """
     ratios = np.linspace(0.02, 1.0, 50)
     medians = ratios * norm.ppf(0.5 + 0.25 * (2.0 * norm.cdf(1.0 / ratios) - 1.0))
@@ -82,31 +87,36 @@ def pose_covariance(
     outliers: int,
     uncertainty: IntrinsicsUncertainty,
 ) -> Array:
-    """Covariance (5, 5) of rotation and direction (EpipolarErrors), radians^2; positive definite.
+    """Compute the covariance (5, 5) of rotation and direction, radians^2; positive definite.
 
     Args:
-        errors: of the inliers, under the estimated pose.
-        noise: scale of the residuals for which the pose was estimated, pixels.
-        independent_noise: most of it that can be independent from match to match, pixels.
-        outliers: number of matches that are no inliers.
-        uncertainty: of the intrinsics.
+        errors: errors of the inliers under the estimated pose.
+        noise: scale of the residuals in the robust estimation of the pose, pixels.
+        independent_noise: maximum standard deviation of errors that are independent between matches, pixels.
+        outliers: number of outliers.
+        uncertainty: uncertainty of the intrinsics.
     """
+    # 1. Inliers without the expected number of chance inliers, and the variance of a residual.
     kept = _without_chance_inliers(errors, noise, outliers)
     variance = _m_estimate_variance(kept.residuals, noise)
     prior = np.diag([_UNKNOWN_ROTATION_SIGMA**-2] * 3 + [UNKNOWN_DIRECTION_SIGMA**-2] * 2)
     gram = kept.jacobian.T @ kept.jacobian + variance * prior
-    distances = _squared_distances(kept)
+    # 2. Covariance of the gradient J^T r for independent and for spatially correlated errors.
+    camera = kept.cameras.previous
+    points = kept.matches.points_prev / max(camera.width, camera.height)
+    distances = np.asarray(squareform(pdist(points, "sqeuclidean")))
     correlation = _correlation(kept.residuals, distances, min(1.0, (independent_noise / noise) ** 2))
-    alike = _closeness(distances, _SMOOTHNESS)
+    alike = _kernel(distances, _SMOOTHNESS)
     smooth = kept.jacobian.T @ alike @ kept.jacobian + variance * prior
-    scatter = variance * ((1.0 - correlation) * gram + _TAKEN_UP * correlation * smooth)
-    # Squares of noise correlate by the square.
+    scatter = variance * ((1.0 - correlation) * gram + _ABSORBED * correlation * smooth)
+    # 3. Information without the contribution of noise. Squares of noise have the squared correlation.
     shared = correlation**2 * (np.square(alike).sum() / len(alike) - 1.0)
     effective_count = len(kept.matches) / (1.0 + shared)
     signal = _without_noise(gram, variance * kept.direction_noise.sum(axis=0), effective_count)
-    # M-estimation's sandwich, inverted: signal scatter^-1 signal.
+    # 4. Inverse of the sandwich estimator, signal scatter^-1 signal.
     gain = np.linalg.solve(scatter, signal).T
     covariance = np.linalg.inv(gain @ signal + prior)
+    # 5. Errors of the intrinsics, propagated to the pose.
     deviations = [uncertainty.focal] + [uncertainty.principal_point] * 2 + [uncertainty.distortion]
     by_intrinsics = covariance @ gain @ kept.jacobian.T @ kept.intrinsics_jacobian()
     by_intrinsics *= np.tile(deviations, by_intrinsics.shape[1] // len(deviations))
@@ -114,20 +124,20 @@ def pose_covariance(
 
 
 def _m_estimate_variance(residuals: Array, noise: float) -> float:
-    """Variance of one residual's influence on Cauchy's M-estimate, squared pixels."""
+    """Return the variance of a residual in Cauchy's M-estimate, squared pixels."""
     square = (residuals / (CAUCHY_SCALE * noise)) ** 2
     weight = 1.0 / (1.0 + square)
     slope = float(np.mean((1.0 - square) * weight**2))
     freedom = len(residuals) / max(len(residuals) - _POSE_PARAMETERS, 1)
-    variance = float(np.mean((weight * residuals) ** 2)) / max(slope, _LEAST_SLOPE) ** 2
+    variance = float(np.mean((weight * residuals) ** 2)) / max(slope, _MIN_SLOPE) ** 2
     return max(variance, noise**2) * freedom
 
 
 def _without_chance_inliers(errors: EpipolarErrors, noise: float, outliers: int) -> EpipolarErrors:
-    """The errors without the most influential matches, as many as may be outliers that fit by chance.
+    """Remove the most influential matches, as many as may be outliers that are inliers by chance.
 
-    Any two outliers can be met by a suitable direction; beyond these, the share of the image that lies near
-    an epipolar line is met, over all choices of two (a-contrario reasoning: Moisan and Stival, 2004).
+    Some direction fits any two outliers. Further outliers are inliers with the probability to be close to
+    their epipolar lines, for the best choice of two (a-contrario model: Moisan and Stival, 2004).
     """
     if outliers == 0:
         return errors
@@ -142,7 +152,7 @@ def _without_chance_inliers(errors: EpipolarErrors, noise: float, outliers: int)
 
 
 def _direction_influence(errors: EpipolarErrors) -> Array:
-    """(N,) squared derivative by the direction, the rotation following, in units of its noise."""
+    """Return the squared derivatives (N,) by the direction, with rotation eliminated, in units of noise."""
     by_rotation, by_direction = errors.jacobian[:, :3], errors.jacobian[:, 3:]
     following = np.linalg.lstsq(by_rotation, by_direction, rcond=None)[0]
     free = by_direction - by_rotation @ following
@@ -150,27 +160,21 @@ def _direction_influence(errors: EpipolarErrors) -> Array:
     return np.sum(free * np.linalg.solve(noise, free.T).T, axis=1)
 
 
-def _squared_distances(errors: EpipolarErrors) -> Array:
-    """(N, N) between the matches' points in the previous image, in shares of its longer side."""
-    camera = errors.cameras.previous
-    points = errors.matches.points_prev / max(camera.width, camera.height)
-    return np.asarray(squareform(pdist(points, "sqeuclidean")))
-
-
-def _closeness(distances: Array, reach: float) -> Array:
-    """Gaussian kernel of squared distances."""
-    return np.asarray(np.exp(-0.5 / reach**2 * distances))
+def _kernel(squared_distances: Array, sigma: float) -> Array:
+    return np.asarray(np.exp(-0.5 / sigma**2 * squared_distances))
 
 
 def _correlation(residuals: Array, distances: Array, independent_share: float) -> float:
-    """Correlation, 0 to 1, of the residuals (N,) of matches side by side: what is seen, and what noise tells.
+    """Return the correlation, 0 to 1, of the residuals of neighbouring matches.
+
+    It is the measured correlation, and at least that which follows from the level of the noise.
 
     Args:
-        residuals: of the matches.
-        distances: (N, N) squared, between them.
-        independent_share: greatest share of the residuals' variance that can be independent.
+        residuals: (N,) pixels.
+        distances: (N, N) squared distances of the matches, relative to the longer image side.
+        independent_share: maximum fraction of the residuals' variance that can be independent.
     """
-    weights = _closeness(distances, _NEIGHBOURHOOD) - np.eye(len(residuals))
+    weights = _kernel(distances, _NEIGHBOURHOOD) - np.eye(len(residuals))
     total = max(float(weights.sum()), 1e-9)
     product = float(residuals @ weights @ residuals) / total
     chance = _CHANCE_CORRELATION * np.sqrt(2.0 * np.sum(weights**2)) / total
@@ -179,10 +183,15 @@ def _correlation(residuals: Array, distances: Array, independent_share: float) -
 
 
 def _without_noise(gram: Array, direction_noise: Array, effective_count: float) -> Array:
-    """J^T J (5, 5) less what noise adds to the direction's part, given the rotation.
+    """Subtract the contribution of noise from the direction block of J^T J (5, 5), given the rotation.
 
-    In units of the noise the direction's part has eigenvalues 1 + s, of which s is signal. For normal noise
-    these scatter over n matches with the variance (2 + 4 s) / n, and the unit itself with 2 / n.
+    In units of the noise, the direction block has eigenvalues 1 + s, where s is signal. For normal noise and
+    n matches, their variance is (2 + 4 s) / n, and that of the unit is 2 / n.
+
+    Args:
+        gram: (5, 5) J^T J.
+        direction_noise: (2, 2) expected contribution of noise to the direction block.
+        effective_count: number n of independent matches.
     """
     across = gram[:3, 3:]
     following = across.T @ np.linalg.solve(gram[:3, :3], across)
@@ -198,5 +207,5 @@ def _without_noise(gram: Array, direction_noise: Array, effective_count: float) 
 
 
 def _regular(matrix: Array) -> Array:
-    """A positive semidefinite matrix (n, n) made safely invertible."""
+    """Regularise a positive semidefinite matrix (n, n), so that it is invertible."""
     return matrix + (1e-9 * np.trace(matrix) + 1e-30) * np.eye(len(matrix))

@@ -1,4 +1,4 @@
-"""Estimators from point matches alone: those of a front end, or the caller's, and epipolar geometry."""
+"""Estimator from point matches by epipolar geometry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 
 
 class EpipolarEstimator:
-    """Matches of a front end, or those given, to the pose of the current in the previous camera frame."""
+    """Relative pose from the matches of a front end, or from matches of the caller.
+
+    Args:
+        front_end: finds matches.
+        config: settings of the robust estimation.
+    """
 
     def __init__(self, front_end: FrontEnd, config: EpipolarConfig | None = None) -> None:
         self._front_end = front_end
@@ -17,7 +22,7 @@ class EpipolarEstimator:
 
     @property
     def name(self) -> str:
-        """``epipolar_`` and the front end's name."""
+        """Return ``epipolar_`` and the name of the front end."""
         return f"epipolar_{self._front_end.name}"
 
     @property
@@ -26,12 +31,10 @@ class EpipolarEstimator:
         return EstimatorInfo(self.name)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
-        """Relative pose with translation of unit length (RelativePoseEstimator.estimate).
-
-        Frames with the same ``frame_id`` come from one camera: errors of its calibration count once.
+        """Estimate the relative pose with unit translation; see ``RelativePoseEstimator.estimate``.
 
         Raises:
-            EstimationError: too few matches, or too few of them agree on one motion.
+            EstimationError: there are too few matches or too few inliers.
         """
         if matches is None:
             matches = self._front_end.match(previous, current)

@@ -1,8 +1,8 @@
-"""The second pose that explains a nearly planar scene, and how probable it is.
+"""The second solution of a nearly planar scene, and its probability.
 
-Points of a plane move by a homography, and a homography comes from two poses in which every point lies in
-front of both cameras: the direction of translation and the plane's normal change places. In scenes that are
-nearly planar the second pose still is a minimum of the epipolar error, and noise decides which is deeper.
+A homography has two decompositions with all points in front of both cameras, in which the translation
+direction and the plane normal are exchanged. In nearly planar scenes, the second pose is still a local
+minimum of the epipolar error, and noise determines which minimum is deeper.
 Source: Faugeras and Lustman, "Motion and structure from motion in a piecewise planar environment", 1988.
 """
 
@@ -22,14 +22,19 @@ _INLIER_BAND = 3.0
 
 
 def second_pose(errors: EpipolarErrors) -> Pose | None:
-    """The other pose ``T_prev_curr`` of the plane that fits the matches best; None where there is none.
+    """Return the second pose ``T_prev_curr`` of the plane that best fits the matches; None if there is none.
 
     Args:
-        errors: of the inliers under the first pose.
+        errors: errors of the inliers under the first pose.
     """
     T_prev_curr = errors.T_prev_curr
     direction = T_prev_curr.translation
-    homography = T_prev_curr.rotation.T @ (np.eye(3) - np.outer(direction, _inverse_depth_plane(errors)))
+    # Least-squares plane: its normal satisfies 1 / z = normal . ray in the previous camera frame.
+    across = np.cross(errors.rays_current, direction)
+    length = np.linalg.norm(across, axis=1) + 1e-12
+    observed = np.sum(errors.normals * across, axis=1) / length
+    plane = np.linalg.lstsq(errors.rays_previous * length[:, None], observed, rcond=None)[0]
+    homography = T_prev_curr.rotation.T @ (np.eye(3) - np.outer(direction, plane))
     _, rotations, translations, normals = cv2.decomposeHomographyMat(homography, np.eye(3))
     others = []
     for rotation, translation, normal in zip(rotations, translations, normals, strict=True):
@@ -43,20 +48,16 @@ def second_pose(errors: EpipolarErrors) -> Pose | None:
     return min(others, key=lambda other: float(other.translation @ direction), default=None)
 
 
-def _inverse_depth_plane(errors: EpipolarErrors) -> Array:
-    """Normal (3,) with step / z = normal . ray for the previous camera: least squares in the image."""
-    across = np.cross(errors.rays_current, errors.T_prev_curr.translation)
-    length = np.linalg.norm(across, axis=1) + 1e-12
-    observed = np.sum(errors.normals * across, axis=1) / length
-    return np.linalg.lstsq(errors.rays_previous * length[:, None], observed, rcond=None)[0]
-
-
 def second_pose_probability(first: EpipolarErrors, second: EpipolarErrors, noise: float) -> float:
-    """Return the probability that the second pose, and not the first, is the true one.
+    """Return the probability that the second pose is the true one instead of the first.
 
-    Neither pose is a special case of the other, and in a planar scene the difference of their costs is noise
-    alone: its own scatter is the measure (Vuong, "Likelihood ratio tests for model selection and non-nested
-    hypotheses", 1989).
+    The poses are non-nested models, and in a planar scene the difference of their costs is noise. It is
+    therefore normalised by its own standard deviation (Vuong, "Likelihood ratio tests for model selection and
+    non-nested hypotheses", 1989).
+
+    Args:
+        first, second: errors of the same matches under both poses.
+        noise: standard deviation of the residuals, pixels.
     """
     difference = _costs(first, noise) - _costs(second, noise)
     scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
@@ -64,12 +65,12 @@ def second_pose_probability(first: EpipolarErrors, second: EpipolarErrors, noise
 
 
 def ambiguity_covariance(first: EpipolarErrors, second: Pose, probability: float) -> Array:
-    """Return the covariance (5, 5) that the possibility of the second pose adds to the first's.
+    """Return the covariance (5, 5), radians^2, that the second hypothesis adds to that of the first pose.
 
     Args:
-        first: errors under the pose that is reported.
-        second: the other pose.
-        probability: of the second pose.
+        first: errors under the first pose, which is reported.
+        second: second pose.
+        probability: probability of the second pose.
     """
     T_prev_curr = first.T_prev_curr
     across = first.basis.T @ second.translation
@@ -84,6 +85,6 @@ def ambiguity_covariance(first: EpipolarErrors, second: Pose, probability: float
 
 
 def _costs(errors: EpipolarErrors, noise: float) -> Array:
-    """(N,) squared residuals in units of the noise, those of outliers where the rays do not meet."""
+    """Return the truncated squared residuals (N,) in units of the noise; maximum if rays do not intersect."""
     squares = np.minimum((errors.residuals / noise) ** 2, _INLIER_BAND**2)
     return np.where(errors.in_front(noise), squares, _INLIER_BAND**2)

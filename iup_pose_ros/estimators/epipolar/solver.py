@@ -1,6 +1,6 @@
-"""Relative pose from point matches by epipolar geometry, and what matches say of a pose found otherwise.
+"""Relative pose with covariance from point matches, and the covariance of a given pose.
 
-PoseLib's LO-RANSAC and non-linear refinement find the pose; its covariance is that of `covariance`.
+The pose is estimated by PoseLib (LO-RANSAC and non-linear refinement), its covariance by ``covariance``.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 
 _INLIER_BAND = 3.0
 _REFINEMENTS = 2
-# The translation's length is a convention; its variance only keeps the covariance positive definite.
+# The length of the translation is fixed; a small variance keeps the covariance positive definite.
 _LENGTH_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class EpipolarConfig:
-    """Settings of the robust estimation. Pixels are those of an image whose longer side has 640.
+    """Settings of the robust estimation. Pixels refer to an image whose longer side has 640 pixels.
 
     Attributes:
-        threshold: greatest Sampson error of an inlier during sampling, pixels.
-        least_noise: standard deviation that no match is believed to be below, pixels.
-        independent_noise: standard deviation of errors that matches can have independently of each other,
-            pixels; larger ones are taken as common to neighbours.
-        min_matches: fewest matches from which a pose is estimated.
-        min_inliers: fewest matches that must agree with it.
-        min_iterations: fewest RANSAC samples, because the first good pose is seldom the best one.
-        max_iterations: most RANSAC samples.
-        success_probability: of having drawn one sample without outliers when sampling stops.
-        seed: of RANSAC; the same input always gives the same output.
-        intrinsics_uncertainty: what the covariance allows for errors of the calibration.
+        threshold: maximum Sampson error of an inlier in RANSAC, pixels.
+        min_noise: minimum standard deviation of the errors, pixels.
+        independent_noise: maximum standard deviation of errors that are independent between matches, pixels;
+            larger errors are assumed to be correlated between neighbours.
+        min_matches: minimum number of matches.
+        min_inliers: minimum number of inliers.
+        min_iterations: minimum number of RANSAC iterations.
+        max_iterations: maximum number of RANSAC iterations.
+        success_probability: probability of an outlier-free sample at which RANSAC stops.
+        seed: random seed of RANSAC; results are deterministic.
+        intrinsics_uncertainty: uncertainty of the camera calibration, which the covariance includes.
     """
 
     threshold: float = 1.0
-    least_noise: float = 0.05
+    min_noise: float = 0.05
     independent_noise: float = 0.1
     min_matches: int = 20
     min_inliers: int = 15
@@ -67,16 +67,16 @@ class EpipolarConfig:
 
 @dataclass(frozen=True, eq=False)
 class EpipolarResult:
-    """A pose from matches and its support.
+    """A pose estimated from matches, with its inliers.
 
     Attributes:
-        errors: of the matches that agree with it.
-        noise: their standard deviation, pixels.
-        matches: number of matches it was estimated from.
-        second: errors of the same matches under the second pose of a nearly planar scene; None where there is
+        errors: errors of the inliers under the pose.
+        noise: standard deviation of these errors, pixels.
+        matches: number of all matches.
+        second: errors of the inliers under the second solution of a nearly planar scene; None if there is
             none.
-        second_probability: probability that the second pose is the true one.
-        source: name of the pose's estimator.
+        second_probability: probability that the second solution is the true pose.
+        source: name of the estimator.
         config: settings of the estimation.
     """
 
@@ -90,22 +90,22 @@ class EpipolarResult:
 
     @property
     def T_prev_curr(self) -> Pose:
-        """The pose, of unit translation."""
+        """Return the pose, with unit translation."""
         return self.errors.T_prev_curr
 
     @property
-    def agreeing(self) -> Matches:
-        """The matches that agree with the pose."""
+    def inlier_matches(self) -> Matches:
+        """Return the inlier matches."""
         return self.errors.matches
 
     @property
     def inliers(self) -> int:
-        """Number of matches that agree with the pose."""
-        return len(self.agreeing)
+        """Return the number of inliers."""
+        return len(self.inlier_matches)
 
     @cached_property
     def pose(self) -> RelativePose:
-        """The pose with its covariance, which is computed when it is asked for."""
+        """Return the pose with its covariance, which is computed on first access."""
         covariance = self._covariance(self.errors)
         alone = unit_relative_pose(self.T_prev_curr, self.errors.basis, covariance, self.source)
         if self.second is None:
@@ -124,7 +124,7 @@ class EpipolarResult:
         )
 
     def _covariance(self, errors: EpipolarErrors) -> Array:
-        """Covariance (5, 5) of one of the poses, if it is the true one."""
+        """Return the covariance (5, 5) of one of the two solutions, provided that it is the true pose."""
         independent_noise = errors.cameras.pixels(self.config.independent_noise)
         outliers = self.matches - self.inliers
         return pose_covariance(
@@ -134,17 +134,19 @@ class EpipolarResult:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """A pose, the errors of matches under it, and the standard deviation of its inliers' in pixels."""
+    """Errors of matches under a pose, and the standard deviation of the inliers' errors in pixels."""
 
     errors: EpipolarErrors
     noise: float
 
 
 class EpipolarSolver:
-    """Matches of two frames to the pose of the current in the previous camera frame.
+    """Estimates the pose of the current camera in the previous camera frame from matches.
+
+    Frames with equal ``frame_id`` are from the same camera: the errors of its calibration are common to both.
 
     Args:
-        source: name of the poses' estimator.
+        source: name of the estimator, stored in its poses.
         config: settings.
     """
 
@@ -153,49 +155,58 @@ class EpipolarSolver:
         self._config = config
 
     def fit(self, previous: Frame, current: Frame, matches: Matches) -> EpipolarResult:
-        """The pose that most matches agree on.
-
-        Frames with the same ``frame_id`` come from one camera: errors of its calibration count once.
+        """Estimate the pose by RANSAC and refinement.
 
         Raises:
-            EstimationError: too few matches, or too few of them agree on one motion.
+            EstimationError: there are too few matches or too few inliers.
         """
         if len(matches) < self._config.min_matches:
             raise EstimationError(
-                f"not enough matches: {len(matches)}, at least {self._config.min_matches} are needed"
+                f"not enough matches: {len(matches)}, at least {self._config.min_matches} are required"
             )
-        return self._refined_result(self._sampled(matches, CameraPair.of(previous, current)))
+        return self._refine(self._ransac(matches, CameraPair.of(previous, current)))
 
     def refine(self, T_prev_curr: Pose, previous: Frame, current: Frame, matches: Matches) -> EpipolarResult:
-        """The pose near one of unit translation that most matches agree on.
+        """Refine a given pose of unit translation.
 
         Raises:
-            EstimationError: too few matches agree with the pose that is given, or with the one found.
+            EstimationError: the given or the refined pose has too few inliers.
         """
         cameras = CameraPair.of(previous, current)
-        return self._refined_result(self._measured(EpipolarErrors(T_prev_curr, matches, cameras)))
+        return self._refine(self._with_noise(EpipolarErrors(T_prev_curr, matches, cameras)))
 
-    def judge(self, T_prev_curr: Pose, previous: Frame, current: Frame, matches: Matches) -> EpipolarResult:
-        """A pose of unit translation as it is, with the covariance that follows from the errors of matches.
+    def covariance_at(
+        self, T_prev_curr: Pose, previous: Frame, current: Frame, matches: Matches
+    ) -> EpipolarResult:
+        """Compute the covariance of a given pose of unit translation from the errors of matches.
 
         Raises:
-            EstimationError: too few matches agree with it.
+            EstimationError: the pose has too few inliers.
         """
-        fit = self._measured(EpipolarErrors(T_prev_curr, matches, CameraPair.of(previous, current)))
+        fit = self._with_noise(EpipolarErrors(T_prev_curr, matches, CameraPair.of(previous, current)))
         threshold = fit.errors.cameras.pixels(self._config.threshold)
         errors = self._inliers(fit.errors, min(_INLIER_BAND * fit.noise, threshold))
         return self._result(_Fit(errors, fit.noise), len(matches))
 
-    def _refined_result(self, start: _Fit) -> EpipolarResult:
-        fit, second, probability = _settled(self._refined(start))
-        return self._result(fit, len(start.errors.matches), second, probability)
+    def _refine(self, start: _Fit) -> EpipolarResult:
+        """Refine a pose on the inliers by the level of noise instead of RANSAC's threshold."""
+        matches, cameras = start.errors.matches, start.errors.cameras
+        fit = start
+        for _ in range(_REFINEMENTS):
+            every = EpipolarErrors(fit.errors.T_prev_curr, matches, cameras)
+            band = _INLIER_BAND * fit.noise
+            minimised = _minimise(self._inliers(every, band), fit.noise)
+            errors = self._inliers(minimised, band)
+            fit = _Fit(errors, self._noise(errors.residuals, band, cameras))
+        fit, second, probability = choose_planar_solution(fit)
+        return self._result(fit, len(matches), second, probability)
 
     def _result(
         self, fit: _Fit, matches: int, second: EpipolarErrors | None = None, probability: float = 0.0
     ) -> EpipolarResult:
         return EpipolarResult(fit.errors, fit.noise, matches, second, probability, self._source, self._config)
 
-    def _sampled(self, matches: Matches, cameras: CameraPair) -> _Fit:
+    def _ransac(self, matches: Matches, cameras: CameraPair) -> _Fit:
         threshold = cameras.pixels(self._config.threshold)
         camera_pose, _ = poselib.estimate_relative_pose(
             np.asarray(matches.points_prev, dtype=np.float64),
@@ -211,55 +222,42 @@ class EpipolarSolver:
             },
             {},
         )
-        return self._measured(EpipolarErrors(_from_poselib(camera_pose), matches, cameras))
+        return self._with_noise(EpipolarErrors(_from_poselib(camera_pose), matches, cameras))
 
-    def _measured(self, every: EpipolarErrors) -> _Fit:
-        """The errors of all matches under a pose, and the noise of those below the threshold."""
+    def _with_noise(self, every: EpipolarErrors) -> _Fit:
+        """Add the standard deviation of the inliers' errors, by RANSAC's threshold, to the errors of all."""
         threshold = every.cameras.pixels(self._config.threshold)
         return _Fit(every, self._noise(self._inliers(every, threshold).residuals, threshold, every.cameras))
 
     def _noise(self, residuals: Array, limit: float, cameras: CameraPair) -> float:
-        """Standard deviation of residuals below ``limit``, within what is believed possible."""
-        least, greatest = self._config.least_noise, self._config.threshold
-        bounds = cameras.pixels(least), cameras.pixels(greatest)
+        """Return the standard deviation of residuals below ``limit``, clipped to the configured range."""
+        bounds = cameras.pixels(self._config.min_noise), cameras.pixels(self._config.threshold)
         return float(np.clip(noise_scale(residuals, limit), *bounds))
 
-    def _refined(self, sampled: _Fit) -> _Fit:
-        """The fit to those of all matches that the noise, and not RANSAC's threshold, lets in."""
-        matches, cameras = sampled.errors.matches, sampled.errors.cameras
-        fit = sampled
-        for _ in range(_REFINEMENTS):
-            every = EpipolarErrors(fit.errors.T_prev_curr, matches, cameras)
-            band = _INLIER_BAND * fit.noise
-            minimised = _minimised(self._inliers(every, band), fit.noise)
-            errors = self._inliers(minimised, band)
-            fit = _Fit(errors, self._noise(errors.residuals, band, cameras))
-        return fit
-
     def _inliers(self, errors: EpipolarErrors, limit: float) -> EpipolarErrors:
-        """The errors below ``limit`` pixels of matches whose rays meet in front of the cameras.
+        """Select inliers: residuals below ``limit`` pixels, rays that intersect in front of both cameras.
 
-        PoseLib's own inliers lack those whose rays noise lets diverge: half of them if the camera only turns.
+        PoseLib's inliers exclude matches whose rays diverge due to noise: half of them in a pure rotation.
         """
-        greatest_noise = errors.cameras.pixels(self._config.threshold)
-        inlier = (np.abs(errors.residuals) < limit) & errors.in_front(greatest_noise)
+        max_noise = errors.cameras.pixels(self._config.threshold)
+        inlier = (np.abs(errors.residuals) < limit) & errors.in_front(max_noise)
         count, total = int(np.count_nonzero(inlier)), len(inlier)
         if count < self._config.min_inliers:
             raise EstimationError(
-                f"no consistent motion: {count} of {total} matches agree, "
-                f"at least {self._config.min_inliers} are needed"
+                f"no consistent motion: {count} of {total} matches are inliers, "
+                f"at least {self._config.min_inliers} are required"
             )
         return EpipolarErrors(errors.T_prev_curr, errors.matches.chosen(inlier), errors.cameras)
 
 
 def unit_relative_pose(T_prev_curr: Pose, basis: Array, covariance: Array, source: str) -> RelativePose:
-    """A pose of unit translation with what is known of its rotation and direction.
+    """Create a relative pose of unit translation from the covariance of rotation and direction.
 
     Args:
-        T_prev_curr: translation of unit length.
-        basis: (3, 2) orthonormal tangent directions at the translation.
-        covariance: (5, 5) of the rotation about the previous camera's axes, then of the direction along the
-            two columns of ``basis``, radians^2.
+        T_prev_curr: pose with unit translation.
+        basis: (3, 2) orthonormal tangent basis at the translation.
+        covariance: (5, 5), radians^2: rotation about the previous camera's axes, then direction along the two
+            columns of ``basis``.
         source: name of the estimator.
     """
     expand = np.zeros((6, 5))
@@ -278,21 +276,21 @@ def unit_relative_pose(T_prev_curr: Pose, basis: Array, covariance: Array, sourc
     )
 
 
-def _settled(fit: _Fit) -> tuple[_Fit, EpipolarErrors | None, float]:
-    """The better of the two poses of a nearly planar scene, the other and the probability of the other."""
+def choose_planar_solution(fit: _Fit) -> tuple[_Fit, EpipolarErrors | None, float]:
+    """Return the more probable solution of a nearly planar scene, the other one and its probability."""
     first = fit.errors
     other = second_pose(first)
     if other is None:
         return fit, None, 0.0
-    second = _minimised(EpipolarErrors(other, first.matches, first.cameras), fit.noise)
+    second = _minimise(EpipolarErrors(other, first.matches, first.cameras), fit.noise)
     probability = second_pose_probability(first, second, fit.noise)
     if probability > 0.5:
         first, second, probability = second, first, 1.0 - probability
     return _Fit(first, fit.noise), second, probability
 
 
-def _minimised(errors: EpipolarErrors, noise: float) -> EpipolarErrors:
-    """The errors after Levenberg-Marquardt on Cauchy's robust cost, from their pose on."""
+def _minimise(errors: EpipolarErrors, noise: float) -> EpipolarErrors:
+    """Minimise the Cauchy loss of the errors by Levenberg-Marquardt, starting at their pose."""
     start = poselib.CameraPose()
     T_curr_prev = errors.T_prev_curr.inverse()
     start.R, start.t = T_curr_prev.rotation, T_curr_prev.translation
@@ -308,11 +306,13 @@ def _minimised(errors: EpipolarErrors, noise: float) -> EpipolarErrors:
 
 
 def _from_poselib(camera_pose: poselib.CameraPose) -> Pose:
-    """``T_prev_curr`` with unit translation from PoseLib's ``T_curr_prev``."""
+    """Convert PoseLib's ``T_curr_prev`` to ``T_prev_curr`` with unit translation."""
     rotation, translation = np.asarray(camera_pose.R), np.asarray(camera_pose.t)
     length = float(np.linalg.norm(translation))
     if not np.all(np.isfinite(rotation)) or not np.isfinite(length) or length == 0.0:
-        raise EstimationError("the matches lead to no finite pose: they may all lie on one point or line")
+        raise EstimationError(
+            "the matches do not determine a finite pose; they may be collinear or coincident"
+        )
     return Pose(rotation, translation / length).inverse()
 
 

@@ -1,6 +1,6 @@
-"""Point matches between two frames: Lucas-Kanade tracks for video, SIFT for wide baselines.
+"""Point matches between two frames: Lucas-Kanade (KLT) tracks for video, SIFT for wide baselines.
 
-All points are pixels (x, y) with the origin at the centre of the top-left pixel, as OpenCV's are.
+Points are pixels (x, y); (0, 0) is the centre of the top-left pixel, as in OpenCV.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ _GAIN_LEFT_ALONE = 1.2
 
 
 class FrontEnd(Protocol):
-    """Finds matches between two frames."""
+    """Interface of methods that find matches between two frames."""
 
     @property
     def name(self) -> str:
-        """Short name; the estimator's is made of it."""
+        """Return a short name, which is part of the name of the estimator."""
 
     def match(self, previous: Frame, current: Frame) -> Matches:
-        """Matches between two frames, possibly none, possibly wrong ones among them."""
+        """Return the matches between two frames; there may be none, and outliers."""
 
 
 @dataclass(frozen=True)
 class LucasKanadeConfig:
-    """Settings of corner detection and tracking, in pixels of the images given.
+    """Settings of corner detection and tracking. Lengths are in pixels of the given images.
 
     Attributes:
-        max_corners: most corners that are tracked.
-        min_distance: least distance between two corners.
-        quality_level: least corner strength, relative to the strongest corner of the image.
-        window: side of the tracked patch.
-        levels: pyramid levels above the full image; each doubles the motion that can be followed.
-        max_backward_error: a point tracked forth and back must return to within this distance.
-        iterations: most steps on one level of the pyramid.
-        last_step: a step this short is the last one.
+        max_corners: maximum number of corners.
+        min_distance: minimum distance between two corners.
+        quality_level: minimum corner strength, relative to the strongest corner of the image.
+        window: side length of the tracked patch.
+        levels: number of pyramid levels above the full image; each doubles the maximum motion.
+        max_backward_error: maximum forward-backward error.
+        iterations: maximum number of iterations per pyramid level.
+        epsilon: step length at which the iterations stop.
     """
 
     max_corners: int = 1500
@@ -58,7 +58,7 @@ class LucasKanadeConfig:
     levels: int = 4
     max_backward_error: float = 0.5
     iterations: int = 30
-    last_step: float = 0.01
+    epsilon: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class SiftConfig:
     """Settings of SIFT.
 
     Attributes:
-        max_features: the features of highest contrast that are kept.
-        ratio: nearest distance over second nearest must be below (Lowe, 2004, section 7.1).
-        contrast_threshold: least contrast of a feature.
+        max_features: maximum number of features; those of highest contrast are used.
+        ratio: maximum ratio of nearest to second nearest distance (Lowe, 2004, section 7.1).
+        contrast_threshold: minimum contrast of a feature.
     """
 
     max_features: int = 4096
@@ -83,14 +83,14 @@ def detect_corners(
     existing: Array | None = None,
     quality_level: float = 0.01,
 ) -> Array:
-    """Corners (N, 2) of a grey image, strongest first (Shi and Tomasi, "Good features to track", 1994).
+    """Detect corners (N, 2), the strongest first (Shi and Tomasi, "Good features to track", 1994).
 
     Args:
         image: (H, W) grey.
-        max_corners: most corners returned; none where it is not positive.
-        min_distance: least distance in pixels between two corners, and to a point of ``existing``.
-        existing: points (M, 2) that are tracked already.
-        quality_level: least corner strength, relative to the strongest corner found.
+        max_corners: maximum number of corners; none if it is not positive.
+        min_distance: minimum distance between two corners and to ``existing`` points, pixels.
+        existing: points (M, 2) that are already tracked.
+        quality_level: minimum corner strength, relative to the strongest corner.
     """
     if max_corners <= 0:
         return np.zeros((0, 2))
@@ -110,21 +110,21 @@ def track_points(
     initial: Array | None = None,
     config: LucasKanadeConfig = LucasKanadeConfig(),
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Follows points from one grey image to the next, both (H, W).
+    """Track points by Lucas-Kanade.
 
-    A point is valid when it ends inside the image and returns to its start when it is tracked backwards
-    (Kalal, Mikolajczyk, Matas, "Forward-backward error", 2010). Where the exposure changed between the
-    images, the darker one is brightened first.
+    A point is valid if it is inside the current image and has a small forward-backward error (Kalal,
+    Mikolajczyk, Matas, "Forward-backward error", 2010). If the exposure changed between the images, the
+    darker one is brightened first.
 
     Args:
-        image_prev: grey image in which ``points`` lie.
-        image_curr: grey image of the same size.
+        image_prev: (H, W) grey image of the points.
+        image_curr: (H, W) grey image of the same size.
         points: (N, 2).
-        initial: where the search starts in ``image_curr`` (N, 2); at ``points`` by default.
-        config: window, levels and max_backward_error are used.
+        initial: (N, 2) initial positions in ``image_curr``; default: ``points``.
+        config: settings of tracking; those of corner detection are ignored.
 
     Returns:
-        points in ``image_curr`` (N, 2), meaningless where not valid, and valid (N,).
+        Points (N, 2) in ``image_curr``, undefined where invalid, and whether (N,) they are valid.
     """
     if len(points) == 0:
         return np.zeros((0, 2)), np.zeros(0, dtype=np.bool_)
@@ -174,14 +174,14 @@ def _lucas_kanade(
         guess.copy(),
         winSize=(config.window, config.window),
         maxLevel=config.levels,
-        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, config.iterations, config.last_step),
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, config.iterations, config.epsilon),
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     return np.asarray(tracked, dtype=np.float32), np.asarray(status).ravel() == 1
 
 
 class LucasKanadeFrontEnd:
-    """Corners of the previous frame, tracked into the current one."""
+    """Tracks corners of the previous frame into the current one."""
 
     name = "klt"
 
@@ -198,10 +198,7 @@ class LucasKanadeFrontEnd:
 
 
 def track_between(previous: Frame, current: Frame, points: Array, config: LucasKanadeConfig) -> Matches:
-    """Those of points (N, 2) of the previous frame that can be followed into the current one.
-
-    The frames may differ in size.
-    """
+    """Track points (N, 2) of the previous frame and return the valid ones; the frames may differ in size."""
     height = max(previous.grey.shape[0], current.grey.shape[0])
     width = max(previous.grey.shape[1], current.grey.shape[1])
     tracked, valid = track_points(
@@ -212,7 +209,7 @@ def track_between(previous: Frame, current: Frame, points: Array, config: LucasK
 
 
 def _padded(image: Image, height: int, width: int) -> Image:
-    """The image, extended below and to the right: Lucas-Kanade takes two images of one size only."""
+    """Extend an image at the bottom and on the right, because Lucas-Kanade requires images of equal size."""
     below, right = height - image.shape[0], width - image.shape[1]
     if below == 0 and right == 0:
         return image
@@ -220,7 +217,7 @@ def _padded(image: Image, height: int, width: int) -> Image:
 
 
 class SiftFrontEnd:
-    """SIFT features (Lowe, 2004), compared as RootSIFT (Arandjelovic and Zisserman, 2012)."""
+    """Matches SIFT features (Lowe, 2004) with RootSIFT descriptors (Arandjelovic and Zisserman, 2012)."""
 
     name = "sift"
 
@@ -234,10 +231,13 @@ class SiftFrontEnd:
         if min(len(points_prev), len(points_curr)) < 2:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
         rows, columns = mutual_ratio_matches(descriptors_prev, descriptors_curr, self._config.ratio)
-        return _distinct(Matches(points_prev[rows], points_curr[columns]))
+        # SIFT repeats a feature for each of its orientations: keep one match of equal ones.
+        pairs = np.hstack([points_prev[rows], points_curr[columns]])
+        _, first = np.unique(np.round(pairs, 2), axis=0, return_index=True)
+        return Matches(points_prev[rows], points_curr[columns]).chosen(np.sort(first))
 
     def _features(self, image: Image) -> tuple[Array, NDArray[np.float32]]:
-        # Without the precise upscaling the features of the finest octave lie a quarter of a pixel off.
+        # Without precise upscaling, features of the finest octave are shifted by a quarter of a pixel.
         sift = cv2.SIFT.create(
             nfeatures=self._config.max_features,
             contrastThreshold=self._config.contrast_threshold,
@@ -254,12 +254,15 @@ class SiftFrontEnd:
 def mutual_ratio_matches(
     descriptors_prev: NDArray[np.float32], descriptors_curr: NDArray[np.float32], ratio: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Row numbers of descriptors that are each other's nearest and pass the ratio test in both directions.
+    """Match descriptors that are mutual nearest neighbours and pass the ratio test in both directions.
 
     Args:
         descriptors_prev: (N, D), rows of unit length, N >= 2.
         descriptors_curr: (M, D), rows of unit length, M >= 2.
-        ratio: nearest distance over second nearest must be below.
+        ratio: maximum ratio of nearest to second nearest distance.
+
+    Returns:
+        Row numbers (K,) in ``descriptors_prev`` and in ``descriptors_curr``.
     """
     similarity = descriptors_prev @ descriptors_curr.T
     forward, distinct_forward = _nearest(similarity, ratio)
@@ -270,7 +273,7 @@ def mutual_ratio_matches(
 
 
 def _nearest(similarity: NDArray[np.float32], ratio: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Column of the greatest value in every row, and whether it passes the ratio test."""
+    """Return the column of the maximum of each row, and whether it passes the ratio test."""
     rows = np.arange(len(similarity))
     nearest = np.argmax(similarity, axis=1)
     best = similarity[rows, nearest]
@@ -279,11 +282,3 @@ def _nearest(similarity: NDArray[np.float32], ratio: float) -> tuple[NDArray[np.
     similarity[rows, nearest] = best
     # |a - b|^2 = 2 - 2 a.b for vectors of unit length.
     return nearest, 1.0 - best < ratio**2 * (1.0 - second)
-
-
-def _distinct(matches: Matches) -> Matches:
-    """One match of those that are alike: SIFT repeats a feature for every orientation it has."""
-    rows = np.hstack([matches.points_prev, matches.points_curr])
-    _, first = np.unique(np.round(rows, 2), axis=0, return_index=True)
-    first.sort()
-    return matches.chosen(first)

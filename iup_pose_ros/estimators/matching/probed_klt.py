@@ -1,7 +1,7 @@
-"""Lucas-Kanade tracks at no more cost than they are worth: a few corners tell how many of all to track.
+"""Lucas-Kanade tracks with limited run time: probe tracks determine how many corners to track.
 
-Points that Lucas-Kanade cannot follow cost it the most steps, so that frames too far apart for it would take
-the longest and give nothing.
+Points that cannot be tracked need the maximum number of iterations, so that frames with too large a motion
+would take the longest and yield no tracks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from iup_pose_ros.estimators.matching.features import LucasKanadeConfig, detect_corners, track_between
-from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame, Matches
 
 _TRACKING = LucasKanadeConfig(window=13, iterations=15)
@@ -22,20 +21,20 @@ class ProbedTracksConfig:
     """Settings of probed tracking.
 
     Attributes:
-        probes: corners tracked first, taken evenly from the strongest to the weakest.
-        least_share: share of the probes of which more must be followed for others to be tracked, too.
-        enough: number of tracks aimed at.
-        tracking: detection and tracking of corners.
+        probes: number of corners that are tracked first, evenly sampled from the strongest to the weakest.
+        min_success: fraction of probes that must be exceeded by valid tracks for other corners to be tracked.
+        target: number of tracks to aim for.
+        tracking: settings of corner detection and tracking.
     """
 
     probes: int = 150
-    least_share: float = 0.05
-    enough: int = 150
+    min_success: float = 0.05
+    target: int = 150
     tracking: LucasKanadeConfig = _TRACKING
 
 
 class ProbedLucasKanadeFrontEnd:
-    """Corners of the previous frame, as many as are needed, tracked into the current one."""
+    """Tracks as many corners of the previous frame into the current one as are needed."""
 
     name = "klt"
 
@@ -43,21 +42,16 @@ class ProbedLucasKanadeFrontEnd:
         self._config = config
 
     def match(self, previous: Frame, current: Frame) -> Matches:
-        """See FrontEnd.match; those of the probes alone where they show that others would not be followed."""
+        """See FrontEnd.match; if too few probes can be tracked, only these are returned."""
         config, tracking = self._config, self._config.tracking
         corners = detect_corners(
             previous.grey, tracking.max_corners, tracking.min_distance, quality_level=tracking.quality_level
         )
-        probes, others = _split(corners, config.probes)
+        is_probe = np.zeros(len(corners), dtype=np.bool_)
+        is_probe[:: max(1, len(corners) // config.probes)] = True
+        probes, others = corners[is_probe], corners[~is_probe]
         found = track_between(previous, current, probes, tracking)
-        if len(found) <= config.least_share * len(probes):
+        if len(found) <= config.min_success * len(probes):
             return found
-        needed = max(config.enough - len(found), 0) * len(probes) // len(found)
+        needed = max(config.target - len(found), 0) * len(probes) // len(found)
         return found.followed_by(track_between(previous, current, others[:needed], tracking))
-
-
-def _split(corners: Array, count: int) -> tuple[Array, Array]:
-    """About ``count`` of the corners (N, 2), evenly chosen, and the others, both in their order."""
-    chosen = np.zeros(len(corners), dtype=np.bool_)
-    chosen[:: max(1, len(corners) // count)] = True
-    return corners[chosen], corners[~chosen]

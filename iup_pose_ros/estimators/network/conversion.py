@@ -15,7 +15,7 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 _LEAST_FORWARD = 0.1
 _CERTAIN_SPREAD = 0.01  # radians, deviation at which a match counts half
 _LEAST_WEIGHT = 1e-3
-_TRUSTED = 0.5  # share of the greatest weight
+_TRUSTED = 0.5  # relative to the maximum weight
 
 
 def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float, source: str) -> RelativePose:
@@ -73,8 +73,8 @@ def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int 
     return Matches(points_prev, points_curr), np.maximum(weights, _LEAST_WEIGHT)
 
 
-def trusted(matches: Matches, weights: Array, most: int) -> Matches:
-    """At most so many, all over the image, of the matches that weigh half as much as the surest or more."""
-    chosen = np.flatnonzero(weights >= _TRUSTED * weights.max(initial=0.0))
-    chosen = chosen[:: max(1, -(-len(chosen) // most))]
-    return matches.chosen(chosen)
+def select_confident(matches: Matches, weights: Array, max_count: int) -> Matches:
+    """Select at most ``max_count`` matches, evenly from those of at least half the maximum weight (N,)."""
+    selected = np.flatnonzero(weights >= _TRUSTED * weights.max(initial=0.0))
+    selected = selected[:: max(1, -(-len(selected) // max_count))]
+    return matches.chosen(selected)

@@ -22,10 +22,15 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
-from iup_pose_ros.estimators.network.conversion import attention_maps, relative_pose, soft_matches, trusted
+from iup_pose_ros.estimators.network.conversion import (
+    attention_maps,
+    relative_pose,
+    select_confident,
+    soft_matches,
+)
 from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, NetworkMatches
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_evidence import (
     Candidate,
     InlierModel,
@@ -43,8 +48,8 @@ SMALLEST_SIDE = 64
 KEPT_FRAMES = 2  # the keyframe, and the frame that may become the next one
 # The network's matches err by about one of its own pixels (two of 640), each by itself, and are not believed
 # to be right to less than a third of one, however well they seem to agree.
-MATCH_ERRORS = EpipolarConfig(threshold=6.0, least_noise=0.6, independent_noise=6.0)
-JUDGES = 500  # most matches by whose errors a pose is judged
+MATCH_ERRORS = EpipolarConfig(threshold=6.0, min_noise=0.6, independent_noise=6.0)
+MAX_SCORING_MATCHES = 500  # maximum number of matches from which the covariance of a pose is computed
 
 
 class IUPPoseEstimator:
@@ -138,7 +143,7 @@ class IUPPoseEstimator:
         evidence = PoseEvidence(result.errors.cameras, {"network": found.confident})
         probability = self._inlier_model.probability(evidence, Candidate(result, "network"))
         check_probability(probability)
-        pose = calibrated(result.pose, self.temperatures)
+        pose = apply_sigma_calibration(result.pose, self.temperatures)
         return replace(pose, attention=found.attention, inlier_probability=probability)
 
     @torch.inference_mode()
@@ -196,8 +201,12 @@ class IUPPoseEstimator:
                 rotation[index], direction[index], sigma_R[index], float(sigma_t[index]), self.name
             )
             matches, weights = soft_matches(prediction.refined[-1].view_0, previous, current, index)
-            judged = self._judged(predicted, previous, current, trusted(matches, weights, JUDGES))
-            poses.append(replace(calibrated(judged, self.temperatures), attention=attention[index]))
+            judged = self._judged(
+                predicted, previous, current, select_confident(matches, weights, MAX_SCORING_MATCHES)
+            )
+            poses.append(
+                replace(apply_sigma_calibration(judged, self.temperatures), attention=attention[index])
+            )
         return poses
 
     def _judged(
@@ -205,7 +214,7 @@ class IUPPoseEstimator:
     ) -> RelativePose:
         """The pose with the deviations that the errors of its matches call for; its own where few agree."""
         try:
-            return self._judge.judge(predicted.T_prev_curr, previous, current, matches).pose
+            return self._judge.covariance_at(predicted.T_prev_curr, previous, current, matches).pose
         except EstimationError:
             return predicted
 

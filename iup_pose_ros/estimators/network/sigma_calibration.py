@@ -1,4 +1,4 @@
-"""Poses with the correction of their standard deviations that calibration has found."""
+"""Application of the sigma calibration to relative poses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import RelativePose
 
 
-def calibrated(pose: RelativePose, temperatures: SigmaCalibration) -> RelativePose:
-    """The pose, of unit translation, with its standard deviations corrected."""
+def apply_sigma_calibration(pose: RelativePose, temperatures: SigmaCalibration) -> RelativePose:
+    """Return the pose, of unit translation, with calibrated standard deviations."""
     factors = np.repeat([temperatures.direction, temperatures.rotation], 3)
     covariance = pose.covariance * np.outer(factors, factors)
     t = pose.T_prev_curr.translation
@@ -22,5 +22,5 @@ def calibrated(pose: RelativePose, temperatures: SigmaCalibration) -> RelativePo
         covariance=covariance,
         sigma_R=temperatures.corrected_rotation(pose.sigma_R),
         sigma_t=temperatures.corrected_direction(pose.sigma_t),
-        hypotheses=tuple(calibrated(hypothesis, temperatures) for hypothesis in pose.hypotheses),
+        hypotheses=tuple(apply_sigma_calibration(hypothesis, temperatures) for hypothesis in pose.hypotheses),
     )

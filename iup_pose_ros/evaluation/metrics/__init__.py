@@ -1,1 +1,1 @@
-"""Errors of trajectories and pairs, and consistency of covariances. No I/O."""
+"""Trajectory errors, pair errors and covariance consistency. No I/O."""

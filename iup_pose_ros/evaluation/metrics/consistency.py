@@ -1,7 +1,7 @@
-"""Whether published covariances tell the truth: NEES and coverage of relative poses. No I/O.
+"""Covariance consistency of relative poses: NEES and coverage. No I/O.
 
-A single camera measures no length, so rotation (3 degrees of freedom) and direction of translation (2, in the
-tangent plane of the unit sphere) are judged each by itself.
+A monocular camera does not observe scale. Rotation (3 degrees of freedom) and translation direction (2, in
+the tangent plane of the unit sphere) are therefore evaluated separately.
 Source: Bar-Shalom, Li, Kirubarajan, "Estimation with applications to tracking and navigation", section 5.4.
 """
 
@@ -15,23 +15,23 @@ from scipy.stats import chi2, norm
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import NO_MOTION, tangent_basis
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
 
 SIGMAS = (1, 2, 3)
-_NO_MOTION = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Consistency:
-    """Normalised estimation errors squared, e^T Sigma^-1 e, of N errors with ``dof`` components each.
+    """Normalised estimation errors squared (NEES), e^T Sigma^-1 e, of N errors.
 
-    If the covariances are true the values follow a chi-square distribution with ``dof`` degrees of freedom:
-    their mean is ``dof``, more where the estimator is too sure of itself.
+    For a consistent estimator the NEES follows a chi-square distribution with ``dof`` degrees of freedom and
+    has mean ``dof``; a larger mean indicates over-confidence.
 
     Attributes:
-        nees: (N,).
-        dof: degrees of freedom of one error.
+        nees: (N,), no unit.
+        dof: degrees of freedom of each error.
     """
 
     nees: Array
@@ -39,12 +39,12 @@ class Consistency:
 
     @property
     def mean(self) -> float:
-        """Mean NEES; NaN without errors."""
+        """Return the mean NEES; NaN without errors."""
         return float(self.nees.mean()) if len(self.nees) else float("nan")
 
     @property
     def expected_interval(self) -> tuple[float, float]:
-        """Bounds between which the mean lies with 95 % probability if the covariances are true."""
+        """Return the 95 % interval of the mean NEES of a consistent estimator; NaN without errors."""
         count = len(self.nees)
         if count == 0:
             return float("nan"), float("nan")
@@ -53,10 +53,10 @@ class Consistency:
 
     @property
     def coverage(self) -> dict[int, float]:
-        """Share of the errors inside the k-sigma region, k = 1, 2, 3; NaN without errors.
+        """Return the fraction of errors inside the k-sigma region, k = 1, 2, 3; NaN without errors.
 
-        The k-sigma region of any number of dimensions is here the ellipsoid that holds as much probability as
-        k sigma of one dimension: true covariances give 0.683, 0.954 and 0.997 whatever ``dof`` is.
+        In any dimension the k-sigma region is the ellipsoid with the probability of k sigma in one dimension,
+        so that a consistent estimator gives 0.683, 0.954 and 0.997 for every ``dof``.
         """
         if len(self.nees) == 0:
             return dict.fromkeys(SIGMAS, float("nan"))
@@ -65,7 +65,7 @@ class Consistency:
 
 @dataclass(frozen=True, eq=False)
 class NormalErrors:
-    """N errors along the principal axes of their covariances.
+    """N errors, expressed along the principal axes of their covariances.
 
     Attributes:
         components: (N, d), radians.
@@ -79,18 +79,23 @@ class NormalErrors:
         return len(self.components)
 
     def consistency(self, factor: float = 1.0, floor: float = 0.0) -> Consistency:
-        """Normalised errors, deviations multiplied by a factor and a floor added to them in quadrature."""
+        """Return the NEES after scaling the sigmas by ``factor`` and adding ``floor`` in quadrature.
+
+        Args:
+            factor: multiplier of the standard deviations.
+            floor: standard deviation added in quadrature, radians.
+        """
         variances = factor**2 * self.variances + floor**2
         return Consistency((self.components**2 / variances).sum(axis=1), self.components.shape[1])
 
 
 def nominal_coverage(sigmas: float) -> float:
-    """Probability that a normal variable lies within ``sigmas`` standard deviations: 0.683 for 1."""
+    """Return the probability that a normal variable lies within ``sigmas`` sigma: 0.683 for 1."""
     return float(2.0 * norm.cdf(sigmas) - 1.0)
 
 
 def rotation_errors(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> NormalErrors:
-    """Errors of the rotations of relative poses ``T_prev_curr``, both in the previous frame.
+    """Compute the rotation errors of relative poses ``T_prev_curr``, in the previous frame.
 
     Raises:
         DataError: a covariance is not positive definite.
@@ -99,15 +104,15 @@ def rotation_errors(estimates: Sequence[PoseWithCovariance], references: Sequenc
     for estimate, reference in zip(estimates, references, strict=True):
         error = so3.log(reference.rotation @ estimate.pose.rotation.T)
         found.append(_along_axes(error, estimate.covariance[3:, 3:], "rotation"))
-    return _listed(found, 3)
+    return _stacked(found, 3)
 
 
 def direction_errors(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> NormalErrors:
-    """Errors of the directions of translation of relative poses ``T_prev_curr``; any length, metric or not.
+    """Compute the translation direction errors of relative poses ``T_prev_curr`` of any scale.
 
-    The error is the true direction in the tangent plane at the estimated one (logarithm of the sphere), the
-    covariance that of the translation projected there and divided by the squared length. Pairs in which the
-    estimate or the truth does not move have no direction and are left out.
+    The error is the logarithm map of the true direction at the estimated direction on the unit sphere. Its
+    covariance is that of the translation, projected to the tangent plane and divided by the squared length.
+    Pairs whose estimated or true translation is zero have no direction and are skipped.
 
     Raises:
         DataError: a covariance is not positive definite.
@@ -116,49 +121,44 @@ def direction_errors(estimates: Sequence[PoseWithCovariance], references: Sequen
     for estimate, reference in zip(estimates, references, strict=True):
         translation = estimate.pose.translation
         length = float(np.linalg.norm(translation))
-        if min(length, float(np.linalg.norm(reference.translation))) < _NO_MOTION:
+        if min(length, float(np.linalg.norm(reference.translation))) < NO_MOTION:
             continue
-        basis = tangent_basis(translation)
+        basis = tangent_basis(translation / length)
         error = tangent_error(translation, reference.translation)
         covariance = basis.T @ estimate.covariance[:3, :3] @ basis / length**2
         found.append(_along_axes(basis.T @ error, covariance, "translation"))
-    return _listed(found, 2)
+    return _stacked(found, 2)
 
 
 def rotation_consistency(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> Consistency:
-    """NEES of ``rotation_errors``."""
+    """Return the NEES of ``rotation_errors``."""
     return rotation_errors(estimates, references).consistency()
 
 
 def direction_consistency(estimates: Sequence[PoseWithCovariance], references: Sequence[Pose]) -> Consistency:
-    """NEES of ``direction_errors``."""
+    """Return the NEES of ``direction_errors``."""
     return direction_errors(estimates, references).consistency()
 
 
-def tangent_basis(vector: Array) -> Array:
-    """Orthonormal basis (3, 2) of the plane perpendicular to a vector (3,) that is not zero."""
-    return np.linalg.svd(vector[None, :])[2][1:].T
-
-
 def tangent_error(estimate: Array, reference: Array) -> Array:
-    """Tangent vector (3,), radians, at the direction of ``estimate`` that leads to that of ``reference``."""
+    """Return the logarithm map on the unit sphere, from estimate to reference: tangent (3,), radians."""
     unit, target = estimate / np.linalg.norm(estimate), reference / np.linalg.norm(reference)
     across = target - (unit @ target) * unit
     sine = float(np.linalg.norm(across))
     if sine < 1e-12:
-        # Opposite directions: every tangent vector of length pi leads there.
+        # Opposite directions: any tangent vector of length pi is a solution.
         return tangent_basis(unit)[:, 0] * np.pi if unit @ target < 0.0 else np.zeros(3)
     return across / sine * np.arctan2(sine, unit @ target)
 
 
 def _along_axes(error: Array, covariance: Array, part: str) -> tuple[Array, Array]:
-    """Components (d,) of an error along the axes of its covariance (d, d), and the variances (d,) there."""
+    """Return an error (d,) along the principal axes of its covariance (d, d), and the variances (d,)."""
     variances, axes = np.linalg.eigh(covariance)
     if not variances[0] > 0.0:
         raise DataError(f"covariance of the {part} is not positive definite: {covariance.tolist()}")
     return axes.T @ error, variances
 
 
-def _listed(found: Sequence[tuple[Array, Array]], dof: int) -> NormalErrors:
+def _stacked(found: Sequence[tuple[Array, Array]], dof: int) -> NormalErrors:
     components = np.array([components for components, _ in found]).reshape(-1, dof)
     return NormalErrors(components, np.array([variances for _, variances in found]).reshape(-1, dof))

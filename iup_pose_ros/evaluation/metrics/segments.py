@@ -1,4 +1,4 @@
-"""Errors of relative poses over a distance travelled: RPE per distance, and KITTI's t_rel and r_rel. No I/O.
+"""Relative pose errors over travelled distance: RPE per distance, KITTI's t_rel and r_rel. No I/O.
 
 Sources: Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems", IROS 2012 (RPE); Geiger, Lenz,
 Urtasun, "Are we ready for autonomous driving?", CVPR 2012 (t_rel, r_rel).
@@ -19,12 +19,12 @@ KITTI_LENGTHS = (100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0)
 
 @dataclass(frozen=True, eq=False)
 class SegmentErrors:
-    """Errors of E segments.
+    """Relative pose errors of E trajectory segments.
 
     Attributes:
-        translation: (E,) length of the difference in position at the segment's end, in the unit of the paths.
-        rotation: (E,) angle between the orientations at the segment's end, radians.
-        lengths: (E,) nominal lengths of the segments.
+        translation: (E,) translation error at the segment's end, in the unit of the trajectories.
+        rotation: (E,) rotation error at the segment's end, radians.
+        lengths: (E,) nominal segment lengths.
     """
 
     translation: Array
@@ -36,24 +36,24 @@ class SegmentErrors:
 
     @property
     def translation_share(self) -> float:
-        """Mean translation error by length (KITTI's t_rel, as a share of 1); NaN without segments."""
+        """Return the mean translation error per length (KITTI's t_rel, a ratio); NaN if empty."""
         return float(np.mean(self.translation / self.lengths)) if len(self) else float("nan")
 
     @property
     def rotation_rate(self) -> float:
-        """Mean rotation error by length (KITTI's r_rel), radians per unit; NaN without segments."""
+        """Return the mean rotation error per length (KITTI's r_rel, radians per unit); NaN if empty."""
         return float(np.mean(self.rotation / self.lengths)) if len(self) else float("nan")
 
 
 def distance_errors(estimate: Trajectory, reference: Trajectory, distance: float) -> SegmentErrors:
-    """RPE of consecutive segments of the reference's path, each as soon as it is ``distance`` long.
+    """Compute the RPE of consecutive segments of the reference trajectory of length ``distance``.
 
-    The pairs are those of evo (``evo_rpe --delta D --delta_unit m --pairs_from_reference``).
+    The segments are those of evo (``evo_rpe --delta D --delta_unit m --pairs_from_reference``).
 
     Args:
         estimate: associated and aligned.
         reference: at the same stamps.
-        distance: in the reference's unit.
+        distance: segment length in the unit of the reference.
     """
     ends = [0]
     travelled = 0.0
@@ -67,10 +67,10 @@ def distance_errors(estimate: Trajectory, reference: Trajectory, distance: float
 
 
 def kitti_errors(estimate: Trajectory, reference: Trajectory) -> SegmentErrors:
-    """Errors of all segments of 100 to 800 m that begin at any pose, as KITTI's benchmark takes them.
+    """Compute the errors of all segments of 100 to 800 m, as defined by the KITTI odometry benchmark.
 
-    KITTI begins one at every tenth image; here the poses are keyframes, further apart than images, and one
-    begins at each of them.
+    KITTI starts a segment at every tenth image. Here a segment starts at every pose, because poses are
+    keyframes, which are further apart than images.
 
     Args:
         estimate: associated and aligned, metres.

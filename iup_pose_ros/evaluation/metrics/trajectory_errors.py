@@ -1,4 +1,4 @@
-"""Errors of an estimated trajectory against ground truth: ATE after alignment, RPE of pairs of poses. No I/O.
+"""Errors of an estimated trajectory against ground truth: ATE after alignment and RPE. No I/O.
 
 Source: Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems", IROS 2012 (ATE, RPE).
 """
@@ -18,11 +18,11 @@ from iup_pose_ros.geometry.trajectory import Indices, Trajectory
 
 @dataclass(frozen=True, eq=False)
 class RelativeErrors:
-    """Errors of relative poses, one per pair.
+    """Errors of E relative poses.
 
     Attributes:
-        rotation_deg: (E,) angle of the rotation between estimate and truth.
-        direction_deg: (E,) angle between the directions of translation, 0 to 180; NaN without motion.
+        rotation_deg: (E,) rotation angle between estimate and ground truth.
+        direction_deg: (E,) angle between the translation directions, 0 to 180; NaN for zero translation.
     """
 
     rotation_deg: Array
@@ -30,24 +30,24 @@ class RelativeErrors:
 
 
 def position_errors(estimate: Trajectory, reference: Trajectory) -> Array:
-    """Distances (N,) between positions of two trajectories that are associated and aligned."""
+    """Return the distances (N,) between the positions of two associated and aligned trajectories."""
     return np.linalg.norm(estimate.positions - reference.positions, axis=1)
 
 
 def root_mean_square(errors: Array) -> float:
-    """RMSE of errors (N,), NaN ones left out; NaN where none is left."""
+    """Return the RMSE of errors (N,), ignoring NaN; NaN if no error is left."""
     valid = errors[~np.isnan(errors)]
     return float(np.sqrt(np.mean(valid**2))) if len(valid) else float("nan")
 
 
 def relative_poses(trajectory: Trajectory, previous: Indices, current: Indices) -> list[Pose]:
-    """``T_prev_curr`` of the body for pairs of indices into the trajectory."""
+    """Return ``T_prev_curr`` of the body for pairs of trajectory indices, each (E,)."""
     pairs = zip(previous, current, strict=True)
     return [trajectory.pose(int(i)).inverse() @ trajectory.pose(int(j)) for i, j in pairs]
 
 
 def relative_errors(estimates: Sequence[Pose], references: Sequence[Pose]) -> RelativeErrors:
-    """Errors of relative poses ``T_prev_curr`` against their true values, pair by pair."""
+    """Compute the errors of relative poses ``T_prev_curr`` against their true values."""
     pairs = list(zip(estimates, references, strict=True))
     return RelativeErrors(
         np.array([rotation_error_deg(estimate, reference) for estimate, reference in pairs]),

@@ -1,1 +1,1 @@
-"""Evaluation of estimators on image pairs, and calibration of their sigmas."""
+"""Evaluation of estimators on image pairs, and sigma calibration."""

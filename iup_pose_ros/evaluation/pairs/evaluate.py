@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,18 +19,21 @@ from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.metrics.pair_errors import direction_error_deg, rotation_error_deg
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport
-from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import PoseWithCovariance
 from iup_pose_ros.types import Frame
 
-# Focal lengths that differ by less may be those of one camera whose lens has been focused anew.
-_REFOCUSED = 0.02
+# Up to this relative difference, focal lengths are attributed to refocusing of one camera.
+_REFOCUS_TOLERANCE = 0.02
 
 
 def create_estimators(
     names: Iterable[str], network: NetworkOptions | None = None
 ) -> dict[str, RelativePoseEstimator]:
-    """Estimators by name (estimators.registry); ``network`` is for those that run the network.
+    """Create estimators by name (see estimators.registry).
+
+    Args:
+        names: names of estimators; white space around a name is ignored.
+        network: options of the estimators that run the network.
 
     Raises:
         ConfigurationError: an estimator is unknown.
@@ -46,14 +50,14 @@ def evaluate_on(
     seed: int = 0,
     console: Console | None = None,
 ) -> PairsReport:
-    """Run estimators on the same pairs and compare them with the truth.
+    """Run estimators on the same pairs and compute their errors.
 
     Args:
-        sets: pairs by the name of their set.
-        estimators: by name.
-        max_pairs: most pairs of every set, drawn at random; all by default.
-        seed: of the drawing.
-        console: where a progress bar is shown; none by default.
+        sets: pairs by name of the set.
+        estimators: estimators by name.
+        max_pairs: maximum number of pairs per set, sampled at random; default: all.
+        seed: random seed of the sampling.
+        console: where to show a progress bar; default: none.
 
     Raises:
         DataError: an image is missing or does not fit its camera.
@@ -63,12 +67,13 @@ def evaluate_on(
         name: {set_name: [] for set_name in chosen} for name in estimators
     }
     total = sum(len(pairs) for pairs in chosen.values())
-    with _progress(console) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=console is None, transient=True) as progress:
         task = progress.add_task("", total=total)
         for set_name, pairs in chosen.items():
             progress.update(task, description=set_name)
             for pair in pairs:
-                frames = _frames(pair)
+                frames = load_frames(pair)
                 for name, estimator in estimators.items():
                     results[name][set_name].append(evaluate_pair(estimator, frames, pair))
                 progress.advance(task)
@@ -78,7 +83,7 @@ def evaluate_on(
 def evaluate_pair(
     estimator: RelativePoseEstimator, frames: tuple[Frame, Frame], pair: DataSetPair
 ) -> PairResult:
-    """Time and error of one estimator on one pair; direction errors are those of T_1_0."""
+    """Measure run time and errors of an estimator on one pair; errors are those of ``T_1_0``."""
     begin = time.perf_counter()
     try:
         estimate = estimator.estimate(*frames)
@@ -96,7 +101,7 @@ def evaluate_pair(
 
 
 def subsampled(pairs: Sequence[DataSetPair], max_pairs: int | None, seed: int) -> list[DataSetPair]:
-    """At most ``max_pairs`` pairs in their order, drawn without replacement; all where it is None."""
+    """Sample at most ``max_pairs`` pairs without replacement, keeping their order; None: all pairs."""
     if max_pairs is None or len(pairs) <= max_pairs:
         return list(pairs)
     rows = np.random.default_rng(seed).choice(len(pairs), size=max_pairs, replace=False)
@@ -104,46 +109,52 @@ def subsampled(pairs: Sequence[DataSetPair], max_pairs: int | None, seed: int) -
 
 
 def load_sets(folders: Iterable[Path]) -> dict[str, list[DataSetPair]]:
-    """Pairs of folders with a ``pairs.csv``; the folder's name is the set's.
+    """Load folders that hold a ``pairs.csv``; return the pairs by folder name.
 
     Raises:
-        DataError: a folder lacks pairs.csv or columns, two have the same name, or there is none.
+        DataError: a folder has no pairs.csv or columns are missing, two folders have the same name, or no
+            folder is given.
     """
     sets: dict[str, list[DataSetPair]] = {}
     for folder in folders:
         name = folder.resolve().name
         if name in sets:
             raise DataError(
-                f"two folders are named {name!r} ({folder} is the second): give each set its name"
+                f"two folders are named {name!r} (the second one is {folder}); names of sets must be unique"
             )
         sets[name] = load_pairs_folder(folder)
     if not sets:
-        raise DataError("no folder of pairs given; at least one with a pairs.csv is needed")
+        raise DataError("no folder of pairs given; at least one folder with a pairs.csv is required")
     return sets
 
 
+def scene_of(name: str) -> str:
+    """Return the scene that a set shows, by the set's name: without ``_hard`` and without ``-P<number>``.
+
+    Sets of one scene are left out together, where something is fitted to other sets.
+    """
+    return re.sub(r"-P\d+$", "", name.removesuffix("_hard"))
+
+
 def by_name(pairs: Iterable[DataSetPair]) -> dict[str, list[DataSetPair]]:
-    """Pairs in sets by the name that each carries."""
+    """Group pairs into sets by their name."""
     sets: dict[str, list[DataSetPair]] = {}
     for pair in pairs:
         sets.setdefault(pair.name, []).append(pair)
     return sets
 
 
-def _frames(pair: DataSetPair) -> tuple[Frame, Frame]:
+def load_frames(pair: DataSetPair) -> tuple[Frame, Frame]:
+    """Load the images of a pair; the frame ids tell whether they are from the same camera.
+
+    Raises:
+        DataError: an image is missing or its size differs from that of the intrinsics.
+    """
     first, second = (image.load() for image in pair.images)
-    other = "camera" if _one_camera(first.intrinsics, second.intrinsics) else "other_camera"
+    same_size = first.image.shape[:2] == second.image.shape[:2]
+    refocus = abs(first.intrinsics.fx / second.intrinsics.fx - 1.0)
+    second_camera = "camera" if same_size and refocus < _REFOCUS_TOLERANCE else "other_camera"
     return (
         Frame(first.image, first.intrinsics, 0.0, "camera"),
-        Frame(second.image, second.intrinsics, 1.0, other),
+        Frame(second.image, second.intrinsics, 1.0, second_camera),
     )
-
-
-def _one_camera(first: Intrinsics, second: Intrinsics) -> bool:
-    same_size = (first.width, first.height) == (second.width, second.height)
-    return same_size and abs(first.fx / second.fx - 1.0) < _REFOCUSED
-
-
-def _progress(console: Console | None) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=console is None, transient=True)

@@ -1,10 +1,10 @@
-"""Plots of how far an estimator's covariance can be trusted: reliability and sparsification. PNG files.
+"""Plots of covariance consistency, as PNG files: reliability and sparsification.
 
-Reliability: share of errors inside the region of a nominal probability, against that probability. The
-diagonal is honest; below it the estimator is too sure of itself.
-Sparsification: median error of the pairs that are left when the least certain ones are dropped first, against
-the best order there is (an oracle that knows the errors). Sources: Guo et al., "On calibration of modern
-neural networks", 2017; Ilg et al., "Uncertainty estimates and multi-hypotheses networks", 2018.
+Reliability: observed coverage over nominal probability. On the diagonal the estimator is consistent, below it
+is over-confident.
+Sparsification: median error of the remaining pairs when the pairs with the largest sigma are removed first,
+compared with an oracle that removes the pairs with the largest error. Sources: Guo et al., "On calibration of
+modern neural networks", 2017; Ilg et al., "Uncertainty estimates and multi-hypotheses networks", 2018.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from matplotlib.figure import Figure
 from scipy.stats import chi2
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.metrics.consistency import Consistency, tangent_basis
+from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport, consistencies
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.so3 import Array
 
 BLOCKS = ("rotation", "direction")
 _LEVELS = np.linspace(0.01, 0.99, 99)
-_LEAST_KEPT = 0.1  # medians of fewer pairs are noise
+_MIN_KEPT = 0.1  # fraction of pairs; medians of fewer pairs are noise
 
 
 def write_plots(report: PairsReport, folder: Path) -> None:
-    """Write reliability.png and sparsification.png of all sets pooled.
+    """Write reliability.png and sparsification.png, with the pairs of all sets pooled.
 
     Raises:
-        DataError: the folder cannot be written to.
+        DataError: the files cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, draw in (("reliability", _draw_reliability), ("sparsification", _draw_sparsification)):
+        for name, draw in (("reliability", draw_reliability), ("sparsification", draw_sparsification)):
             figure = Figure(figsize=(9.0, 4.2), layout="constrained")
             for axes, block in zip(figure.subplots(1, len(BLOCKS)), BLOCKS, strict=True):
                 draw(axes, report, block)
@@ -45,68 +46,76 @@ def write_plots(report: PairsReport, folder: Path) -> None:
 
 
 def reliability(consistency: Consistency, levels: Array) -> Array:
-    """Share of errors inside the region of each nominal probability; NaN without errors."""
+    """Return the observed coverage (L,) at nominal probabilities (L,); NaN without errors."""
     if not len(consistency.nees):
         return np.full(len(levels), np.nan)
     return np.array([np.mean(consistency.nees <= bound) for bound in chi2.ppf(levels, consistency.dof)])
 
 
-def sparsification(errors: Array, deviations: Array) -> tuple[Array, Array]:
-    """Median error (N,) of what is left when 0, 1, ... of N pairs are dropped, by deviation and by error."""
-    return _medians(errors[np.argsort(deviations, kind="stable")]), _medians(np.sort(errors))
+def sparsification(errors: Array, sigmas: Array) -> tuple[Array, Array]:
+    """Compute the sparsification curves of N pairs.
+
+    Args:
+        errors: (N,).
+        sigmas: (N,) standard deviations.
+
+    Returns:
+        Median error (N,) of the remaining pairs after removing 0, 1, ... N - 1 pairs, those with the largest
+        sigma first; and the same for the oracle, those with the largest error first.
+    """
+    by_sigma, by_error = (
+        np.array([np.median(ordered[:kept]) for kept in range(len(ordered), 0, -1)])
+        for ordered in (errors[np.argsort(sigmas, kind="stable")], np.sort(errors))
+    )
+    return by_sigma, by_error
 
 
-def _medians(ordered: Array) -> Array:
-    """Medians of the first N, N - 1, ..., 1 values."""
-    return np.array([np.median(ordered[:kept]) for kept in range(len(ordered), 0, -1)])
-
-
-def _draw_reliability(axes: Axes, report: PairsReport, block: str) -> None:
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="honest")
+def draw_reliability(axes: Axes, report: PairsReport, block: str) -> None:
+    """Draw the reliability curve of each estimator."""
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="consistent")
     for name in report.results:
-        shares = reliability(consistencies(_pooled(report, name))[block], _LEVELS)
-        axes.plot(_LEVELS, shares, label=name)
-    axes.set(xlabel="nominal probability", ylabel="share of errors inside", title=block)
+        coverage = reliability(consistencies(_pooled(report, name))[block], _LEVELS)
+        axes.plot(_LEVELS, coverage, label=name)
+    axes.set(xlabel="nominal probability", ylabel="observed coverage", title=block)
     axes.legend()
 
 
-def _draw_sparsification(axes: Axes, report: PairsReport, block: str) -> None:
+def draw_sparsification(axes: Axes, report: PairsReport, block: str) -> None:
+    """Draw the sparsification curve and the oracle of each estimator."""
     for name in report.results:
-        errors, deviations = _errors_and_deviations(_pooled(report, name), block)
+        errors, sigmas = errors_and_sigmas(_pooled(report, name), block)
         if not len(errors):
             continue
-        by_deviation, by_error = sparsification(errors, deviations)
-        dropped = np.arange(len(errors)) / len(errors)
-        shown = dropped <= 1.0 - _LEAST_KEPT
-        (line,) = axes.plot(dropped[shown], by_deviation[shown], label=name)
-        axes.plot(dropped[shown], by_error[shown], color=line.get_color(), linestyle=":")
-    axes.set(xlabel="share dropped (dotted: oracle)", ylabel="median error of the rest, degrees", title=block)
+        by_sigma, by_error = sparsification(errors, sigmas)
+        removed = np.arange(len(errors)) / len(errors)
+        shown = removed <= 1.0 - _MIN_KEPT
+        (line,) = axes.plot(removed[shown], by_sigma[shown], label=name)
+        axes.plot(removed[shown], by_error[shown], color=line.get_color(), linestyle=":")
+    axes.set(
+        xlabel="fraction removed (dotted: oracle)", ylabel="median error of the rest, degrees", title=block
+    )
     axes.set_yscale("log")
     axes.legend()
 
 
-def _pooled(report: PairsReport, name: str) -> list[PairResult]:
-    return [result for found in report.results[name].values() for result in found]
-
-
-def _errors_and_deviations(results: Sequence[PairResult], block: str) -> tuple[Array, Array]:
-    """Errors in degrees of pairs that did not fail, and the root of their variance's trace."""
+def errors_and_sigmas(results: Sequence[PairResult], block: str) -> tuple[Array, Array]:
+    """Return errors (N,), degrees, and sigmas (N,), radians, of the pairs that did not fail."""
     rows = []
     for result in results:
         error = result.rotation_deg if block == "rotation" else result.direction_deg
         if result.estimate is None or np.isnan(error):
             continue
-        rows.append((error, np.sqrt(np.trace(_block_covariance(result, block)))))
+        covariance, translation = result.estimate.covariance, result.estimate.pose.translation
+        if block == "rotation":
+            variance = np.trace(covariance[3:, 3:])
+        else:
+            length = float(np.linalg.norm(translation))
+            basis = tangent_basis(translation / length)
+            variance = np.trace(basis.T @ covariance[:3, :3] @ basis / length**2)
+        rows.append((error, np.sqrt(variance)))
     table = np.array(rows).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
 
-def _block_covariance(result: PairResult, block: str) -> Array:
-    if result.estimate is None:
-        raise ValueError("a failure has no covariance")
-    covariance = result.estimate.covariance
-    if block == "rotation":
-        return covariance[3:, 3:]
-    translation = result.estimate.pose.translation
-    basis = tangent_basis(translation)
-    return basis.T @ covariance[:3, :3] @ basis / float(translation @ translation)
+def _pooled(report: PairsReport, name: str) -> list[PairResult]:
+    return [result for results in report.results[name].values() for result in results]

@@ -1,12 +1,12 @@
-"""Figures of estimators on sets of image pairs: JSON of a fixed shape and a table.
+"""Metrics of estimators on sets of image pairs: a JSON document and console tables.
 
-The shape: {"estimators": {NAME: {"pooled": STATS, "sets": {SET: STATS}}}} with STATS = {"pairs", "failures",
+Format: {"estimators": {NAME: {"pooled": STATS, "sets": {SET: STATS}}}} with STATS = {"pairs", "failures",
 "median_rotation_deg", "median_direction_deg", "auc_unfolded": {"5", "10", "20"}, "auc_folded": {...},
 "ms_per_pair_p50", "coverage": {"rotation": {"1", "2", "3"}, "direction": {...}}, "nees": {"rotation",
-"direction"}}. AUCs are percent, coverages shares of the pairs that did not fail, nees means (ideally 3 for
-rotation and 2 for direction). A failed pair is an infinite error; a figure that is infinite or does not exist
-is null. "pooled" takes all pairs of all sets together, so that every pair counts once; the mean over the
-sets, in which every set counts once, can be taken of "sets" and stands in the table.
+"direction"}}. AUCs are in percent, coverages are fractions of the pairs that did not fail, "nees" is the mean
+(ideal: 3 for rotation, 2 for direction). A failed pair has an infinite error; a metric that is infinite or
+undefined is null. "pooled" weights all pairs equally; the mean over sets in the console table weights all
+sets equally.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
 
 _ACCURACY = ("pairs", "failed", "R deg", "t deg", "AUC@5/10/20", "folded", "ms")
-_CALIBRATION = ("R in 1/2/3 sigma", "t in 1/2/3 sigma", "NEES R", "NEES t")
+_CONSISTENCY = ("R in 1/2/3 sigma", "t in 1/2/3 sigma", "NEES R", "NEES t")
 _MISSING = "-"
 
 
 @dataclass(frozen=True, eq=False)
 class PairResult:
-    """One estimator on one pair.
+    """Result of one estimator on one pair.
 
     Attributes:
         reference: true ``T_prev_curr``; image 0 is the previous one.
-        milliseconds: time that the estimator took.
-        rotation_deg: infinite for a failure.
-        direction_deg: unfolded; infinite for a failure, NaN where the truth does not move.
-        estimate: estimated ``T_prev_curr``; None for a failure.
-        failure: the reason, or empty.
+        milliseconds: run time of the estimator.
+        rotation_deg: rotation error; infinite for a failed pair.
+        direction_deg: unfolded direction error; infinite for a failed pair, NaN if the true translation is 0.
+        estimate: estimated ``T_prev_curr``; None for a failed pair.
+        failure: reason of the failure, or empty.
     """
 
     reference: Pose
@@ -65,13 +65,13 @@ class PairResult:
 
     @classmethod
     def failed(cls, reference: Pose, milliseconds: float, reason: str) -> PairResult:
-        """The result of an estimator that gave up."""
+        """Return the result of a pair on which the estimator failed."""
         return cls(reference, milliseconds, math.inf, math.inf, None, reason)
 
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """Figures of one estimator on some pairs (module docstring)."""
+    """Metrics of one estimator on a list of pairs: STATS of the module docstring."""
 
     pairs: int
     failures: int
@@ -85,15 +85,16 @@ class PairStatistics:
 
     @classmethod
     def of(cls, results: Sequence[PairResult]) -> PairStatistics:
-        """The figures of results, of which there is at least one."""
+        """Compute the metrics of at least one result."""
         rotation = np.array([result.rotation_deg for result in results])
         direction = np.array([result.direction_deg for result in results])
+        known = direction[~np.isnan(direction)]
         blocks = consistencies(results)
         return cls(
             pairs=len(results),
             failures=sum(result.estimate is None for result in results),
             median_rotation_deg=float(np.median(rotation)),
-            median_direction_deg=_median(direction[~np.isnan(direction)]),
+            median_direction_deg=float(np.median(known)) if len(known) else math.nan,
             auc_unfolded=_auc(pose_errors_deg(rotation, direction)),
             auc_folded=_auc(pose_errors_deg(rotation, folded_deg(direction))),
             ms_per_pair_p50=float(np.median([result.milliseconds for result in results])),
@@ -104,35 +105,35 @@ class PairStatistics:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """STATS of the module docstring."""
+        """Return STATS of the module docstring."""
         return {key: json_value(value) for key, value in vars(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
 class PairsReport:
-    """Results of estimators on sets: ``results[estimator][set]``, the same pairs for every estimator."""
+    """Results of estimators on the same pairs: ``results[estimator][set]``."""
 
     results: Mapping[str, Mapping[str, Sequence[PairResult]]]
 
     def sets(self, estimator: str) -> dict[str, PairStatistics]:
-        """Figures of every set that has pairs."""
+        """Return the metrics of each set that has pairs."""
         return {name: PairStatistics.of(found) for name, found in self.results[estimator].items() if found}
 
     def pooled(self, estimator: str) -> PairStatistics:
-        """Figures of all pairs of all sets together."""
+        """Return the metrics of the pairs of all sets."""
         return PairStatistics.of([result for found in self.results[estimator].values() for result in found])
 
     def mean_over_sets(self, estimator: str) -> dict[str, float]:
-        """AUC unfolded, percent, by threshold: the mean of the sets' AUCs."""
-        return _mean_auc([figures.auc_unfolded for figures in self.sets(estimator).values()])
+        """Return the unfolded AUC by threshold, percent, averaged over the sets."""
+        return _mean_auc([statistics.auc_unfolded for statistics in self.sets(estimator).values()])
 
     def to_json(self) -> dict[str, Any]:
-        """The document of the module docstring."""
-        return {"estimators": {name: self._estimator_json(name) for name in self.results}}
-
-    def _estimator_json(self, name: str) -> dict[str, Any]:
-        sets = {set_name: figures.to_json() for set_name, figures in self.sets(name).items()}
-        return {"pooled": self.pooled(name).to_json(), "sets": sets}
+        """Return the document of the module docstring."""
+        estimators = {}
+        for name in self.results:
+            sets = {set_name: statistics.to_json() for set_name, statistics in self.sets(name).items()}
+            estimators[name] = {"pooled": self.pooled(name).to_json(), "sets": sets}
+        return {"estimators": estimators}
 
     def write(self, path: Path) -> None:
         """Write the JSON document.
@@ -143,34 +144,34 @@ class PairsReport:
         write_json(path, self.to_json())
 
     def print(self, console: Console) -> None:
-        """Print accuracy and calibration, all estimators side by side, set by set and pooled."""
+        """Print accuracy and consistency of all estimators, per set and pooled."""
         sets = {name: self.sets(name) for name in self.results}
         rows = [(set_name, name) for set_name in next(iter(sets.values()), {}) for name in sets]
         accuracy = _table("Accuracy: medians, AUC in percent, time per pair", _ACCURACY)
-        calibration = _table("Calibration: ideal 0.68/0.95/1.00, NEES 3 and 2", _CALIBRATION)
+        consistency = _table("Consistency: ideal coverage 0.68/0.95/1.00, ideal NEES 3 and 2", _CONSISTENCY)
         for set_name, name in rows:
             last = name == rows[-1][1]
             accuracy.add_row(set_name, name, *_accuracy_cells(sets[name][set_name]), end_section=last)
-            calibration.add_row(set_name, name, *_calibration_cells(sets[name][set_name]), end_section=last)
+            consistency.add_row(set_name, name, *_consistency_cells(sets[name][set_name]), end_section=last)
         for name in sets:
             last = name == rows[-1][1]
             accuracy.add_row("all pairs", name, *_accuracy_cells(self.pooled(name)), end_section=last)
-            calibration.add_row("all pairs", name, *_calibration_cells(self.pooled(name)))
-        for name, figures in sets.items():
-            folded = _joined(_mean_auc([found.auc_folded for found in figures.values()]))
+            consistency.add_row("all pairs", name, *_consistency_cells(self.pooled(name)))
+        for name, statistics in sets.items():
+            folded = _joined(_mean_auc([each.auc_folded for each in statistics.values()]))
             accuracy.add_row("mean over sets", name, *[""] * 4, _joined(self.mean_over_sets(name)), folded)
-        console.print(accuracy, calibration)
+        console.print(accuracy, consistency)
 
 
 def consistencies(results: Sequence[PairResult]) -> dict[str, Consistency]:
-    """Normalised errors of the results that did not fail: ``rotation`` and ``direction``."""
+    """Return the consistency (``rotation``, ``direction``) of the results that did not fail."""
     return {name: errors.consistency() for name, errors in normal_errors(results).items()}
 
 
 def normal_errors(results: Sequence[PairResult]) -> dict[str, NormalErrors]:
-    """Errors of the results that did not fail, with their covariances: ``rotation`` and ``direction``."""
-    done = [(found.estimate, found.reference) for found in results if found.estimate is not None]
-    estimates, references = [estimate for estimate, _ in done], [reference for _, reference in done]
+    """Return the errors (``rotation``, ``direction``) and their covariances of results that did not fail."""
+    estimates = [result.estimate for result in results if result.estimate is not None]
+    references = [result.reference for result in results if result.estimate is not None]
     return {
         "rotation": rotation_errors(estimates, references),
         "direction": direction_errors(estimates, references),
@@ -186,10 +187,6 @@ def _mean_auc(aucs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {str(key): float(np.mean([auc[str(key)] for auc in aucs])) for key in AUC_THRESHOLDS}
 
 
-def _median(values: Array) -> float:
-    return float(np.median(values)) if len(values) else math.nan
-
-
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in ("set", "estimator"):
@@ -199,24 +196,24 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _accuracy_cells(figures: PairStatistics) -> list[str]:
+def _accuracy_cells(statistics: PairStatistics) -> list[str]:
     return [
-        str(figures.pairs),
-        str(figures.failures),
-        _number(figures.median_rotation_deg, 2),
-        _number(figures.median_direction_deg, 2),
-        _joined(figures.auc_unfolded),
-        _joined(figures.auc_folded),
-        _number(figures.ms_per_pair_p50, 0),
+        str(statistics.pairs),
+        str(statistics.failures),
+        _number(statistics.median_rotation_deg, 2),
+        _number(statistics.median_direction_deg, 2),
+        _joined(statistics.auc_unfolded),
+        _joined(statistics.auc_folded),
+        _number(statistics.ms_per_pair_p50, 0),
     ]
 
 
-def _calibration_cells(figures: PairStatistics) -> list[str]:
+def _consistency_cells(statistics: PairStatistics) -> list[str]:
     return [
-        _joined(figures.coverage["rotation"], 2),
-        _joined(figures.coverage["direction"], 2),
-        _number(figures.nees["rotation"], 1),
-        _number(figures.nees["direction"], 1),
+        _joined(statistics.coverage["rotation"], 2),
+        _joined(statistics.coverage["direction"], 2),
+        _number(statistics.nees["rotation"], 1),
+        _number(statistics.nees["direction"], 1),
     ]
 
 

@@ -1,1 +1,1 @@
-"""Reports on runs: terminal, JSON, CSV, HTML and plots."""
+"""Reports on runs: console, JSON, CSV, HTML and plots."""

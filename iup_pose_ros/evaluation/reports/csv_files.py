@@ -1,4 +1,4 @@
-"""Figures of a recording's runs as CSV, for spreadsheets."""
+"""Metrics of the runs on a recording as CSV files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.runs.edge_table import EdgeRow
-from iup_pose_ros.evaluation.runs.summary import Figures
+from iup_pose_ros.evaluation.runs.summary import Metrics
 
 
-def write_metrics_csv(path: Path, runs: Mapping[str, Figures]) -> None:
-    """Write the figures, a line each and a column per estimator; nested ones as ``nees.rotation.mean``.
+def write_metrics_csv(path: Path, runs: Mapping[str, Metrics]) -> None:
+    """Write one line per metric and one column per estimator; nested keys as ``nees.rotation.mean``.
 
     Raises:
         DataError: the file cannot be written.
@@ -27,7 +27,7 @@ def write_metrics_csv(path: Path, runs: Mapping[str, Figures]) -> None:
 
 
 def write_edges_csv(path: Path, runs: Mapping[str, Sequence[EdgeRow]]) -> None:
-    """Write every keyframe edge of every estimator, a line each.
+    """Write one line per estimator and keyframe edge; columns are the fields of EdgeRow.
 
     Raises:
         DataError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""A report on one recording as a single HTML file that needs nothing else, no network either."""
+"""HTML report on one recording, as a single self-contained file."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ tr:nth-child(even) td { background: #f6f6f6 } img { max-width: 100% } figure { m
 figure.pair img { width: 49% } figcaption, .note { color: #555; font-size: .93em }
 """
 _EXPLANATION = """
-ATE: root mean square of the position errors after alignment (Sim(3): with scale, SE(3): without). RPE:
-error of the motion between two keyframes; per frame: divided by the images in between; per distance: over
-stretches of that length. Directions have errors of 0 to 180 degrees. t_rel and r_rel: KITTI's, over
-stretches of 100 to 800 m. NEES: squared error by its own covariance; more than ideal where the estimator is
-too sure. Coverage: share of the errors inside 1, 2 and 3 sigma, ideally 68, 95 and 99.7 %. "Integrated" is
-the pose since the start, laid upon the ground truth in the first pose alone, its unit set by the mean
-distance from the start; the others are motions between keyframes. A single camera measures no length:
-unless the estimator is metric, units are arbitrary before alignment.
+ATE: RMSE of the positions after alignment (Sim(3): with scale, SE(3): without). RPE: error of the motion
+between two keyframes (edge); per frame: divided by the number of image intervals; per distance: over segments
+of that length. Direction errors range from 0 to 180 degrees. t_rel and r_rel: KITTI's segment errors over 100
+to 800 m. NEES: squared error normalised by the reported covariance; values above the ideal indicate
+over-confidence. Coverage: errors within 1, 2 and 3 sigma, ideally 68, 95 and 99.7 %. "Integrated" refers to
+the pose since the start, aligned to ground truth at the first pose only and scaled to the same RMS distance
+from the start; the other values refer to motions between keyframes. A monocular camera does not observe
+scale: unless the run is metric, units are arbitrary before alignment.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class PairImages:
-    """The two images of a keyframe edge, undistorted, (H, W, 3) RGB or (H, W) grey."""
+    """Undistorted images of a keyframe edge, each uint8 (H, W, 3) RGB or (H, W) grey."""
 
     edge: EdgeRow
     previous: NDArray[np.uint8]
@@ -64,24 +64,35 @@ def write_html(
     """Write the report.
 
     Args:
-        path: the file.
-        title: what was evaluated.
-        notes: how, a sentence each.
-        runs: by estimator, all on the same recording.
-        worst_pairs: the worst keyframe edges by estimator, the worst first.
+        path: HTML file.
+        title: title of the report.
+        notes: remarks on the evaluation, one sentence each.
+        runs: runs on the same recording, by estimator.
+        worst_pairs: keyframe edges with the largest errors in descending order, by estimator.
 
     Raises:
         DataError: the file cannot be written.
     """
+    metrics = comparison_rows({name: run.reproducible_values for name, run in runs.items()})
+    lost = [[name, *row] for name, run in runs.items() for row in lost_periods(run.record)]
+    pairs = [
+        f"<h3>{html.escape(name)}</h3>" + "\n".join(_pair(pair) for pair in pairs)
+        for name, pairs in worst_pairs.items()
+        if pairs
+    ]
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         *(f"<p class='note'>{html.escape(note)}</p>" for note in notes),
-        _figures_table(runs),
-        _section("Path", _plot(paths_svg(runs), "paths from above and from the side")),
+        _table(["", *runs], [[label, *values] for label, values in metrics], "figures"),
+        _section("Trajectory", _plot(paths_svg(runs), "trajectories in top view and side view")),
         _section("Error over time", *_drift_plots(runs)),
-        _section("Tracking state", _plot(states_svg(runs), "tracking states over time"), _losses(runs)),
-        _section("Worst keyframe pairs", *_pair_sections(worst_pairs)),
-        _section("What the figures mean", f"<p class='note'>{_EXPLANATION}</p>"),
+        _section(
+            "Tracking state",
+            _plot(states_svg(runs), "tracking states over time"),
+            _table(["lost", "from", "to", "images", "reason"], lost, "losses") if lost else "",
+        ),
+        _section("Keyframe pairs with the largest errors", *pairs),
+        _section("Definitions", f"<p class='note'>{_EXPLANATION}</p>"),
     ]
     body = "\n".join(section for section in sections if section)
     head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"
@@ -95,11 +106,6 @@ def write_html(
 def _section(title: str, *parts: str) -> str:
     content = "\n".join(part for part in parts if part)
     return f"<h2>{title}</h2>\n{content}" if content else ""
-
-
-def _figures_table(runs: Mapping[str, EvaluatedRun]) -> str:
-    rows = comparison_rows({name: run.stable_values for name, run in runs.items()})
-    return _table(["", *runs], [[label, *values] for label, values in rows], "figures")
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]], kind: str) -> str:
@@ -129,13 +135,8 @@ def _drift_plots(runs: Mapping[str, EvaluatedRun]) -> list[str]:
     return parts
 
 
-def _losses(runs: Mapping[str, EvaluatedRun]) -> str:
-    rows = [[name, *row] for name, run in runs.items() for row in _lost_spans(run.record)]
-    return _table(["lost", "from", "to", "images", "reason"], rows, "losses") if rows else ""
-
-
-def _lost_spans(record: RunRecord) -> list[list[str]]:
-    """Begin, end, number of images and first reason of each stretch in which tracking was lost."""
+def lost_periods(record: RunRecord) -> list[list[str]]:
+    """Return start, end, number of images and first reason of each period in which tracking was lost."""
     start = float(record.image_stamps[0])
     spans: list[list[str]] = []
     length = 0
@@ -152,14 +153,6 @@ def _lost_spans(record: RunRecord) -> list[list[str]]:
     return spans
 
 
-def _pair_sections(worst_pairs: Mapping[str, Sequence[PairImages]]) -> list[str]:
-    return [
-        f"<h3>{html.escape(name)}</h3>" + "\n".join(_pair(pair) for pair in pairs)
-        for name, pairs in worst_pairs.items()
-        if pairs
-    ]
-
-
 def _pair(pair: PairImages) -> str:
     images = "\n".join(
         _image(_jpeg(pixels), "jpeg", f"keyframe at {stamp:.3f} s")
@@ -168,22 +161,18 @@ def _pair(pair: PairImages) -> str:
             (pair.current, pair.edge.current_stamp),
         )
     )
-    return (
-        f"<figure class='pair'>{images}<figcaption>{html.escape(_caption(pair.edge))}</figcaption></figure>"
-    )
-
-
-def _caption(edge: EdgeRow) -> str:
+    edge = pair.edge
     rotation = _error("rotation", edge.rotation_error_deg, edge.rotation_sigma_deg)
     direction = _error("direction", edge.direction_error_deg, edge.direction_sigma_deg)
-    apart = "1 image" if edge.frames == 1 else f"{edge.frames} images"
+    interval = "1 image" if edge.frames == 1 else f"{edge.frames} images"
     stamps = f"{edge.previous_stamp:.3f} s to {edge.current_stamp:.3f} s"
-    return f"{stamps}, {apart} apart: {rotation}; {direction}"
+    caption = html.escape(f"{stamps}, {interval} apart: {rotation}; {direction}")
+    return f"<figure class='pair'>{images}<figcaption>{caption}</figcaption></figure>"
 
 
 def _error(part: str, error: float, sigma: float) -> str:
     spread = "sigma unknown" if math.isnan(sigma) else f"sigma {sigma:.3f} deg"
-    return f"{part} {spread}" if math.isnan(error) else f"{part} wrong by {error:.3f} deg ({spread})"
+    return f"{part} {spread}" if math.isnan(error) else f"{part} error {error:.3f} deg ({spread})"
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -1,4 +1,4 @@
-"""The plots of a report on one recording, as SVG text; the same runs give the same bytes."""
+"""Plots of the HTML report as SVG text. The same runs give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,44 +14,52 @@ from matplotlib.patches import Patch
 from iup_pose_ros.evaluation.reports.trajectory_plot import STATE_COLOURS, ViewAxis, state_spans, view_axes
 from iup_pose_ros.evaluation.runs.drift import Drift
 from iup_pose_ros.evaluation.runs.evaluated_run import EvaluatedRun
-from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.geometry.trajectory import Trajectory
 from iup_pose_ros.odometry import TrackingState
 
 _COLOURS = ("#1f6fb4", "#d1495b", "#2a9d5c", "#8a5fbf", "#c77f1a")
 _TRUTH = "#444444"
 _ALL_STATES = {TrackingState.TRACKING: "#9ecae1", **STATE_COLOURS}
-# Otherwise every SVG has other random ids, and the date of its making.
+# Fixes the otherwise random element ids.
 _REPRODUCIBLE = {"svg.hashsalt": "iup_pose_ros", "path.simplify": True}
 
 
 def paths_svg(runs: Mapping[str, EvaluatedRun]) -> str:
-    """The paths of all runs from above and from the side, with the ground truth where there is one.
+    """Plot the trajectories of all runs and the ground truth, if known, in top view and side view.
 
-    Empty where no run has a path.
+    Returns:
+        SVG text; empty if no run has a pose.
     """
     moved = {name: run for name, run in runs.items() if len(run.path)}
     if not moved:
         return ""
-    reference = _reference(moved)
+    references = [
+        run.accuracy.reference
+        for run in moved.values()
+        if run.accuracy is not None and run.accuracy.aligned is not None
+    ]
+    reference = max(references, key=len, default=None)
     along, across, up = view_axes(next(iter(moved.values())).path if reference is None else reference)
     figure = Figure(figsize=(11.0, 4.8), layout="constrained")
     above, side = figure.subplots(1, 2)
     unit = "trajectory units" if reference is None else "m"
     _draw_paths(above, (along, across), moved, reference, unit)
     _draw_paths(side, (along, up), moved, reference, unit)
-    above.set_title("from above", loc="left")
-    side.set_title("from the side", loc="left")
+    above.set_title("top view", loc="left")
+    side.set_title("side view", loc="left")
     above.legend(fontsize=9)
     return _svg(figure)
 
 
 def drift_svg(drift: Drift, start: float) -> str:
-    """Error of the integrated pose over time, per axis, with its 3 sigma band.
+    """Plot the error of the integrated pose over time, per axis, with its 3-sigma bounds.
 
     Args:
-        drift: of one run.
+        drift: errors of one run.
         start: stamp of the first image, seconds.
+
+    Returns:
+        SVG text.
     """
     figure = Figure(figsize=(11.0, 6.0), layout="constrained")
     grid = figure.subplots(3, 2, sharex=True)
@@ -63,15 +71,19 @@ def drift_svg(drift: Drift, start: float) -> str:
     for column, (part, unit, errors, sigmas) in enumerate(parts):
         for axis, name in enumerate("xyz"):
             axes = grid[axis, column]
-            _draw_band(axes, times, errors[:, axis], sigmas[:, axis])
+            bound = 3.0 * sigmas[:, axis]
+            axes.fill_between(times, -bound, bound, color=_COLOURS[0], alpha=0.18, lw=0.0)
+            axes.plot(times, errors[:, axis], "-", color=_COLOURS[0], lw=1.2)
+            axes.axhline(0.0, color=_TRUTH, lw=0.6)
+            axes.grid(color="#dddddd", lw=0.6)
             axes.set_ylabel(f"{name} [{unit}]")
-        grid[0, column].set_title(f"{part} error and 3 sigma band", loc="left")
+        grid[0, column].set_title(f"{part} error and 3-sigma bounds", loc="left")
         grid[2, column].set_xlabel("time [s]")
     return _svg(figure)
 
 
 def states_svg(runs: Mapping[str, EvaluatedRun]) -> str:
-    """The tracking state of every run over time."""
+    """Plot the tracking state of each run over time; return SVG text."""
     figure = Figure(figsize=(11.0, 0.9 + 0.45 * len(runs)), layout="constrained")
     axes = figure.subplots()
     start = min(float(run.record.image_stamps[0]) for run in runs.values())
@@ -87,16 +99,6 @@ def states_svg(runs: Mapping[str, EvaluatedRun]) -> str:
     patches = [Patch(color=colour, label=state.name.lower()) for state, colour in _ALL_STATES.items()]
     figure.legend(handles=patches, loc="outside upper left", ncols=len(patches), fontsize=9, frameon=False)
     return _svg(figure)
-
-
-def _reference(runs: Mapping[str, EvaluatedRun]) -> Trajectory | None:
-    """The longest piece of ground truth that a run was aligned to."""
-    references = [
-        run.accuracy.reference
-        for run in runs.values()
-        if run.accuracy is not None and run.accuracy.aligned is not None
-    ]
-    return max(references, key=len, default=None)
 
 
 def _draw_paths(
@@ -118,13 +120,6 @@ def _draw_paths(
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel(f"{first.name} [{unit}]")
     axes.set_ylabel(f"{second.name} [{unit}]")
-    axes.grid(color="#dddddd", lw=0.6)
-
-
-def _draw_band(axes: Axes, times: Array, errors: Array, sigmas: Array) -> None:
-    axes.fill_between(times, -3.0 * sigmas, 3.0 * sigmas, color=_COLOURS[0], alpha=0.18, lw=0.0)
-    axes.plot(times, errors, "-", color=_COLOURS[0], lw=1.2)
-    axes.axhline(0.0, color=_TRUTH, lw=0.6)
     axes.grid(color="#dddddd", lw=0.6)
 
 

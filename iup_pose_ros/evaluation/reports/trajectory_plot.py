@@ -1,4 +1,4 @@
-"""A picture of a run: the camera's path from above and from the side, and its error over time."""
+"""Plot of a run: top view and side view of the trajectory, position error and tracking state over time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.trajectory import Trajectory
 from iup_pose_ros.odometry import TrackingState
 
-# A path this many times longer than wide is stretched: to scale it would be a mere line.
-_STRAIGHT = 12.0
+# Trajectories with a larger aspect ratio are not drawn to scale.
+_MAX_ASPECT = 12.0
 _TRUTH, _ESTIMATE = "#444444", "#1f6fb4"
 STATE_COLOURS = {
     TrackingState.INITIALIZING: "#bbbbbb",
@@ -28,43 +28,45 @@ STATE_COLOURS = {
 
 @dataclass(frozen=True)
 class ViewAxis:
-    """One world axis as drawn: its index and whether it is drawn reversed, so that up is up."""
+    """A world axis of a plot: its index and whether it is drawn reversed, for example to let up be up."""
 
     index: int
     reversed: bool = False
 
     @property
     def name(self) -> str:
+        """Return the axis label, for example ``-y``."""
         return ("-" if self.reversed else "") + "xyz"[self.index]
 
     def values(self, trajectory: Trajectory) -> np.ndarray:
+        """Return the coordinates (N,) of the positions along this axis."""
         return (-1.0 if self.reversed else 1.0) * trajectory.positions[:, self.index]
 
 
 def plot_run(path: Path, title: str, record: RunRecord, accuracy: Accuracy | None) -> None:
-    """Write a PNG of the estimated path (aligned to the ground truth where there is one).
+    """Write a PNG of the estimated trajectory, with the ground truth if the two are aligned.
+
+    Args:
+        path: PNG file.
+        title: title of the plot.
+        record: outputs of the run.
+        accuracy: its errors; None without ground truth.
 
     Raises:
-        DataError: the run has no pose to draw, or the file cannot be written.
+        DataError: the run has no pose, or the file cannot be written.
     """
     if not record.poses:
         raise DataError("the run has no pose: there is nothing to plot")
-    aligned = accuracy is not None and accuracy.aligned is not None
-    estimate = (
-        accuracy.aligned if accuracy is not None and accuracy.aligned is not None else record.trajectory
-    )
-    reference = accuracy.reference if accuracy is not None and aligned else None
-    unit = "m" if aligned else "trajectory units"
+    estimate, reference, unit = record.trajectory, None, "trajectory units"
+    if accuracy is not None and accuracy.aligned is not None:
+        estimate, reference, unit = accuracy.aligned, accuracy.reference, "m"
     figure = Figure(figsize=(12.0, 6.4), dpi=120, layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[1.15, 1.0])
     along, across, up = view_axes(reference or estimate)
-    _draw_view(
-        figure.add_subplot(grid[:, 0]), "from above", (along, across), estimate, reference, record, unit
-    )
-    _draw_view(
-        figure.add_subplot(grid[0, 1]), "from the side", (along, up), estimate, reference, record, unit
-    )
-    _draw_timeline(figure.add_subplot(grid[1, 1]), record, estimate, reference, unit)
+    top, side, timeline = (figure.add_subplot(cell) for cell in (grid[:, 0], grid[0, 1], grid[1, 1]))
+    draw_view(top, "top view", (along, across), estimate, reference, record, unit)
+    draw_view(side, "side view", (along, up), estimate, reference, record, unit)
+    draw_timeline(timeline, record, estimate, reference, unit)
     figure.axes[0].legend(loc="best", frameon=True, fontsize=9)
     figure.suptitle(title, fontsize=13, x=0.01, ha="left")
     try:
@@ -74,22 +76,22 @@ def plot_run(path: Path, title: str, record: RunRecord, accuracy: Accuracy | Non
 
 
 def view_axes(trajectory: Trajectory) -> tuple[ViewAxis, ViewAxis, ViewAxis]:
-    """The longer and the shorter horizontal world axis and the vertical one.
+    """Choose the plot axes: the longer horizontal, the shorter horizontal and the vertical world axis.
 
-    The world axis that is closest to the camera's mean y axis (down in the image) counts as vertical.
+    The world axis that is closest to the mean y axis of the camera (down in the image) is the vertical one.
     """
     down = trajectory.rotations[:, :, 1].mean(axis=0)
     vertical = int(np.argmax(np.abs(down)))
     horizontal = [axis for axis in range(3) if axis != vertical]
     extents = np.ptp(trajectory.positions, axis=0)
     longer, shorter = sorted(horizontal, key=lambda axis: -extents[axis])
-    # Seen from above the turn from the first to the second drawn axis is anticlockwise: right-handed with up.
+    # Together with the upward axis, the two horizontal axes must be right-handed.
     upward = -np.sign(down[vertical]) or 1.0
     handedness = np.cross(np.eye(3)[longer], np.eye(3)[shorter])[vertical] * upward
     return ViewAxis(longer), ViewAxis(shorter, bool(handedness < 0.0)), ViewAxis(vertical, bool(upward < 0.0))
 
 
-def _draw_view(
+def draw_view(
     axes: Axes,
     title: str,
     drawn: tuple[ViewAxis, ViewAxis],
@@ -98,33 +100,29 @@ def _draw_view(
     record: RunRecord,
     unit: str,
 ) -> None:
+    """Draw ground truth, estimate, keyframes and tracking states along two world axes."""
     first, second = drawn
     if reference is not None:
-        axes.plot(
-            first.values(reference),
-            second.values(reference),
-            "--",
-            color=_TRUTH,
-            lw=2.0,
-            label="ground truth",
-        )
+        truth = (first.values(reference), second.values(reference))
+        axes.plot(*truth, "--", color=_TRUTH, lw=2.0, label="ground truth")
     x, y = first.values(estimate), second.values(estimate)
     axes.plot(x, y, "-", color=_ESTIMATE, lw=1.4, label="estimate")
-    keyframes = np.isin(estimate.stamps, _keyframe_stamps(record))
+    keyframe_stamps = [stamp for edge in record.edges for stamp in (edge.previous_stamp, edge.current_stamp)]
+    keyframes = np.isin(estimate.stamps, keyframe_stamps)
     axes.plot(x[keyframes], y[keyframes], "o", color=_ESTIMATE, ms=3.0, label="keyframe")
     axes.plot(x[:1], y[:1], "D", color="#009e73", ms=7.0, label="start")
-    _draw_states(axes, x, y, estimate.stamps, record)
+    draw_states(axes, x, y, estimate.stamps, record)
     axes.set_xlabel(f"{first.name} [{unit}]")
     axes.set_ylabel(f"{second.name} [{unit}]")
-    straight = np.ptp(x) > _STRAIGHT * np.ptp(y)
-    axes.set_aspect("auto" if straight else "equal", adjustable="datalim")
-    axes.set_title(f"{title} (stretched)" if straight else title, loc="left", fontsize=11)
+    to_scale = np.ptp(x) <= _MAX_ASPECT * np.ptp(y)
+    axes.set_aspect("equal" if to_scale else "auto", adjustable="datalim")
+    axes.set_title(title if to_scale else f"{title} (not to scale)", loc="left", fontsize=11)
     axes.margins(0.08)
     axes.grid(color="#dddddd", lw=0.6)
 
 
-def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, stamps: np.ndarray, record: RunRecord) -> None:
-    """Mark poses where the camera stood still, and bridge gaps in which tracking was lost."""
+def draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, stamps: np.ndarray, record: RunRecord) -> None:
+    """Mark the stationary poses, and connect the poses before and after tracking was lost."""
     still = [frame.stamp for frame in record.frames if frame.state == TrackingState.STATIONARY]
     at_rest = np.isin(stamps, still)
     if at_rest.any():
@@ -138,10 +136,10 @@ def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, stamps: np.ndarray, r
         axes.plot(x[gap], y[gap], color=colour, lw=3.0, label=None if number else "lost")
 
 
-def _draw_timeline(
+def draw_timeline(
     axes: Axes, record: RunRecord, estimate: Trajectory, reference: Trajectory | None, unit: str
 ) -> None:
-    """Position error (or distance from the start) over time above the tracker's states."""
+    """Draw position error (without ground truth: distance from start) and tracking states over time."""
     start = float(record.image_stamps[0])
     if reference is not None:
         values, label = position_errors(estimate, reference), f"position error [{unit}]"
@@ -170,7 +168,7 @@ def _draw_timeline(
 
 
 def state_spans(record: RunRecord, wanted: TrackingState) -> list[tuple[float, float]]:
-    """Begin and end, in seconds, of each time the tracker spent in a state."""
+    """Return the start and end stamps, seconds, of each period in which the tracker was in a state."""
     spans: list[tuple[float, float]] = []
     ends = [*(frame.stamp for frame in record.frames[1:]), float(record.image_stamps[-1])]
     for frame, end in zip(record.frames, ends, strict=True):
@@ -181,7 +179,3 @@ def state_spans(record: RunRecord, wanted: TrackingState) -> list[tuple[float, f
         else:
             spans.append((frame.stamp, end))
     return spans
-
-
-def _keyframe_stamps(record: RunRecord) -> list[float]:
-    return [stamp for edge in record.edges for stamp in (edge.previous_stamp, edge.current_stamp)]

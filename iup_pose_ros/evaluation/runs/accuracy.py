@@ -1,4 +1,4 @@
-"""Errors of a run against ground truth. No I/O."""
+"""Accuracy of a run compared with ground truth. No I/O."""
 
 from __future__ import annotations
 
@@ -30,30 +30,31 @@ from iup_pose_ros.geometry.trajectory import Indices, Trajectory, align, associa
 # In the unit of the ground truth.
 RPE_DISTANCES = (1.0, 10.0)
 
-# The truth is taken at the stamps of the images: what differs by less is rounding.
-_ROUNDING = 1e-4
-_FEWEST_EDGES = 5
+# Ground truth is sampled at the stamps of the images; smaller differences are rounding errors. Seconds.
+_STAMP_TOLERANCE = 1e-4
+# For the check of the quaternion order.
+_MIN_EDGES = 5
 _IMPLAUSIBLE_DEG = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """Errors against ground truth. Lengths are in the unit of the ground truth.
+    """Errors of a run compared with ground truth. Lengths are in the unit of the ground truth.
 
     Attributes:
-        aligned: the estimate after Sim(3) alignment; None where it cannot be aligned.
+        aligned: the estimated trajectory after Sim(3) alignment; None if it cannot be aligned.
         reference: the ground truth at the same stamps.
-        ate: RMSE of the positions after Sim(3) alignment; NaN where there is no alignment.
-        ate_rigid: the same after SE(3) alignment; NaN unless the run is metric.
-        path_length: length of the ground truth's path between the first and the last evaluated pose.
-        edges: the keyframe edges whose two ends have ground truth.
-        motions: their true motions ``T_prev_curr``.
-        edge_errors: their errors.
-        rotation_per_frame_deg: (E,) rotation error of each edge by the image intervals that it spans.
+        ate: RMSE of the positions after Sim(3) alignment; NaN without alignment.
+        ate_rigid: RMSE of the positions after SE(3) alignment; NaN unless the run is metric.
+        path_length: length of the ground-truth path between the first and the last evaluated pose.
+        edges: the E keyframe edges with ground truth at both ends.
+        motions: true motions ``T_prev_curr`` of these edges.
+        edge_errors: errors of these edges.
+        rotation_per_frame_deg: (E,) rotation error of each edge divided by its number of image intervals.
         rotation: consistency of the edges' rotations.
-        direction: consistency of the edges' directions of translation.
-        by_distance: errors over the distances of RPE_DISTANCES, after Sim(3) alignment.
-        kitti: errors over 100 to 800 m, after Sim(3) alignment; no segments on a shorter path.
+        direction: consistency of the edges' translation directions.
+        by_distance: RPE for the distances of RPE_DISTANCES, after Sim(3) alignment.
+        kitti: KITTI segment errors after Sim(3) alignment; empty if the path is shorter than 100 m.
         drift: error of the integrated pose over time.
     """
 
@@ -74,19 +75,27 @@ class Accuracy:
 
 
 def evaluate_accuracy(record: RunRecord, ground_truth: Trajectory) -> Accuracy:
-    """Errors of a run against the camera's true path ``T_world_camera``.
+    """Evaluate a run against the true camera trajectory ``T_world_camera``.
 
     Raises:
-        DataError: the ground truth tells the pose of no image of the run.
+        DataError: the ground truth does not cover any image of the run.
     """
-    truth = _truth_at_images(record, ground_truth)
-    own, true = associate(record.trajectory.stamps, truth.stamps, _ROUNDING)
+    truth = ground_truth.at(record.image_stamps)
+    if len(truth) == 0:
+        raise DataError(
+            f"the ground truth ({_time_range(ground_truth.stamps)}) has no pose at the time of any image "
+            f"({_time_range(record.image_stamps)})"
+        )
+    own, true = associate(record.trajectory.stamps, truth.stamps, _STAMP_TOLERANCE)
     estimate, reference = record.trajectory.select(own), truth.select(true)
     aligned = _aligned(estimate, reference, with_scale=True)
     rigid = _aligned(estimate, reference, with_scale=False) if record.metric else None
     edges, motions = _edges_with_truth(record.edges, truth)
     estimates = [edge.T_prev_curr for edge in edges]
     errors = relative_errors([estimate.pose for estimate in estimates], motions)
+    by_distance = {}
+    if aligned is not None:
+        by_distance = {length: distance_errors(aligned, reference, length) for length in RPE_DISTANCES}
     return Accuracy(
         aligned=aligned,
         reference=reference,
@@ -99,61 +108,49 @@ def evaluate_accuracy(record: RunRecord, ground_truth: Trajectory) -> Accuracy:
         rotation_per_frame_deg=errors.rotation_deg / frames_per_edge(edges, record.image_stamps),
         rotation=rotation_consistency(estimates, motions),
         direction=direction_consistency(estimates, motions),
-        by_distance={} if aligned is None else _by_distance(aligned, reference),
+        by_distance=by_distance,
         kitti=kitti_errors(*((reference, reference) if aligned is None else (aligned, reference))),
         drift=evaluate_drift([record.poses[int(index)] for index in own], reference, record.metric),
     )
 
 
 def check_quaternion_order(records: Sequence[RunRecord], given: Trajectory, reordered: Trajectory) -> None:
-    """Refuses ground truth whose quaternions are evidently in the order (w, x, y, z).
+    """Reject ground truth whose quaternions are evidently in the order (w, x, y, z).
 
-    Reordering keeps quaternions at unit length and the angles between them as they are; only the axes
-    change. It takes a measured motion to tell: the images contradict the one order and fit the other.
+    The wrong order cannot be detected in the file: it preserves the norm of the quaternions and the angles
+    between them. It shows as a disagreement with the estimated motions.
 
     Args:
-        records: runs on the images; the best of them counts.
-        given: the ground truth with quaternions as (x, y, z, w).
-        reordered: the same with quaternions as (w, x, y, z).
+        records: runs on the same images; the one with the lowest error is used.
+        given: the ground truth with quaternions read as (x, y, z, w).
+        reordered: the ground truth with quaternions read as (w, x, y, z).
 
     Raises:
-        DataError: the second order fits, the first does not.
+        DataError: the estimated motions agree with ``reordered``, but not with ``given``.
     """
-    telling = [record for record in records if len(record.edges) >= _FEWEST_EDGES]
-    if not telling:
+    usable = [record for record in records if len(record.edges) >= _MIN_EDGES]
+    if not usable:
         return
+
+    def median_error_deg(record: RunRecord, ground_truth: Trajectory) -> float:
+        edges, motions = _edges_with_truth(record.edges, ground_truth.at(record.image_stamps))
+        errors = relative_errors([edge.T_prev_curr.pose for edge in edges], motions)
+        pose_errors = np.fmax(errors.rotation_deg, errors.direction_deg)
+        return float(np.median(pose_errors)) if edges else 0.0
+
     as_given, as_reordered = (
-        min(_median_error_deg(record, trajectory) for record in telling) for trajectory in (given, reordered)
+        min(median_error_deg(record, trajectory) for record in usable) for trajectory in (given, reordered)
     )
     if as_reordered < _IMPLAUSIBLE_DEG < as_given and as_reordered < 0.5 * as_given:
         raise DataError(
-            "the motion of the ground truth is implausible: between keyframes it differs from that in the "
-            f"images by {as_given:.1f} deg (median), but by {as_reordered:.1f} deg if its quaternions are in "
-            "the order w x y z; the order x y z w is needed"
+            "the motion of the ground truth is implausible: between keyframes it differs from the estimated "
+            f"motion by {as_given:.1f} deg (median), but only by {as_reordered:.1f} deg if its quaternions "
+            "are in the order w x y z; the order x y z w is required"
         )
-
-
-def _median_error_deg(record: RunRecord, ground_truth: Trajectory) -> float:
-    """Median over the edges of the greater of rotation and direction error; 0 where none has truth."""
-    edges, motions = _edges_with_truth(record.edges, ground_truth.at(record.image_stamps))
-    if not edges:
-        return 0.0
-    errors = relative_errors([edge.T_prev_curr.pose for edge in edges], motions)
-    return float(np.median(np.fmax(errors.rotation_deg, errors.direction_deg)))
-
-
-def _truth_at_images(record: RunRecord, ground_truth: Trajectory) -> Trajectory:
-    truth = ground_truth.at(record.image_stamps)
-    if len(truth) == 0:
-        raise DataError(
-            f"the ground truth ({_span(ground_truth.stamps)}) has no pose at the time of any image "
-            f"({_span(record.image_stamps)})"
-        )
-    return truth
 
 
 def _aligned(estimate: Trajectory, reference: Trajectory, with_scale: bool) -> Trajectory | None:
-    # A camera that stands still has no scale: then there is no trajectory error either.
+    # The scale of a trajectory without motion is undefined, and so is its error.
     moves = len(estimate) > 0 and np.ptp(estimate.positions, axis=0).max() > 0.0
     if not moves:
         return None
@@ -166,14 +163,10 @@ def _ate(aligned: Trajectory | None, reference: Trajectory) -> float:
     return root_mean_square(position_errors(aligned, reference))
 
 
-def _by_distance(aligned: Trajectory, reference: Trajectory) -> dict[float, SegmentErrors]:
-    return {distance: distance_errors(aligned, reference, distance) for distance in RPE_DISTANCES}
-
-
 def _edges_with_truth(edges: Sequence[EdgeRecord], truth: Trajectory) -> tuple[list[EdgeRecord], list[Pose]]:
-    """The edges whose two ends have ground truth, and their true motions."""
+    """Return the edges with ground truth at both ends, and their true motions."""
     ends = np.unique([stamp for edge in edges for stamp in (edge.previous_stamp, edge.current_stamp)])
-    known, true = associate(ends, truth.stamps, _ROUNDING)
+    known, true = associate(ends, truth.stamps, _STAMP_TOLERANCE)
     index_of = {float(ends[own]): int(other) for own, other in zip(known, true, strict=True)}
     usable = [edge for edge in edges if {edge.previous_stamp, edge.current_stamp} <= index_of.keys()]
     previous: Indices = np.array([index_of[edge.previous_stamp] for edge in usable], dtype=np.intp)
@@ -181,5 +174,5 @@ def _edges_with_truth(edges: Sequence[EdgeRecord], truth: Trajectory) -> tuple[l
     return usable, relative_poses(truth, previous, current)
 
 
-def _span(stamps: Array) -> str:
+def _time_range(stamps: Array) -> str:
     return f"{stamps[0]:.3f} to {stamps[-1]:.3f} s" if len(stamps) else "empty"

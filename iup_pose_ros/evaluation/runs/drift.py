@@ -1,4 +1,4 @@
-"""Error of the integrated pose over time, and whether its accumulated covariance is true. No I/O."""
+"""Drift of the integrated pose over time and consistency of its accumulated covariance. No I/O."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.runs.run_record import StampedPose
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.directions import NO_MOTION
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.geometry.trajectory import Trajectory
 
-_NO_MOTION = 1e-9
-
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Errors of the poses since the first one that has ground truth, in the axes of the odometry frame.
+    """Errors of the integrated poses, in the axes of the odometry frame.
 
-    Truth and estimate are laid upon each other in that first pose alone, as a user of the odometry does,
-    not over the whole path. Unless the odometry is metric, its unit is set so that both are equally far from
-    the start (root mean square): a path that leads elsewhere is neither shrunk nor turned round by that.
+    The trajectories are aligned at the first pose with ground truth only, as a user of the odometry does, and
+    not over the whole path. Non-metric trajectories are scaled such that the RMS distance from the start is
+    that of the ground truth; other than a least-squares scale, this does not shrink a trajectory that drifts
+    in a wrong direction.
 
     Attributes:
         stamps: (N,) seconds.
         position: (N, 3) true minus estimated position, in the unit of the ground truth.
-        rotation: (N, 3) rotation vector that leads from the estimated to the true orientation, radians.
-        position_sigma: (N, 3) standard deviations that the odometry gives for the position.
-        rotation_sigma: (N, 3) for the rotation.
+        rotation: (N, 3) rotation vector from the estimated to the true orientation, radians.
+        position_sigma: (N, 3) reported standard deviations of the position, in the unit of the ground truth.
+        rotation_sigma: (N, 3) reported standard deviations of the rotation, radians.
         position_consistency: NEES of the positions, 3 degrees of freedom.
         rotation_consistency: NEES of the rotations, 3 degrees of freedom.
     """
@@ -46,12 +46,12 @@ class Drift:
 
 
 def evaluate_drift(poses: Sequence[StampedPose], reference: Trajectory, metric: bool) -> Drift:
-    """Drift of published poses.
+    """Compute the drift of published poses.
 
     Args:
-        poses: as published, ``T_odom_camera``.
+        poses: published poses ``T_odom_camera``.
         reference: true ``T_world_camera`` at the same stamps.
-        metric: whether the poses are in the unit of the ground truth.
+        metric: whether the poses are in the unit of the ground truth; otherwise they are scaled.
 
     Raises:
         DataError: a covariance is not positive definite.
@@ -62,39 +62,36 @@ def evaluate_drift(poses: Sequence[StampedPose], reference: Trajectory, metric: 
     origin = reference.pose(0).inverse()
     motions = [origin @ reference.pose(index) for index in range(len(reference))]
     estimates = [pose.T_odom_camera for pose in poses]
-    scale = 1.0 if metric else _scale([start.inverse() @ each.pose for each in estimates], motions)
-    if scale == 0.0:
-        return _no_drift()
+    scale = 1.0
+    if not metric:
+        distances = [(start.inverse() @ estimate.pose).translation for estimate in estimates]
+        found = float(np.linalg.norm(distances))
+        true = float(np.linalg.norm([motion.translation for motion in motions]))
+        if found <= NO_MOTION or true == 0.0:
+            return _no_drift()
+        scale = true / found
     truths = [start @ Pose(motion.rotation, motion.translation / scale) for motion in motions]
     pairs = list(zip(estimates, truths, strict=True))
-    position = np.array([true.translation - found.pose.translation for found, true in pairs])
-    rotation = so3.log(np.array([true.rotation @ found.pose.rotation.T for found, true in pairs]))
-    covariances = np.array([found.covariance for found in estimates])
+    position = np.array([truth.translation - estimate.pose.translation for estimate, truth in pairs])
+    rotation = so3.log(np.array([truth.rotation @ estimate.pose.rotation.T for estimate, truth in pairs]))
+    covariances = np.array([estimate.covariance for estimate in estimates])
     sigmas = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-    # Both were laid upon each other in the first pose; until a step is measured its nominal covariance stays.
-    judged = (covariances != covariances[0]).any(axis=(1, 2))
+    # Alignment makes the errors of the first pose zero; skip all poses that still have its covariance.
+    evaluated = (covariances != covariances[0]).any(axis=(1, 2))
     return Drift(
         stamps=np.array([pose.stamp for pose in poses]),
         position=scale * position,
         rotation=rotation,
         position_sigma=scale * sigmas[:, :3],
         rotation_sigma=sigmas[:, 3:],
-        position_consistency=_consistency(position[judged], covariances[judged, :3, :3], "position"),
-        rotation_consistency=_consistency(rotation[judged], covariances[judged, 3:, 3:], "rotation"),
+        position_consistency=_consistency(position[evaluated], covariances[evaluated, :3, :3], "position"),
+        rotation_consistency=_consistency(rotation[evaluated], covariances[evaluated, 3:, 3:], "rotation"),
     )
 
 
 def _no_drift() -> Drift:
-    nothing, unknown = np.zeros((0, 3)), Consistency(np.zeros(0), dof=3)
-    return Drift(np.zeros(0), nothing, nothing, nothing, nothing, unknown, unknown)
-
-
-def _scale(estimates: Sequence[Pose], truths: Sequence[Pose]) -> float:
-    """Length of the estimates' unit; 0 where they or the truth do not move."""
-    found, true = (
-        float(np.linalg.norm([pose.translation for pose in poses])) for poses in (estimates, truths)
-    )
-    return true / found if found > _NO_MOTION else 0.0
+    empty, unknown = np.zeros((0, 3)), Consistency(np.zeros(0), dof=3)
+    return Drift(np.zeros(0), empty, empty, empty, empty, unknown, unknown)
 
 
 def _consistency(errors: Array, covariances: Array, part: str) -> Consistency:

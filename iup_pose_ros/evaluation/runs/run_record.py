@@ -1,4 +1,4 @@
-"""What one run of the visual odometry produced, over DDS or offline. No I/O."""
+"""Recorded outputs of one run of the visual odometry, live over DDS or offline. No I/O."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from iup_pose_ros.odometry import TrackingState
 
 @dataclass(frozen=True, eq=False)
 class FrameRecord:
-    """One processed image: its stamp, the tracker's state after it and the reason.
+    """Result of one processed image.
 
-    ``latency`` is in seconds: from sending the image to receiving the state; offline the odometry's own time.
+    Attributes:
+        stamp: seconds.
+        state: tracking state after the image.
+        reason: why tracking is in this state; may be empty.
+        latency: seconds from sending the image to receiving the state; offline the processing time.
     """
 
     stamp: float
@@ -29,7 +33,7 @@ class FrameRecord:
 
 @dataclass(frozen=True, eq=False)
 class StampedPose:
-    """``T_odom_camera`` at a stamp in seconds, with the covariance accumulated since the start."""
+    """``T_odom_camera`` at a stamp in seconds, with the covariance accumulated since the start of the run."""
 
     stamp: float
     T_odom_camera: PoseWithCovariance
@@ -37,9 +41,14 @@ class StampedPose:
 
 @dataclass(frozen=True, eq=False)
 class EdgeRecord:
-    """Motion ``T_prev_curr`` of the camera between two keyframes, covariance in the previous frame.
+    """Motion of the camera between two keyframes.
 
-    ``inlier_probability`` is NaN where the estimator does not tell.
+    Attributes:
+        previous_stamp, current_stamp: seconds.
+        T_prev_curr: motion, covariance in the previous camera frame.
+        metric: whether the translation is in metres.
+        inference_time: run time of the estimator, seconds.
+        inlier_probability: probability of errors below 10 degrees; NaN if the estimator does not report it.
     """
 
     previous_stamp: float
@@ -52,17 +61,18 @@ class EdgeRecord:
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """Everything one run produced, in order of time.
+    """All outputs of one run in temporal order.
 
     Attributes:
-        mode: "live" (a node, over DDS, at the recorded rate) or "offline" (every image, without ROS).
+        mode: "live" (node over DDS at the recorded rate), "recorded" (outputs of an earlier live run) or
+            "offline" (every image, without ROS).
         estimator: name of the estimator.
-        image_stamps: (N,) stamps in seconds of every image that was offered, processed or not.
-        frames: the processed images.
-        poses: the published poses: keyframes, and repeated ones while the camera stands still.
-        edges: the keyframe edges.
-        counters: the node's own counters at the end, for example ``frames_dropped_busy``.
-        notes: what became of images that were not processed, a sentence each without full stop.
+        image_stamps: (N,) stamps in seconds of all input images, processed or not.
+        frames: processed images.
+        poses: published poses: keyframes, and repeated poses while the camera is stationary.
+        edges: keyframe edges.
+        counters: final values of the node's counters, for example ``frames_dropped_busy``.
+        notes: reasons why images were not processed, one sentence each without full stop.
     """
 
     mode: str
@@ -76,42 +86,42 @@ class RunRecord:
 
     @property
     def trajectory(self) -> Trajectory:
-        """The camera's path, ``T_odom_camera``, one pose per published pose."""
+        """Return the trajectory ``T_odom_camera`` of the published poses."""
         return Trajectory.from_poses(
             [pose.stamp for pose in self.poses], [pose.T_odom_camera.pose for pose in self.poses]
         )
 
     def share(self, *states: TrackingState) -> float:
-        """Share of the processed images that left the tracker in one of ``states``; NaN without images."""
+        """Return the fraction of processed images with one of ``states``; NaN without images."""
         if not self.frames:
             return float("nan")
         return float(np.mean([frame.state in states for frame in self.frames]))
 
     @property
     def frames_per_edge(self) -> Array:
-        """(E,) how many image intervals each edge spans."""
+        """Return the number of image intervals (E,) of each edge."""
         return frames_per_edge(self.edges, self.image_stamps)
 
     @property
     def metric(self) -> bool:
-        """Whether all lengths are in metres."""
+        """Return whether all edges are in metres; False without edges."""
         return bool(self.edges) and all(edge.metric for edge in self.edges)
 
     @property
     def lost_frames(self) -> list[FrameRecord]:
-        """The images at which tracking was lost."""
+        """Return the images at which tracking was lost."""
         return [frame for frame in self.frames if frame.state == TrackingState.LOST]
 
 
 def from_origin(
     poses: Sequence[StampedPose], edges: Sequence[EdgeRecord], T_odom_camera: Pose
 ) -> list[StampedPose]:
-    """The poses, begun with that of the first keyframe, which is the origin and is not published.
+    """Prepend the pose of the first keyframe, which the odometry does not publish.
 
     Args:
-        poses: as published.
-        edges: as published.
-        T_odom_camera: where the camera starts.
+        poses: published poses.
+        edges: published keyframe edges.
+        T_odom_camera: pose of the first keyframe.
     """
     if not edges or (poses and poses[0].stamp <= edges[0].previous_stamp):
         return list(poses)
@@ -120,7 +130,12 @@ def from_origin(
 
 
 def frames_per_edge(edges: Sequence[EdgeRecord], image_stamps: Array) -> Array:
-    """(E,) how many image intervals each edge spans."""
+    """Return the number of image intervals (E,) of each edge.
+
+    Args:
+        edges: E keyframe edges.
+        image_stamps: (N,) increasing stamps of all images, seconds.
+    """
     tolerance = 1e-6
     ends = np.array([[edge.previous_stamp, edge.current_stamp] for edge in edges]).reshape(-1, 2)
     first, last = np.searchsorted(image_stamps, ends.T - tolerance)

@@ -1,4 +1,4 @@
-"""The figures of one run, ready for JSON."""
+"""Metrics of one run, ready for JSON. No I/O."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry import TrackingState
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
-# What needs ground truth: None without it.
+# Metrics that need ground truth; None without it.
 ACCURACY_KEYS = (
     "path_length_m",
     "ate_sim3_m",
@@ -37,23 +37,31 @@ ACCURACY_KEYS = (
 )
 
 
-def figures(record: RunRecord, accuracy: Accuracy | None) -> Figures:
-    """The figures of one run; None where one does not exist (no ground truth, no motion, too short a path).
+def compute_metrics(record: RunRecord, accuracy: Accuracy | None) -> Metrics:
+    """Compute the metrics of a run; None if one is undefined (no ground truth, no motion, path too short).
 
     Keys end in their unit: ``_m`` (unit of the ground truth), ``_deg``, ``_ms``, ``_share`` (0 to 1).
-    ``rpe_*`` and ``ate_*`` are root mean squares unless they say ``median``. Only the keys that begin with
-    ``latency_`` depend on the computer; the others of an offline run are the same in every run.
+    ``rpe_*`` and ``ate_*`` are root mean squares unless the key contains ``median``. Of an offline run, all
+    metrics except ``latency_*`` are reproducible on any computer.
+
+    Args:
+        record: outputs of the run.
+        accuracy: its errors; None without ground truth.
     """
-    values = _run_figures(record)
-    values |= dict.fromkeys(ACCURACY_KEYS) if accuracy is None else _accuracy_figures(accuracy)
+    values = run_metrics(record)
+    values |= dict.fromkeys(ACCURACY_KEYS) if accuracy is None else accuracy_metrics(accuracy)
     return {key: json_value(value) for key, value in values.items()}
 
 
-def _run_figures(record: RunRecord) -> Figures:
+def run_metrics(record: RunRecord) -> Metrics:
+    """Compute the metrics that do not need ground truth."""
     offered, processed = len(record.image_stamps), len(record.frames)
     latencies = np.array([frame.latency for frame in record.frames])
+    inference_times = np.array([edge.inference_time for edge in record.edges])
     keyframes = len(record.edges) + 1 if record.edges else 0
     duration = float(np.ptp(record.image_stamps)) if offered else 0.0
+    positions = record.trajectory.positions
+    distances = np.linalg.norm(positions - positions[:1], axis=1)
     return {
         "mode": record.mode,
         "frames": offered,
@@ -69,13 +77,14 @@ def _run_figures(record: RunRecord) -> Figures:
         "lost_share": record.share(TrackingState.LOST),
         "latency_ms_p50": 1e3 * percentile(latencies, 50),
         "latency_ms_p99": 1e3 * percentile(latencies, 99),
-        "latency_ms_estimator_p50": 1e3 * percentile(_inference_times(record), 50),
+        "latency_ms_estimator_p50": 1e3 * percentile(inference_times, 50),
         "frames_per_edge": float(np.mean(record.frames_per_edge)) if record.edges else math.nan,
-        "estimate_farthest_from_start_units": _farthest_from_start(record),
+        "estimate_farthest_from_start_units": float(distances.max()) if record.poses else math.nan,
     }
 
 
-def _accuracy_figures(accuracy: Accuracy) -> Figures:
+def accuracy_metrics(accuracy: Accuracy) -> Metrics:
+    """Compute the metrics that need ground truth: ACCURACY_KEYS."""
     errors, drift = accuracy.edge_errors, accuracy.drift
     moved = accuracy.path_length > 0.0
     consistencies = {
@@ -95,27 +104,27 @@ def _accuracy_figures(accuracy: Accuracy) -> Figures:
         "rpe_direction_deg": root_mean_square(errors.direction_deg),
         "rpe_direction_deg_median": percentile(errors.direction_deg, 50),
         "rpe_per_distance": {
-            f"{distance:g}_m": _segment_figures(accuracy.by_distance.get(distance))
+            f"{distance:g}_m": segment_metrics(accuracy.by_distance.get(distance))
             for distance in RPE_DISTANCES
         },
         "kitti_t_rel_percent": 100.0 * accuracy.kitti.translation_share,
         "kitti_r_rel_deg_per_m": math.degrees(accuracy.kitti.rotation_rate),
-        "nees": {name: _nees(consistency) for name, consistency in consistencies.items()},
-        "coverage": {name: _coverage(consistency) for name, consistency in consistencies.items()},
+        "nees": {name: nees_metrics(consistency) for name, consistency in consistencies.items()},
+        "coverage": {
+            name: {f"{sigmas}_sigma": share for sigmas, share in consistency.coverage.items()}
+            for name, consistency in consistencies.items()
+        },
     }
 
 
 def percentile(values: Array, percent: float) -> float:
-    """Percentile of the values that are not NaN; NaN where there is none."""
+    """Return a percentile of values (N,), ignoring NaN; NaN if no value is left."""
     valid = values[~np.isnan(values)]
     return float(np.percentile(valid, percent)) if len(valid) else math.nan
 
 
-def _inference_times(record: RunRecord) -> Array:
-    return np.array([edge.inference_time for edge in record.edges])
-
-
-def _segment_figures(errors: SegmentErrors | None) -> Figures | None:
+def segment_metrics(errors: SegmentErrors | None) -> Metrics | None:
+    """Return number of segments and RMSE of translation and rotation; None without segments."""
     if errors is None or len(errors) == 0:
         return None
     return {
@@ -125,7 +134,8 @@ def _segment_figures(errors: SegmentErrors | None) -> Figures | None:
     }
 
 
-def _nees(consistency: Consistency) -> Figures:
+def nees_metrics(consistency: Consistency) -> Metrics:
+    """Return mean and median NEES, the ideal mean, and the 95 % interval of a consistent estimator's mean."""
     low, high = consistency.expected_interval
     return {
         "mean": consistency.mean,
@@ -134,14 +144,3 @@ def _nees(consistency: Consistency) -> Figures:
         "interval_low": low,
         "interval_high": high,
     }
-
-
-def _coverage(consistency: Consistency) -> Figures:
-    return {f"{sigmas}_sigma": share for sigmas, share in consistency.coverage.items()}
-
-
-def _farthest_from_start(record: RunRecord) -> float:
-    if not record.poses:
-        return math.nan
-    positions = record.trajectory.positions
-    return float(np.linalg.norm(positions - positions[0], axis=1).max())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from iup_pose_ros.datasets.scannet import load_scannet
 from iup_pose_ros.datasets.sequence_pairs import sequence_pairs
 from iup_pose_ros.datasets.tum import load_tum
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.validation import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,8 @@ class DataSetConfig:
 
     def __post_init__(self) -> None:
         if self.layout not in _LOADERS:
-            nearest = difflib.get_close_matches(self.layout, _LOADERS, n=1, cutoff=0.0)[0]
             raise ConfigurationError(
-                f"layout {self.layout!r} does not exist; did you mean {nearest!r}? "
+                f"layout {self.layout!r} does not exist; {did_you_mean(self.layout, _LOADERS)} "
                 f"accepted: {', '.join(_LOADERS)}"
             )
         missing = [name for name in _NEEDED.get(self.layout, ()) if not getattr(self, name)]

@@ -1,1 +1,1 @@
-"""Rendered training scenes and clusters of their views (OpenGL)."""
+"""Synthetic training data: scenes and clusters of overlapping views, rendered with OpenGL."""

@@ -1,6 +1,6 @@
-"""How the cameras of a cluster lie to one another: hand-held, driving, drone, wide, rotation, standing still.
+"""Random relative poses of the cameras of a cluster: hand-held, driving, drone, wide, rotation, stationary.
 
-Lengths are shares of the median depth of the cluster's first view, so that one setting serves every scene.
+Lengths are relative to the median depth of the first view of a cluster, so that they apply to any scene.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ Vector = NDArray[np.float64]
 
 PATHS = ("around", "along", "orbit")
 
-_LEVEL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical axes, heading +x, z up
-_SIDEWAYS = (
-    0.0,
-    0.0,
-    0.0,
-    0.0,
-    math.pi,
-    0.5 * math.pi,
-    -0.5 * math.pi,
-)  # mounts on a vehicle, most look ahead
+# Optical frame of a level camera with heading +x, z up.
+_LEVEL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+# Heading of a camera relative to its vehicle: mostly forward, else backward, left or right.
+_VEHICLE_MOUNTS = (0.0, 0.0, 0.0, 0.0, math.pi, 0.5 * math.pi, -0.5 * math.pi)
 
 
 @dataclass(frozen=True)
 class Regime:
-    """One kind of motion.
+    """Distribution of one kind of camera motion. Ranges are (minimum, maximum).
 
     Attributes:
-        share: how often it is drawn, against the other regimes.
-        path: ``around`` the first camera, ``along`` a road from it, or an ``orbit`` about what it looks at.
-        baseline: least and greatest spread of the centres (around), step between neighbours (along), or
-            change of the logarithm of the distance (orbit); drawn once for a cluster.
-        rotation: least and greatest spread of the heading (around), turn per step (along), or half the arc
-            (orbit), degrees; drawn once for a cluster.
-        vertical: spread upwards as a share of the spread sideways.
-        pitch: least and greatest pitch of the first camera, degrees, positive upwards.
-        roll: spread of the roll, degrees.
-        overlap: least share of each view's surfaces that the other view of a pair sees.
+        share: relative frequency of the regime.
+        path: ``around`` the first camera, ``along`` a road from it, or an ``orbit`` about the point that it
+            looks at.
+        baseline: range of the standard deviation of the positions (around), of the step between consecutive
+            cameras (along), or of the standard deviation of the logarithm of the distance (orbit); drawn once
+            per cluster.
+        rotation: range of the standard deviation of the heading (around), of the turn per step (along), or of
+            half the arc (orbit), degrees; drawn once per cluster.
+        vertical: ratio of vertical to horizontal displacement.
+        pitch: range of the pitch of the first camera, degrees, positive upwards.
+        roll: standard deviation of the roll, degrees.
+        overlap: minimum fraction of each view's surfaces that are visible in the other view of a pair.
+
+    Raises:
+        ConfigurationError: the path is unknown, or a value is outside its range.
     """
 
     share: float
@@ -68,7 +67,7 @@ class Regime:
         for name in ("baseline", "rotation", "pitch"):
             low, high = getattr(self, name)
             if low > high:
-                raise ConfigurationError(f"{name} ({low}, {high}) must rise")
+                raise ConfigurationError(f"{name} ({low}, {high}) must be (minimum, maximum)")
 
 
 REGIMES: Mapping[str, Regime] = MappingProxyType(
@@ -85,10 +84,10 @@ REGIMES: Mapping[str, Regime] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """A camera relative to the first one of its cluster.
+    """Pose of a camera relative to the first camera of its cluster.
 
     Attributes:
-        offset: (3,) right, down, forward in the level frame of the first camera, metres.
+        offset: (3,) right, down, forward in the levelled frame of the first camera, metres.
         turn: (3,) changes of heading (to the right), pitch (upwards) and roll (clockwise), radians.
     """
 
@@ -98,14 +97,15 @@ class Placement:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """What all cameras of a cluster have in common: a regime and the numbers drawn from it.
+    """Motion parameters that all cameras of a cluster share.
 
     Attributes:
-        regime: the kind of motion.
+        regime: distribution of the parameters.
         depth: median depth of the first view, metres.
-        baseline, rotation: drawn from the regime's ranges, metres (orbit: no unit) and radians.
-        pitch: of the first camera, radians.
-        mount: angle from the direction of travel to the first camera's heading, radians.
+        baseline: drawn from the range of the regime, metres (orbit: no unit).
+        rotation: drawn from the range of the regime, radians.
+        pitch: pitch of the first camera, radians.
+        mount: angle from the direction of travel to the heading of the first camera, radians.
     """
 
     regime: Regime
@@ -117,26 +117,43 @@ class Motion:
 
     @classmethod
     def draw(cls, regime: Regime, pitch: float, depth: float, rng: np.random.Generator) -> Motion:
-        """The common numbers of a new cluster whose first view has this pitch and median depth."""
+        """Draw the parameters of a cluster.
+
+        Args:
+            regime: distribution of the parameters.
+            pitch: pitch of the first camera, radians.
+            depth: median depth of the first view, metres.
+            rng: random generator.
+        """
         unit = 1.0 if regime.path == "orbit" else depth
+        low, high = regime.baseline
+        # Log-uniform, unless the minimum is zero.
+        baseline = math.exp(rng.uniform(math.log(low), math.log(high))) if low > 0.0 else high * rng.random()
         return cls(
             regime=regime,
             depth=depth,
-            baseline=unit * _log_uniform(regime.baseline, rng),
+            baseline=unit * float(baseline),
             rotation=math.radians(rng.uniform(*regime.rotation)) * float(rng.choice((-1.0, 1.0))),
             pitch=pitch,
-            mount=float(rng.choice(_SIDEWAYS)) if regime.path == "along" else 0.0,
+            mount=float(rng.choice(_VEHICLE_MOUNTS)) if regime.path == "along" else 0.0,
         )
 
     def place(self, index: int, extent: float, rng: np.random.Generator) -> Placement:
-        """Where camera ``index`` (1, 2, ...) is; ``extent`` below 1 keeps it nearer to the first."""
+        """Draw the placement of camera ``index`` (1, 2, ...); ``extent`` < 1 reduces the motion."""
         placement = _PLACE[self.regime.path](self, index, extent, rng)
         roll = math.radians(self.regime.roll) * (1.0 if self.rotation else 0.0) * rng.standard_normal()
         return Placement(placement.offset, placement.turn + np.array([0.0, 0.0, extent * roll]))
 
 
 def pose(position: Vector, heading: float, pitch: float, roll: float) -> NDArray[np.float64]:
-    """T_world_camera (4, 4): heading counter-clockwise from +x, pitch upwards, roll clockwise."""
+    """Return T_world_camera (4, 4).
+
+    Args:
+        position: (3,) metres.
+        heading: counter-clockwise from +x, radians.
+        pitch: positive upwards, radians.
+        roll: positive clockwise, radians.
+    """
     turns = so3.exp(np.array([[0.0, 0.0, heading], [pitch, 0.0, 0.0], [0.0, 0.0, roll]]))
     matrix = np.eye(4)
     matrix[:3, :3] = turns[0] @ _LEVEL @ turns[1] @ turns[2]
@@ -145,22 +162,30 @@ def pose(position: Vector, heading: float, pitch: float, roll: float) -> NDArray
 
 
 def placed(first: Vector, motion: Motion, placement: Placement, roll: float) -> NDArray[np.float64]:
-    """T_world_camera (4, 4) of a camera placed relative to the first, which is at x, y, z, heading (4,)."""
+    """Return T_world_camera (4, 4) of a camera.
+
+    Args:
+        first: (4,) position, metres, and heading, radians, of the first camera.
+        motion: parameters of the cluster.
+        placement: pose relative to the first camera.
+        roll: roll of the first camera, radians.
+    """
     level = so3.exp(np.array([0.0, 0.0, first[3]])) @ _LEVEL
     heading, pitch, turn_roll = placement.turn
     position = first[:3] + level @ placement.offset
     return pose(position, first[3] - heading, motion.pitch + pitch, roll + turn_roll)
 
 
-def _around(motion: Motion, index: int, extent: float, rng: np.random.Generator) -> Placement:
+def place_around(motion: Motion, index: int, extent: float, rng: np.random.Generator) -> Placement:
+    """Draw a normally distributed displacement and rotation."""
     spread = np.array([1.0, motion.regime.vertical, 1.0]) / math.sqrt(2.0 + motion.regime.vertical**2)
     offset = extent * motion.baseline * spread * rng.standard_normal(3)
     turn = extent * motion.rotation * np.array([1.0, 0.6, 0.0]) * rng.standard_normal(3)
     return Placement(offset, turn)
 
 
-def _along(motion: Motion, index: int, extent: float, rng: np.random.Generator) -> Placement:
-    """Steps of equal length on an arc, seen from the first camera, whose mount turns with the vehicle."""
+def place_along(motion: Motion, index: int, extent: float, rng: np.random.Generator) -> Placement:
+    """Place a camera on a vehicle that has moved ``index`` steps of equal length along an arc."""
     travelled = extent * motion.baseline * (index + rng.uniform(-0.3, 0.3))
     turned = extent * motion.rotation * index
     sideways = travelled * math.sin(0.5 * turned) + 0.02 * motion.baseline * rng.standard_normal()
@@ -172,8 +197,8 @@ def _along(motion: Motion, index: int, extent: float, rng: np.random.Generator) 
     return Placement(offset, np.array([turned + jitter[0], jitter[1], 0.0]))
 
 
-def _orbit(motion: Motion, index: int, extent: float, rng: np.random.Generator) -> Placement:
-    """Around a point on the first camera's optical axis, looking at it but for a few degrees."""
+def place_orbit(motion: Motion, index: int, extent: float, rng: np.random.Generator) -> Placement:
+    """Place a camera on an orbit about a point on the first optical axis, looking approximately at it."""
     arc = extent * motion.rotation * rng.uniform(-1.0, 1.0)
     lift = extent * motion.rotation * motion.regime.vertical * rng.uniform(-1.0, 1.0)
     distance = motion.depth * math.exp(extent * motion.baseline * rng.standard_normal())
@@ -185,20 +210,11 @@ def _orbit(motion: Motion, index: int, extent: float, rng: np.random.Generator) 
 
 
 def _direction(heading: float, pitch: float) -> Vector:
-    """Unit vector (right, down, forward) of a heading to the right and a pitch upwards."""
+    """Return the unit vector (right, down, forward) of a heading to the right and a pitch upwards."""
     level = math.cos(pitch)
     return np.array([level * math.sin(heading), -math.sin(pitch), level * math.cos(heading)])
 
 
-def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
-    low, high = limits
-    return (
-        float(math.exp(rng.uniform(math.log(low), math.log(high))))
-        if low > 0.0
-        else float(high * rng.random())
-    )
-
-
 _PLACE: Mapping[str, Callable[[Motion, int, float, np.random.Generator], Placement]] = MappingProxyType(
-    {"around": _around, "along": _along, "orbit": _orbit}
+    {"around": place_around, "along": place_along, "orbit": place_orbit}
 )

@@ -1,4 +1,4 @@
-"""Random pinhole cameras: field of view, principal point and pixel shape."""
+"""Random pinhole cameras: field of view, principal point and pixel aspect ratio."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from iup_pose_ros.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """Which cameras are drawn.
+    """Distribution of camera intrinsics.
 
     Attributes:
-        field_of_view: least, most frequent and greatest angle that the image's longer side spans, degrees.
-        mixed: share of clusters whose views have a camera each, as photographs of unknown origin do.
-        off_centre: greatest distance of the principal point from the image's centre, share of each side.
-        stretch: greatest deviation of fy / fx from 1.
+        field_of_view: minimum, mode and maximum (triangular distribution) of the field of view along the
+            longer image side, degrees.
+        mixed: fraction of clusters in which each view has a different camera, as in photo collections.
+        off_centre: maximum offset of the principal point from the image centre, relative to each side.
+        stretch: maximum deviation of fy / fx from 1.
+
+    Raises:
+        ConfigurationError: the field of view is not in increasing order between 10 and 150 degrees.
     """
 
     field_of_view: tuple[float, float, float] = (40.0, 65.0, 110.0)
@@ -31,11 +35,11 @@ class CameraConfig:
         low, mode, high = self.field_of_view
         if not 10.0 <= low <= mode <= high <= 150.0 or low == high:
             raise ConfigurationError(
-                f"field_of_view {self.field_of_view} must rise between 10 and 150 degrees"
+                f"field_of_view {self.field_of_view} must be increasing and between 10 and 150 degrees"
             )
 
     def draw(self, count: int, width: int, height: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Camera matrices (count, 3, 3) in pixels of images of width x height."""
+        """Draw camera matrices (count, 3, 3) for images of width x height pixels."""
         different = rng.random() < self.mixed
         first = self._draw_one(width, height, rng)
         cameras = [self._draw_one(width, height, rng) if different else first for _ in range(count - 1)]

@@ -1,4 +1,4 @@
-"""Things that move by themselves: textured polygons in front of the cameras, elsewhere in every view."""
+"""Moving objects: textured polygons in front of the cameras, at a different place in each view."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _CORNERS = 10
 
 @dataclass(frozen=True)
 class DistractorConfig:
-    """How often something moves, and how.
+    """Distribution of moving objects. Ranges are (minimum, maximum).
 
     Attributes:
-        share: of clusters with distractors.
-        most: greatest number of them.
-        size: least and greatest radius, as a share of their distance from the first camera.
-        distance: least and greatest distance, as a share of the depth of the scene.
-        speed: least and greatest spread of their positions between views, as a share of that depth.
-        most_hidden: greatest share of a view that they hide; a view in which it would be more has none.
+        share: fraction of clusters with moving objects.
+        max_count: maximum number of objects in a cluster.
+        size: range of the radius, relative to the distance from the first camera.
+        distance: range of the distance, relative to the depth of the scene.
+        speed: range of the standard deviation of the position between views, relative to the depth.
+        max_hidden: maximum fraction of a view that the objects occlude; other views are rendered without.
     """
 
     share: float = 0.35
-    most: int = 3
+    max_count: int = 3
     size: tuple[float, float] = (0.05, 0.22)
     distance: tuple[float, float] = (0.35, 0.9)
     speed: tuple[float, float] = (0.02, 0.3)
-    most_hidden: float = 0.35
+    max_hidden: float = 0.35
 
 
 @dataclass(frozen=True, eq=False)
 class Distractor:
-    """One polygon.
+    """A moving polygon.
 
     Attributes:
-        centre: (3,) where it is in the first view, metres.
-        orientation: (3, 3) its axes as columns; the third is its normal.
-        outline: (C, 2) corners in its plane, metres.
-        speed: spread of its positions between views, metres.
-        layer: texture.
-        light: baked on it, 0 to 1.
+        centre: (3,) position in the first view, metres, world frame.
+        orientation: (3, 3) axes of the polygon as columns; the third is its normal.
+        outline: (C, 2) corners in the plane of the polygon, metres.
+        speed: standard deviation of its position between views, metres.
+        layer: texture layer.
+        light: baked light, 0 to 1.
     """
 
     centre: Vector
@@ -67,13 +67,15 @@ class Distractor:
         light: float,
         rng: np.random.Generator,
     ) -> Distractor:
-        """A polygon that faces a camera, within its field of view.
+        """Draw a polygon that faces a camera and is in its field of view.
 
         Args:
-            T_world_camera: (4, 4) the camera.
-            depth: of the scene in metres.
-            layers: textures to choose from.
-            light: with which the camera's exposure shows a texture as bright as it is.
+            config: distribution of the polygons.
+            T_world_camera: (4, 4) pose of the camera.
+            depth: depth of the scene, metres.
+            layers: texture layers to choose from.
+            light: light that shows a texture with its own brightness at the exposure of the camera.
+            rng: random generator.
         """
         distance = depth * rng.uniform(*config.distance)
         position = distance * np.array([rng.uniform(-0.5, 0.5), rng.uniform(-0.3, 0.4), 1.0])
@@ -92,14 +94,14 @@ class Distractor:
         )
 
     def moved(self, rng: np.random.Generator) -> Distractor:
-        """The polygon where another view finds it."""
+        """Return the polygon with the random pose that it has in another view."""
         turn = so3.exp(0.25 * rng.standard_normal(3))
         centre = self.centre + self.speed * rng.standard_normal(3) * np.array([1.0, 1.0, 0.3])
         return replace(self, centre=centre, orientation=self.orientation @ turn)
 
 
 def distractor_mesh(distractors: list[Distractor], scene: Mesh) -> Mesh:
-    """The polygons as triangles, with the textures of the scene they are in."""
+    """Triangulate the polygons; the mesh has the textures of the scene."""
     vertices, triangles = [], []
     for number, distractor in enumerate(distractors):
         fan = np.zeros(_CORNERS + 1, VERTEX)

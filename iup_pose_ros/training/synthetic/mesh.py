@@ -1,4 +1,4 @@
-"""Textured triangle meshes as the renderer takes them: one table of vertices, one stack of textures."""
+"""Textured triangle meshes of the renderer: one table of vertices, one stack of textures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from iup_pose_ros.types import Picture
 
 Floats = NDArray[np.float32]
 
-CHUNK = 1024  # most triangles in a chunk
+CHUNK = 1024  # maximum number of triangles in a chunk
 VERTEX = np.dtype(
     [("position", "f4", 3), ("uv", "f4", 2), ("lightmap_uv", "f4", 2), ("colour", "u1", 3), ("layer", "u1")]
 )
@@ -22,16 +22,16 @@ VERTEX = np.dtype(
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """Triangles with texture, baked light and bounding boxes.
+    """Triangles with textures and baked light, in chunks with bounding boxes for frustum culling.
 
     Attributes:
-        vertices: (N,) of dtype ``VERTEX``: position in world metres; uv, (0, 0) being the first pixel of the
-            first row; lightmap_uv likewise; colour, baked light times 255; layer, the texture.
+        vertices: (N,) of dtype ``VERTEX``: position in metres, world frame; uv, where (0, 0) is the first
+            pixel of the first row; lightmap_uv likewise; colour, baked light times 255; layer of the texture.
         indices: (3 M,) int32, three vertices per triangle, sorted by chunk.
-        chunk_first, chunk_count: (C,) slices of ``indices``.
-        chunk_low, chunk_high: (C, 3) corners of the bounding boxes.
+        chunk_first, chunk_count: (C,) first element and length of each chunk in ``indices``.
+        chunk_low, chunk_high: (C, 3) corners of the bounding boxes, metres.
         textures: (L, S, S, 3) uint8 RGB.
-        mirrored: whether textures repeat mirrored, so that photographs join without seams.
+        mirrored: whether repeated textures are mirrored, so that photographs have no seams.
         lightmap: (h, w, 3) uint8, multiplied with texture and colour.
     """
 
@@ -54,17 +54,23 @@ class Mesh:
         mirrored: bool = False,
         lightmap: Picture | None = None,
     ) -> Mesh:
-        """The mesh of (M, 3) triangles, cut into chunks.
+        """Create a mesh from triangles.
+
+        Args:
+            vertices: (N,) of dtype ``VERTEX``.
+            triangles: (M, 3) indices of vertices.
+            textures, mirrored: see the attributes.
+            lightmap: see the attributes; default: white.
 
         Raises:
-            DataError: there is no triangle, or more textures than a layer number can hold.
+            DataError: there is no triangle, or there are more than 256 textures.
         """
         if len(triangles) == 0:
             raise DataError("a mesh needs at least one triangle")
         if len(textures) > 256:
             raise DataError(f"a mesh has {len(textures)} textures; at most 256 are possible")
         corners = vertices["position"][triangles]
-        chunks = _split(corners.mean(axis=1))
+        chunks = split_at_medians(corners.mean(axis=1))
         low, high = corners.min(axis=1), corners.max(axis=1)
         counts = np.array([3 * len(chunk) for chunk in chunks])
         return cls(
@@ -80,14 +86,16 @@ class Mesh:
         )
 
     def visible_chunks(self, clip_from_world: NDArray[np.float64], centre: Floats) -> NDArray[np.int64]:
-        """Chunks whose box may be seen, the nearest first.
+        """Return the chunks whose bounding box intersects the view frustum, the nearest first.
 
         Args:
-            clip_from_world: (4, 4); a point is inside when -w <= x <= w, -w <= y <= w and w > 0.
-            centre: (3,) of the camera.
+            clip_from_world: (4, 4); a point is inside if -w <= x <= w, -w <= y <= w and w > 0.
+            centre: (3,) position of the camera, metres.
         """
-        planes = _frustum(clip_from_world)
-        # Of each box only the corner furthest along the plane's normal matters.
+        # The planes (5, 4) of the frustum (left, right, top, bottom, front); the inside is positive.
+        x, y, _, w = clip_from_world
+        planes = np.stack([w + x, w - x, w + y, w - y, w])
+        # A box is outside of a plane if its corner farthest along the normal is outside.
         corner = np.where(planes[:, None, :3] > 0.0, self.chunk_high, self.chunk_low)
         inside = ((corner * planes[:, None, :3]).sum(axis=-1) + planes[:, 3:] > 0.0).all(axis=0)
         visible = np.flatnonzero(inside)
@@ -96,25 +104,16 @@ class Mesh:
 
 
 def texture_stack(pictures: Sequence[Picture], size: int) -> Picture:
-    """Pictures (H, W, 3) of any shape, each resized to a layer (size, size, 3)."""
-    layers = [
-        cv2.resize(picture, (size, size), interpolation=_interpolation(picture, size)) for picture in pictures
-    ]
+    """Resize pictures (H, W, 3) to layers (L, size, size, 3)."""
+    layers = []
+    for picture in pictures:
+        interpolation = cv2.INTER_AREA if max(picture.shape[:2]) > size else cv2.INTER_LINEAR
+        layers.append(cv2.resize(picture, (size, size), interpolation=interpolation))
     return np.stack(layers).astype(np.uint8, copy=False)
 
 
-def _interpolation(picture: Picture, size: int) -> int:
-    return cv2.INTER_AREA if max(picture.shape[:2]) > size else cv2.INTER_LINEAR
-
-
-def _frustum(clip_from_world: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The five planes (5, 4) of the view: left, right, top, bottom, front; inside is positive."""
-    x, y, _, w = clip_from_world
-    return np.stack([w + x, w - x, w + y, w - y, w])
-
-
-def _split(centres: Floats) -> list[NDArray[np.int64]]:
-    """Indices of points (M, 3) in groups of at most ``CHUNK``, halved at the median of the longest side."""
+def split_at_medians(centres: Floats) -> list[NDArray[np.int64]]:
+    """Split points (M, 3) at the median of the longest side into groups of at most ``CHUNK`` indices."""
     waiting, chunks = [np.arange(len(centres))], []
     while waiting:
         group = waiting.pop()

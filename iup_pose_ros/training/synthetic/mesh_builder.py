@@ -1,4 +1,4 @@
-"""Meshes built from lit rectangles, boxes and grids."""
+"""Construction of meshes from lit rectangles, boxes and grids."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from iup_pose_ros.types import Picture
 
 Vector = NDArray[np.float64]
 
-_AMBIENT = 0.55  # share of the light that comes from everywhere
-_UNEVEN = 0.15  # by how much corners of one surface differ in brightness
+_AMBIENT = 0.55  # ambient fraction of the light
+_UNEVEN = 0.15  # maximum random reduction of the brightness of a vertex
 
 
 class MeshBuilder:
-    """Collects surfaces; the sun and the unevenness of the light come from the generator.
+    """Collects surfaces, lit by a sun of random direction and with random variations.
 
     Args:
         layers: number of textures to choose from.
-        rng: source of all randomness.
+        rng: random generator.
     """
 
     def __init__(self, layers: int, rng: np.random.Generator) -> None:
@@ -31,13 +31,21 @@ class MeshBuilder:
         self._count = 0
 
     def layer(self) -> int:
-        """A random texture."""
+        """Draw a texture layer."""
         return int(self._rng.integers(self._layers))
 
     def add_rectangle(
         self, centre: ArrayLike, half_u: ArrayLike, half_v: ArrayLike, repeat: ArrayLike, layer: int
     ) -> None:
-        """A rectangle; ``half_u`` runs along the texture's rows to the right, ``half_v`` down its columns."""
+        """Add a rectangle.
+
+        Args:
+            centre: (3,) metres.
+            half_u: (3,) half axis along the rows of the texture, to the right.
+            half_v: (3,) half axis along the columns of the texture, downwards.
+            repeat: (2,) repetitions of the texture.
+            layer: texture layer.
+        """
         corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
         axes = np.stack([np.asarray(half_u, dtype=np.float64), np.asarray(half_v, dtype=np.float64)])
         uv = 0.5 * (corners + 1.0) * np.asarray(repeat)
@@ -47,11 +55,18 @@ class MeshBuilder:
         self._add(np.asarray(centre) + corners @ axes, uv, normals, layer, triangles)
 
     def add_box(self, centre: ArrayLike, half: Vector, yaw: float, metres: float) -> None:
-        """A box turned about z, each pair of sides with a texture that spans ``metres``."""
+        """Add a box, each pair of opposite faces with a random texture.
+
+        Args:
+            centre: (3,) metres.
+            half: (3,) half lengths of the sides, metres.
+            yaw: rotation about z, radians.
+            metres: size of one copy of the texture.
+        """
         turn = np.array([[np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
         for axis in range(3):
             layer = self.layer()
-            # Rows of the texture are level on the four sides.
+            # The rows of the texture are horizontal on the four vertical faces.
             u, v = ((1, 2), (0, 2), (0, 1))[axis]
             for side in (-1.0, 1.0):
                 outward, right, down = np.zeros(3), np.zeros(3), np.zeros(3)
@@ -61,7 +76,7 @@ class MeshBuilder:
                 self.add_rectangle(middle, turn @ right, turn @ down, repeat, layer)
 
     def add_blob(self, centre: ArrayLike, half: Vector, layer: int) -> None:
-        """A closed curved surface: an ellipsoid with dents, textured once around."""
+        """Add an ellipsoid with dents and half axes ``half`` (3,), metres."""
         down, around = np.meshgrid(np.linspace(0.02, np.pi - 0.02, 13), np.linspace(0.0, 2.0 * np.pi, 21))
         waves = [self._rng.integers(1, 4, 2) for _ in range(3)]
         dents = sum(np.sin(a * around + 6.0 * self._rng.random()) * np.sin(b * down) for a, b in waves)
@@ -71,7 +86,7 @@ class MeshBuilder:
         self._add_surface(positions, np.stack([around / np.pi, down / np.pi], axis=-1), layer)
 
     def add_grid(self, positions: Vector, metres: float, layer: int) -> None:
-        """A surface through a grid of points (R, C, 3), textured from above."""
+        """Add a surface through a grid of points (R, C, 3), textured from above, ``metres`` per texture."""
         self._add_surface(positions, positions[..., :2] / metres, layer)
 
     def _add_surface(self, positions: Vector, uv: Vector, layer: int) -> None:
@@ -87,7 +102,7 @@ class MeshBuilder:
         self._add(positions.reshape(-1, 3), uv.reshape(-1, 2), normals, layer, triangles)
 
     def mesh(self, textures: Picture) -> Mesh:
-        """All surfaces; ``textures`` (L, S, S, 3) are the layers."""
+        """Return the mesh of all surfaces; ``textures`` (L, S, S, 3) are the layers."""
         vertices, triangles = np.concatenate(self._vertices), np.concatenate(self._triangles)
         return Mesh.from_triangles(vertices, triangles, textures, mirrored=True)
 

@@ -1,4 +1,4 @@
-"""Which surfaces of one view another view sees, from depth and pose."""
+"""Overlap of views: surfaces of one view that are visible in another, from depth and poses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_TOLERANCE = 0.05  # relative; a point whose depth differs more from the surface seen is hidden
-_COLUMNS = 40  # of the grid of pixels on which overlap is measured
+_TOLERANCE = 0.05  # relative depth difference above which a point is occluded
+_COLUMNS = 40  # number of columns of the grid of pixels on which overlap is measured
 
 
 def sparse_points(depth: NDArray[np.float32], K: Array, columns: int = _COLUMNS) -> Array:
-    """Points (N, 3) in the camera's frame on a grid of pixels, where the depth is known and finite."""
+    """Return the points (N, 3), camera frame, of a grid of pixels with known and finite depth (H, W)."""
     height, width = depth.shape
     step = max(1, round(width / columns))
     y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
@@ -20,14 +20,14 @@ def sparse_points(depth: NDArray[np.float32], K: Array, columns: int = _COLUMNS)
 
 
 def lift(pixels: NDArray[np.int64], depth: NDArray[np.float32], K: Array) -> Array:
-    """Points (N, 3) of pixels (N, 2) with depth (N,); those without known and finite depth are left out."""
+    """Back-project pixels (N, 2) with depth (N,) to points (M, 3), skipping unknown and infinite depth."""
     known = np.isfinite(depth) & (depth > 0.0)
     rays = (pixels[known] - K[[0, 1], [2, 2]]) / K[[0, 1], [0, 1]]
     return np.concatenate([rays, np.ones((len(rays), 1))], axis=1) * depth[known, None]
 
 
 def project(points: Array, K: Array, width: int, height: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Pixels (N, 2) of points (N, 3) in the camera's frame, and which lie in front of it and in the image."""
+    """Project points (N, 3), camera frame, to pixels (N, 2); also return whether (N,) they are visible."""
     depth = points[:, 2]
     pixels = points[:, :2] / np.maximum(depth, 1e-6)[:, None] * K[[0, 1], [0, 1]] + K[[0, 1], [2, 2]]
     inside = (pixels > -0.5).all(axis=1) & (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
@@ -35,7 +35,7 @@ def project(points: Array, K: Array, width: int, height: int) -> tuple[Array, ND
 
 
 def seen(points: Array, depth: NDArray[np.float32], K: Array) -> NDArray[np.bool_]:
-    """Which points (N, 3) of the camera's frame appear in its depth image (H, W), not outside or hidden."""
+    """Return whether (N,) points (N, 3), camera frame, are inside the depth image (H, W) and not occluded."""
     height, width = depth.shape
     pixels, inside = project(points, K, width, height)
     x, y = np.rint(np.where(inside[:, None], pixels, 0.0)).astype(np.int64).T
@@ -44,10 +44,12 @@ def seen(points: Array, depth: NDArray[np.float32], K: Array) -> NDArray[np.bool
 
 
 def overlap_matrix(depths: list[NDArray[np.float32]], K: Array, T_world_camera: Array) -> Array:
-    """Share (V, V) of the surfaces in view i (row) that view j (column) sees; 1 on the diagonal.
+    """Compute the fraction (V, V) of the surfaces of view i (row) that are visible in view j (column).
 
     Args:
-        depths: V images (H, W); K, T_world_camera: (V, 3, 3) and (V, 4, 4).
+        depths: V depth images (H, W).
+        K: (V, 3, 3) camera matrices.
+        T_world_camera: (V, 4, 4) poses.
     """
     count = len(depths)
     matrix = np.eye(count)

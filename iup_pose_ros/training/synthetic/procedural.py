@@ -1,6 +1,6 @@
-"""Scenes made up by chance and covered with photographs: rooms, free planes, boxes, streets, height fields.
+"""Random scenes textured with photographs: rooms, free planes, boxes, streets, height fields.
 
-All are in metres with z up, so that the motions of a camera mean the same as in modelled scenes.
+Units are metres, z is up, so that camera motions have the same scale as in scenes from files.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ Rng = np.random.Generator
 
 TEXTURE_SIZE = 512
 _VIEWPOINTS = 48
-_ROUND = 0.35  # share of solids that are round
-_CLEARANCE = 0.5  # metres between a viewpoint and every box
-_GROUND = 60.0  # metres from the middle of an outdoor scene to its rim
+_ROUND = 0.35  # fraction of solids that are round
+_CLEARANCE = 0.5  # minimum distance of a viewpoint from all boxes, metres
+_GROUND = 60.0  # half the side length of the ground of outdoor scenes, metres
 
 
 @dataclass(frozen=True, eq=False)
 class _Box:
-    """A solid box turned about z."""
+    """A solid box: centre (3,) and half side lengths (3,), metres, and rotation about z, radians."""
 
     centre: Vector
     half: Vector
     yaw: float
 
     def distance(self, points: Vector) -> Vector:
-        """Distances (N,) of points (N, 3); 0 inside."""
+        """Return the distances (N,) of points (N, 3), metres; 0 inside."""
         cos, sin = math.cos(self.yaw), math.sin(self.yaw)
         turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
         outside = np.abs((points - self.centre) @ turn) - self.half
@@ -48,19 +48,19 @@ class _Box:
 
 
 def procedural_scene(kind: str, photographs: Sequence[Picture], rng: Rng) -> Scene:
-    """A random scene.
+    """Create a random scene.
 
     Args:
         kind: a key of ``KINDS``.
-        photographs: (H, W, 3) uint8 RGB, one texture each; they also cover distractors.
-        rng: source of all randomness.
+        photographs: (H, W, 3) uint8 RGB; textures of the scene and of distractors.
+        rng: random generator.
 
     Raises:
-        ConfigurationError: there is no such kind.
+        ConfigurationError: the kind is unknown.
         DataError: there is no photograph.
     """
     if kind not in KINDS:
-        raise ConfigurationError(f"there is no procedural scene {kind!r}; accepted: {', '.join(KINDS)}")
+        raise ConfigurationError(f"unknown procedural scene {kind!r}; accepted: {', '.join(KINDS)}")
     if not photographs:
         raise DataError("a procedural scene needs at least one photograph")
     builder = MeshBuilder(len(photographs), rng)
@@ -69,22 +69,28 @@ def procedural_scene(kind: str, photographs: Sequence[Picture], rng: Rng) -> Sce
     return Scene(kind, mesh, viewpoints, tuple(range(len(photographs))))
 
 
-def _room(builder: MeshBuilder, rng: Rng) -> Vector:
-    """A furnished room with pictures on its walls."""
+def build_room(builder: MeshBuilder, rng: Rng) -> Vector:
+    """Build a furnished room with pictures on its walls; return viewpoints (N, 5)."""
     half = np.array([rng.uniform(1.8, 6.0), rng.uniform(1.8, 6.0), rng.uniform(1.15, 1.9)])
     middle = np.array([0.0, 0.0, half[2]])
-    _add_walls(builder, middle, half, rng)
-    boxes = [_furniture(half, rng) for _ in range(rng.integers(3, 16))]
+    add_walls(builder, middle, half, rng)
+    boxes = []
+    for _ in range(rng.integers(3, 16)):
+        # Furniture stands on the floor, more often near the walls than in the middle.
+        size = np.array([rng.uniform(0.15, 0.8), rng.uniform(0.15, 0.8), rng.uniform(0.1, 0.9)])
+        position = half[:2] * np.sign(rng.uniform(-1.0, 1.0, 2)) * np.sqrt(rng.random(2))
+        boxes.append(_Box(np.array([*position, size[2]]), size, rng.uniform(0.0, math.pi)))
     for box in boxes:
         _add_solid(builder, box, rng.uniform(0.5, 2.0), rng)
     for _ in range(rng.integers(0, 10)):
-        _add_picture(builder, middle, half, rng)
+        add_picture(builder, middle, half, rng)
     low, high = middle - half + 0.5, middle + half - 0.5
     low[2] = 0.6
     return _free_viewpoints(low, high, boxes, rng)
 
 
-def _add_walls(builder: MeshBuilder, middle: Vector, half: Vector, rng: Rng) -> None:
+def add_walls(builder: MeshBuilder, middle: Vector, half: Vector, rng: Rng) -> None:
+    """Add walls, floor and ceiling of a room of centre ``middle`` and half side lengths ``half``, metres."""
     layers = [builder.layer() for _ in range(rng.integers(1, 5))]
     for axis, (u, v) in enumerate(((1, 2), (0, 2), (0, 1))):
         for side in (-1.0, 1.0):
@@ -97,21 +103,15 @@ def _add_walls(builder: MeshBuilder, middle: Vector, half: Vector, rng: Rng) -> 
 
 
 def _add_solid(builder: MeshBuilder, box: _Box, metres: float, rng: Rng) -> None:
-    """The box itself, or something round that fits into it."""
+    """Add the box, or a round body that fits into it; ``metres`` per texture."""
     if rng.random() < _ROUND:
         builder.add_blob(box.centre, box.half, builder.layer())
     else:
         builder.add_box(box.centre, box.half, box.yaw, metres)
 
 
-def _furniture(half: Vector, rng: Rng) -> _Box:
-    """A box on the floor, rather at the walls than in the middle."""
-    size = np.array([rng.uniform(0.15, 0.8), rng.uniform(0.15, 0.8), rng.uniform(0.1, 0.9)])
-    position = half[:2] * np.sign(rng.uniform(-1.0, 1.0, 2)) * np.sqrt(rng.random(2))
-    return _Box(np.array([*position, size[2]]), size, rng.uniform(0.0, math.pi))
-
-
-def _add_picture(builder: MeshBuilder, middle: Vector, half: Vector, rng: Rng) -> None:
+def add_picture(builder: MeshBuilder, middle: Vector, half: Vector, rng: Rng) -> None:
+    """Add a picture to a wall of the room; see ``add_walls``."""
     axis = int(rng.integers(2))
     other = 1 - axis
     side = rng.choice((-1.0, 1.0))
@@ -122,33 +122,30 @@ def _add_picture(builder: MeshBuilder, middle: Vector, half: Vector, rng: Rng) -
     builder.add_rectangle(centre, right, (0.0, 0.0, -rng.uniform(0.15, 0.6)), (1.0, 1.0), builder.layer())
 
 
-def _planes(builder: MeshBuilder, rng: Rng) -> Vector:
-    """Rectangles in all positions around the viewpoints, often with ground under them."""
+def build_planes(builder: MeshBuilder, rng: Rng) -> Vector:
+    """Build rectangles around the viewpoints, in most cases above ground; return viewpoints (N, 5)."""
     if rng.random() < 0.6:
         _add_ground(builder, rng, relief=0.0)
     for _ in range(rng.integers(15, 50)):
         bearing, distance = rng.uniform(-math.pi, math.pi), rng.uniform(2.5, 15.0)
         centre = distance * np.array([math.cos(bearing), math.sin(bearing), 0.0])
         centre[2] = 1.5 + 0.25 * distance * rng.standard_normal()
-        _add_facing(builder, centre, 0.35 * distance * rng.uniform(0.4, 1.6, 2), rng)
+        half = 0.35 * distance * rng.uniform(0.4, 1.6, 2)
+        # Rectangles approximately face the middle of the scene and are approximately upright.
+        away = centre / np.linalg.norm(centre) + 0.6 * rng.standard_normal(3)
+        away /= np.linalg.norm(away)
+        upright = np.array([0.0, 0.0, 1.0]) + 0.25 * rng.standard_normal(3)
+        right = np.cross(away, upright)
+        right /= np.linalg.norm(right)
+        down = np.cross(away, right)
+        builder.add_rectangle(centre, half[0] * right, half[1] * down, (1.0, 1.0), builder.layer())
     if rng.random() < 0.5:
-        _add_backdrop(builder, rng)
+        add_backdrop(builder, rng)
     return _free_viewpoints(np.array([-1.0, -1.0, 0.8]), np.array([1.0, 1.0, 2.2]), [], rng)
 
 
-def _add_facing(builder: MeshBuilder, centre: Vector, half: Vector, rng: Rng) -> None:
-    """A rectangle turned towards the middle of the scene by and large."""
-    away = centre / np.linalg.norm(centre) + 0.6 * rng.standard_normal(3)
-    away /= np.linalg.norm(away)
-    upright = np.array([0.0, 0.0, 1.0]) + 0.25 * rng.standard_normal(3)
-    right = np.cross(away, upright)
-    right /= np.linalg.norm(right)
-    down = np.cross(away, right)
-    builder.add_rectangle(centre, half[0] * right, half[1] * down, (1.0, 1.0), builder.layer())
-
-
-def _add_backdrop(builder: MeshBuilder, rng: Rng) -> None:
-    """Four big walls far behind everything else."""
+def add_backdrop(builder: MeshBuilder, rng: Rng) -> None:
+    """Add four large walls as the background of a scene."""
     distance, height = rng.uniform(16.0, 30.0), rng.uniform(4.0, 15.0)
     for quarter in range(4):
         cos, sin = math.cos(quarter * math.pi / 2), math.sin(quarter * math.pi / 2)
@@ -158,8 +155,8 @@ def _add_backdrop(builder: MeshBuilder, rng: Rng) -> None:
         builder.add_rectangle(centre, right, (0.0, 0.0, -height), repeat, builder.layer())
 
 
-def _boxes(builder: MeshBuilder, rng: Rng) -> Vector:
-    """Boxes of all sizes on open ground."""
+def build_boxes(builder: MeshBuilder, rng: Rng) -> Vector:
+    """Build boxes of all sizes on flat ground; return viewpoints (N, 5)."""
     _add_ground(builder, rng, relief=0.0)
     boxes = []
     for _ in range(rng.integers(25, 70)):
@@ -171,8 +168,8 @@ def _boxes(builder: MeshBuilder, rng: Rng) -> Vector:
     return _free_viewpoints(np.array([-12.0, -12.0, 0.7]), np.array([12.0, 12.0, 2.5]), boxes, rng)
 
 
-def _street(builder: MeshBuilder, rng: Rng) -> Vector:
-    """A road between houses, with parked boxes at its sides; cameras look along it."""
+def build_street(builder: MeshBuilder, rng: Rng) -> Vector:
+    """Build a road between houses with parked vehicles; return viewpoints (N, 5), mostly along the road."""
     _add_ground(builder, rng, relief=0.0)
     half_width = rng.uniform(3.5, 9.0)
     road = rng.uniform(2.0, 6.0)
@@ -183,7 +180,11 @@ def _street(builder: MeshBuilder, rng: Rng) -> Vector:
         (60.0 / road, 1.0),
         builder.layer(),
     )
-    boxes = _houses(half_width, rng) + _parked(half_width, rng)
+    boxes = houses(half_width, rng)
+    for _ in range(rng.integers(4, 25)):
+        half = np.array([rng.uniform(0.3, 2.2), rng.uniform(0.3, 0.9), rng.uniform(0.4, 1.0)])
+        y = rng.choice((-1.0, 1.0)) * rng.uniform(0.7, 0.95) * half_width
+        boxes.append(_Box(np.array([rng.uniform(-50.0, 50.0), y, half[2]]), half, rng.normal(0.0, 0.1)))
     for box in boxes:
         builder.add_box(box.centre, box.half, box.yaw, rng.uniform(2.0, 7.0) if box.half[2] > 1.5 else 4.0)
     low = np.array([-40.0, -0.5 * half_width, 1.2])
@@ -193,7 +194,8 @@ def _street(builder: MeshBuilder, rng: Rng) -> Vector:
     return viewpoints
 
 
-def _houses(half_width: float, rng: Rng) -> list[_Box]:
+def houses(half_width: float, rng: Rng) -> list[_Box]:
+    """Draw houses on both sides of a street, at least ``half_width`` metres from its centre line."""
     boxes = []
     for side in (-1.0, 1.0):
         x = -_GROUND
@@ -205,17 +207,8 @@ def _houses(half_width: float, rng: Rng) -> list[_Box]:
     return boxes
 
 
-def _parked(half_width: float, rng: Rng) -> list[_Box]:
-    boxes = []
-    for _ in range(rng.integers(4, 25)):
-        half = np.array([rng.uniform(0.3, 2.2), rng.uniform(0.3, 0.9), rng.uniform(0.4, 1.0)])
-        y = rng.choice((-1.0, 1.0)) * rng.uniform(0.7, 0.95) * half_width
-        boxes.append(_Box(np.array([rng.uniform(-50.0, 50.0), y, half[2]]), half, rng.normal(0.0, 0.1)))
-    return boxes
-
-
-def _height_field(builder: MeshBuilder, rng: Rng) -> Vector:
-    """Hills with boxes on them, seen from near the ground up to the height of a drone."""
+def build_height_field(builder: MeshBuilder, rng: Rng) -> Vector:
+    """Build hills with boxes; return viewpoints (N, 5) from 1.5 m to 12 m above ground."""
     ground = _add_ground(builder, rng, relief=rng.uniform(2.0, 14.0))
     boxes = []
     for _ in range(rng.integers(0, 40)):
@@ -229,7 +222,7 @@ def _height_field(builder: MeshBuilder, rng: Rng) -> Vector:
 
 
 def _add_ground(builder: MeshBuilder, rng: Rng, relief: float) -> Callable[[float, float], float]:
-    """A square of ground with hills ``relief`` metres high; returns its height at x, y."""
+    """Add square ground with hills up to ``relief`` metres; return a function of its height at (x, y)."""
     cells = 96 if relief > 0.0 else 2
     axis = np.linspace(-_GROUND, _GROUND, cells + 1)
     x, y = np.meshgrid(axis, axis)
@@ -246,7 +239,7 @@ def _add_ground(builder: MeshBuilder, rng: Rng, relief: float) -> Callable[[floa
 
 
 def _free_viewpoints(low: Vector, high: Vector, boxes: Sequence[_Box], rng: Rng) -> Vector:
-    """Viewpoints (N, 5) in a block of space, clear of the boxes, in all directions."""
+    """Draw viewpoints (N, 5) of any heading between the corners ``low`` and ``high`` outside of boxes."""
     count = 4 * _VIEWPOINTS
     positions = low + (np.maximum(high, low) - low) * rng.random((count, 3))
     headings = rng.uniform(-math.pi, math.pi, count)
@@ -257,11 +250,17 @@ def _outside(viewpoints: Vector, boxes: Sequence[_Box]) -> Vector:
     distance = np.full(len(viewpoints), np.inf)
     for box in boxes:
         distance = np.minimum(distance, box.distance(viewpoints[:, :3]))
-    # The clearest, so that even a crowded scene has some.
+    # Keep those with the largest distance (up to the clearance), so that crowded scenes have viewpoints, too.
     order = np.argsort(-np.minimum(distance, _CLEARANCE), kind="stable")
     return viewpoints[order[:_VIEWPOINTS]]
 
 
 KINDS: Mapping[str, Callable[[MeshBuilder, Rng], Vector]] = MappingProxyType(
-    {"room": _room, "planes": _planes, "boxes": _boxes, "street": _street, "height_field": _height_field}
+    {
+        "room": build_room,
+        "planes": build_planes,
+        "boxes": build_boxes,
+        "street": build_street,
+        "height_field": build_height_field,
+    }
 )

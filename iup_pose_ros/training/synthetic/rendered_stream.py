@@ -1,4 +1,4 @@
-"""An endless, repeatable stream of rendered clusters: batch n depends on the configuration and n only."""
+"""Infinite reproducible stream of rendered clusters: batch n depends only on the configuration and n."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iup_pose_ros.training.data.batch_stream import Batches, BatchStream
 from iup_pose_ros.training.data.batches import ClusterBatch
 from iup_pose_ros.training.data.cluster import Cluster
 from iup_pose_ros.training.data.photometric import PhotometricConfig
-from iup_pose_ros.training.synthetic.cluster_renderer import ClusterPainter
+from iup_pose_ros.training.synthetic.cluster_renderer import ClusterRenderer
 from iup_pose_ros.training.synthetic.photographs import Photographs
 from iup_pose_ros.training.synthetic.procedural import KINDS, procedural_scene
 from iup_pose_ros.training.synthetic.renderer import Renderer, check_size
@@ -26,30 +26,35 @@ from iup_pose_ros.training.synthetic.scenes import HELDOUT_SCENES, Scene, check_
 from iup_pose_ros.training.synthetic.sky import cloudy_sky, pictured_sky
 from iup_pose_ros.training.synthetic.view_config import LoadedScene, ViewConfig
 
-_RETRIES = 5  # other scenes tried where one yields no cluster
+_MAX_SCENES = 5  # number of scenes to try for a cluster
 
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """What is rendered.
+    """Configuration of the rendered training data.
 
     Attributes:
-        scenes: folder of scene files (.npz); None: made-up scenes only.
-        photographs: folder of images for textures; None: those inside scikit-image.
-        split: ``train``, ``heldout`` or ``all``, of scenes and photographs.
-        heldout: names of the scenes that training must not see.
-        sizes: image sizes (width, height); every batch draws one.
-        clusters: clusters in a batch.
-        procedural: share of clusters in made-up scenes.
-        retextured: share of scene files whose textures are replaced, half of them, by photographs.
-        period: batches for which a scene file stays in use, at each place of a batch; made-up scenes stay for
-            ``procedural_period``. Loading a scene takes as long as several clusters.
-        textures: photographs for a made-up scene.
-        resident: scenes kept in memory.
-        supersampling: samples per pixel along each axis.
-        views: motions, cameras and distractors.
-        photometric: what cameras do to the images; None leaves them as rendered.
-        seed: of all randomness.
+        scenes: folder of scene files (.npz); None: procedural scenes only.
+        photographs: folder of images for textures; None: the photographs in scikit-image.
+        split: ``train``, ``heldout`` or ``all``; applies to scenes and photographs.
+        heldout: names of the scenes that are excluded from training.
+        sizes: image sizes (width, height); one is drawn per batch.
+        clusters: number of clusters in a batch.
+        procedural: fraction of clusters in procedural scenes.
+        retextured: fraction of scene files of which half of the textures are replaced by photographs.
+        period: number of consecutive batches that use the same scene file, per cluster of a batch, because
+            loading a scene takes as long as rendering several clusters.
+        procedural_period: the same for procedural scenes.
+        textures: number of photographs in a procedural scene.
+        resident: maximum number of scenes in memory.
+        supersampling: number of samples per pixel along each axis.
+        views: distribution of motions, cameras and distractors.
+        photometric: photometric augmentation; None: none.
+        seed: random seed.
+
+    Raises:
+        ConfigurationError: a value is outside its range, or the split is unknown.
+        DataError: a size is too small to be rendered.
     """
 
     scenes: Path | None = None
@@ -73,24 +78,23 @@ class SourceConfig:
         check_split(self.split)
         for width, height in self.sizes:
             check_size(width, height)
-        least = {"clusters": 1, "period": 1, "procedural_period": 1, "textures": 1, "supersampling": 1}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; at least {value} is needed")
+        for name in ("clusters", "period", "procedural_period", "textures", "supersampling"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; at least 1 is required")
         if not self.sizes:
-            raise ConfigurationError("sizes is empty; at least one (width, height) is needed")
+            raise ConfigurationError("sizes is empty; at least one (width, height) is required")
 
 
 class RenderedClusters(BatchStream):
-    """Every worker process renders its share with an OpenGL context of its own.
+    """Stream of rendered batches; each worker process has its own OpenGL context.
 
     Args:
         config: what is rendered.
-        start, rank, world_size: as ``BatchStream``.
+        start, rank, world_size: see ``BatchStream``.
 
     Raises:
         DataError: a folder has no scene or photograph of the split.
-        RendererError: on iteration, where OpenGL cannot be used.
+        RendererError: during iteration, if OpenGL is not available.
     """
 
     def __init__(self, config: SourceConfig, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
@@ -103,17 +107,23 @@ class RenderedClusters(BatchStream):
 
     @contextmanager
     def opened(self) -> Iterator[Batches]:
-        studio = Studio(self._config, self._files)
+        """See ``BatchStream.opened``."""
+        renderer = BatchRenderer(self._config, self._files)
         try:
-            yield studio.batch
+            yield renderer.batch
         finally:
-            studio.close()
+            renderer.close()
 
 
 def cluster_loader(dataset: BatchStream, workers: int, prefetch: int = 4) -> DataLoader[ClusterBatch]:
-    """Batches rendered ahead by worker processes; 0 renders in this process.
+    """Create a data loader whose worker processes render batches in advance.
 
-    Workers are started afresh, because neither OpenGL nor CUDA survives a fork.
+    Workers are spawned, because neither OpenGL nor CUDA can be used after a fork.
+
+    Args:
+        dataset: stream of batches.
+        workers: number of worker processes; 0: render in this process.
+        prefetch: number of batches that each worker renders in advance.
     """
     if workers == 0:
         return DataLoader(dataset, batch_size=None)
@@ -123,22 +133,31 @@ def cluster_loader(dataset: BatchStream, workers: int, prefetch: int = 4) -> Dat
         num_workers=workers,
         prefetch_factor=prefetch,
         multiprocessing_context="spawn",
-        worker_init_fn=_prepare_worker,
+        worker_init_fn=prepare_worker,
     )
 
 
-class Studio:
-    """Renders any batch of the stream; keeps the scenes it used last."""
+class BatchRenderer:
+    """Renders any batch of the stream, with a cache of the most recently used scenes.
+
+    Args:
+        config: what is rendered.
+        files: scene files.
+    """
 
     def __init__(self, config: SourceConfig, files: list[Path]) -> None:
         self._config, self._files = config, files
         self._photographs = Photographs(config.photographs, config.split)
         self._renderer = Renderer(config.supersampling)
-        self._painter = ClusterPainter(self._renderer, config.views)
+        self._clusters = ClusterRenderer(self._renderer, config.views)
         self._scenes: OrderedDict[tuple[int, ...], LoadedScene] = OrderedDict()
 
     def batch(self, index: int) -> ClusterBatch:
-        """Batch ``index``."""
+        """Render batch ``index``.
+
+        Raises:
+            DataError: no cluster with overlapping views was found.
+        """
         sizes = self._config.sizes
         width, height = sizes[self._rng(index).integers(len(sizes))]
         places = range(self._config.clusters)
@@ -147,64 +166,60 @@ class Studio:
         )
 
     def close(self) -> None:
-        """Free the scenes and the OpenGL context."""
+        """Release the scenes and the OpenGL context."""
         for scene in self._scenes.values():
             scene.release()
         self._scenes.clear()
         self._renderer.close()
 
     def _cluster(self, index: int, place: int, width: int, height: int) -> Cluster:
-        for retry in range(_RETRIES):
+        for retry in range(_MAX_SCENES):
             rng = self._rng(index, place, retry)
             scene = self._scene(index, place, retry)
             try:
-                cluster = self._painter.draw(scene, width, height, rng)
+                cluster = self._clusters.render(scene, width, height, rng)
             except DataError:
                 continue
             if self._config.photometric is None:
                 return cluster
             return replace(cluster, images=self._config.photometric.augment_cluster(cluster.images, rng))
-        raise DataError(f"{_RETRIES} scenes yielded no cluster of overlapping views for batch {index}")
+        raise DataError(f"no cluster with overlapping views found in {_MAX_SCENES} scenes for batch {index}")
 
     def _scene(self, index: int, place: int, retry: int) -> LoadedScene:
-        """The scene at a place of a batch; at other places it changes at other times."""
+        """Return the scene of cluster ``place`` of a batch; scenes of different places change in turn."""
         config = self._config
         age = index + place * config.period // config.clusters
         epoch, phase = divmod(age, config.period)
-        made_up = not self._files or self._rng(place, epoch).random() < config.procedural
-        key = (place, retry, epoch, phase // config.procedural_period if made_up else 0)
+        procedural = not self._files or self._rng(place, epoch).random() < config.procedural
+        key = (place, retry, epoch, phase // config.procedural_period if procedural else 0)
         if key not in self._scenes:
             rng = self._rng(*key)
-            self._keep(key, self._made_up_scene(rng) if made_up else self._file_scene(rng), rng)
+            scene = self._new_scene(procedural, rng)
+            while len(self._scenes) >= max(1, config.resident):
+                self._scenes.popitem(last=False)[1].release()
+            sky = cloudy_sky(rng) if rng.random() < 0.7 else pictured_sky(self._photographs.draw(rng, 6))
+            self._scenes[key] = LoadedScene.load(self._renderer, scene, sky)
         self._scenes.move_to_end(key)
         return self._scenes[key]
 
-    def _keep(self, key: tuple[int, ...], scene: Scene, rng: np.random.Generator) -> None:
-        while len(self._scenes) >= max(1, self._config.resident):
-            self._scenes.popitem(last=False)[1].release()
-        sky = cloudy_sky(rng) if rng.random() < 0.7 else pictured_sky(self._photographs.draw(rng, 6))
-        self._scenes[key] = LoadedScene.load(self._renderer, scene, sky)
-
-    def _made_up_scene(self, rng: np.random.Generator) -> Scene:
-        kind = list(KINDS)[rng.integers(len(KINDS))]
-        return procedural_scene(kind, self._photographs.draw(rng, self._config.textures), rng)
-
-    def _file_scene(self, rng: np.random.Generator) -> Scene:
+    def _new_scene(self, procedural: bool, rng: np.random.Generator) -> Scene:
+        if procedural:
+            kind = list(KINDS)[rng.integers(len(KINDS))]
+            return procedural_scene(kind, self._photographs.draw(rng, self._config.textures), rng)
         path = self._files[rng.integers(len(self._files))]
         photographs = self._photographs.draw(rng, self._config.textures)
-        return load_scene(
-            path, photographs[:4], photographs[4:] if rng.random() < self._config.retextured else (), rng
-        )
+        replacements = photographs[4:] if rng.random() < self._config.retextured else ()
+        return load_scene(path, photographs[:4], replacements, rng)
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, len(key), *key])
 
 
-def _prepare_worker(_: int) -> None:
-    """One thread, because processes share the cores; and an end that skips finalising the interpreter.
+def prepare_worker(_: int) -> None:
+    """Initialise a worker process: use one thread, and exit without finalising the interpreter.
 
-    Finalising kills the thread that sends batches wherever it is; inside torch's C++ code that aborts the
-    process, and the loader reports a failed worker.
+    Processes share the cores. Finalising would kill the thread that sends batches; inside of torch's C++ code
+    this aborts the process, and the loader would report a failed worker.
     """
     import cv2
 

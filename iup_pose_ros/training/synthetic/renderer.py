@@ -1,7 +1,7 @@
-"""Images and depth of textured meshes with OpenGL, without a display: on a GPU, or on the CPU (llvmpipe).
+"""Off-screen OpenGL rendering of image and depth of textured meshes, on a GPU or on the CPU (llvmpipe).
 
-Every pixel is the mean of several samples. The inverse depth of a plane is linear in the pixel, so that its
-mean over the samples around a pixel's centre is exact there.
+A pixel is the mean of several samples. The inverse depth of a plane is linear in the pixel, so that its mean
+over the samples around the pixel centre is exact.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from iup_pose_ros.errors import DataError, IupPoseError
 from iup_pose_ros.training.synthetic.mesh import Mesh
 from iup_pose_ros.training.synthetic.shaders import FRAGMENT, SKY_FRAGMENT, SKY_VERTEX, VERTEX
 
-NEAR = 0.04  # metres; nothing nearer to the camera is drawn
-UNKNOWN = 0.0  # depth where no ground truth exists: something that moves by itself
-_EDGE = 1.5  # samples of one pixel whose depths differ by more belong to different surfaces
-_ANISOTROPY_ON_GPU = 8.0  # costs nothing there, and many times the rest on the CPU
+NEAR = 0.04  # distance of the near plane, metres
+UNKNOWN = 0.0  # depth of moving objects, which have no ground truth
+_EDGE = 1.5  # depth ratio above which the samples of a pixel belong to different surfaces
+_ANISOTROPY_ON_GPU = 8.0  # on the CPU, anisotropic filtering would dominate the run time
 _VERTEX_LAYOUT = "3f 2f 2f 3f1 1i1"
 
 
 class RendererError(IupPoseError):
-    """OpenGL cannot be used on this machine; the message says what to install."""
+    """OpenGL is not available on this machine; the message names what to install."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a camera sees, pixel (0, 0) being the centre of the top-left pixel.
+    """A rendered view; pixel (0, 0) is the centre of the top-left pixel.
 
     Attributes:
         colour: (H, W, 3) uint8 RGB.
-        depth: (H, W) float32, metres along the optical axis at the pixel's centre; infinite where the sky is
-            seen, 0 (``UNKNOWN``) where a distractor is.
+        depth: (H, W) float32, depth at the pixel centre along the optical axis, metres; infinite: sky, 0
+            (``UNKNOWN``): distractor.
     """
 
     colour: NDArray[np.uint8]
@@ -44,13 +44,13 @@ class View:
 
 
 class Loaded:
-    """Something in the memory of the renderer that made it; ``release`` frees that memory."""
+    """Resources in the memory of the renderer that created them."""
 
     def __init__(self, context: Any, resources: list[Any]) -> None:
         self._context, self._resources = context, resources
 
     def release(self) -> None:
-        """Free the memory; it cannot be drawn any more."""
+        """Free the memory; the object cannot be rendered afterwards."""
         with self._context:
             for resource in self._resources:
                 resource.release()
@@ -58,7 +58,7 @@ class Loaded:
 
 
 class LoadedMesh(Loaded):
-    """A mesh with its vertices and textures."""
+    """A mesh with its vertices and textures in the memory of a renderer."""
 
     def __init__(
         self, context: Any, resources: list[Any], mesh: Mesh, array: Any, textures: Any, lightmap: Any
@@ -68,7 +68,7 @@ class LoadedMesh(Loaded):
 
 
 class LoadedSky(Loaded):
-    """The six faces of a sky."""
+    """The cube map of a sky in the memory of a renderer."""
 
     def __init__(self, context: Any, cube: Any) -> None:
         super().__init__(context, [cube])
@@ -76,55 +76,54 @@ class LoadedSky(Loaded):
 
 
 class Renderer:
-    """An OpenGL context of its own, usable in the thread and process that made it.
+    """Renderer with its own OpenGL context, to be used in the thread and process that created it.
 
-    Several may exist: each makes its context current for as long as it works.
+    Several renderers may exist; each makes its context current while it renders.
 
     Args:
-        supersampling: samples per pixel along each axis.
+        supersampling: number of samples per pixel along each axis.
 
     Raises:
-        RendererError: there is no OpenGL 3.3 without a display here.
+        RendererError: off-screen OpenGL 3.3 is not available.
     """
 
     def __init__(self, supersampling: int = 2) -> None:
         self._samples = supersampling
-        self._context = _create_context()
+        self._context = create_context()
         with self._context:
-            self._prepare()
-
-    def _prepare(self) -> None:
-        software = any(name in self.device.lower() for name in ("llvmpipe", "softpipe", "swrast"))
-        self._anisotropy = 1.0 if software else _ANISOTROPY_ON_GPU
-        self._surfaces = self._context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
-        self._surfaces["textures"], self._surfaces["lightmap"] = 0, 1
-        self._sky = self._context.program(vertex_shader=SKY_VERTEX, fragment_shader=SKY_FRAGMENT)
-        self._sky_array = self._context.vertex_array(self._sky, [])
+            software = any(name in self.device.lower() for name in ("llvmpipe", "softpipe", "swrast"))
+            self._anisotropy = 1.0 if software else _ANISOTROPY_ON_GPU
+            self._surfaces = self._context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
+            self._surfaces["textures"], self._surfaces["lightmap"] = 0, 1
+            self._sky = self._context.program(vertex_shader=SKY_VERTEX, fragment_shader=SKY_FRAGMENT)
+            self._sky_array = self._context.vertex_array(self._sky, [])
         self._framebuffer = functools.cache(self._new_framebuffer)
 
     @property
     def device(self) -> str:
-        """What draws, in the words of the driver."""
+        """Return the name of the OpenGL device as reported by the driver."""
         return str(self._context.info["GL_RENDERER"])
 
     def close(self) -> None:
-        """Give the OpenGL context back; nothing can be drawn afterwards."""
+        """Release the OpenGL context; the renderer cannot be used afterwards."""
         self._framebuffer.cache_clear()
         self._context.release()
 
     def load(self, mesh: Mesh, textures_of: LoadedMesh | None = None) -> LoadedMesh:
-        """Copy a mesh into the renderer's memory; its textures not if another one has loaded them."""
-        with self._context:
-            return self._load(mesh, textures_of)
+        """Copy a mesh to the memory of the renderer.
 
-    def _load(self, mesh: Mesh, textures_of: LoadedMesh | None) -> LoadedMesh:
-        textures = self._load_textures(mesh) if textures_of is None else textures_of.textures
-        height, width = mesh.lightmap.shape[:2]
-        lightmap = self._context.texture((width, height), 3, mesh.lightmap, alignment=1)
-        lightmap.repeat_x = lightmap.repeat_y = False
-        vertices, indices = self._context.buffer(mesh.vertices), self._context.buffer(mesh.indices)
-        names = mesh.vertices.dtype.names or ()
-        array = self._context.vertex_array(self._surfaces, [(vertices, _VERTEX_LAYOUT, *names)], indices)
+        Args:
+            mesh: mesh to copy.
+            textures_of: loaded mesh with the same textures, which are then shared.
+        """
+        with self._context:
+            textures = self._load_textures(mesh) if textures_of is None else textures_of.textures
+            height, width = mesh.lightmap.shape[:2]
+            lightmap = self._context.texture((width, height), 3, mesh.lightmap, alignment=1)
+            lightmap.repeat_x = lightmap.repeat_y = False
+            vertices, indices = self._context.buffer(mesh.vertices), self._context.buffer(mesh.indices)
+            names = mesh.vertices.dtype.names or ()
+            array = self._context.vertex_array(self._surfaces, [(vertices, _VERTEX_LAYOUT, *names)], indices)
         own = [array, vertices, indices, lightmap] + ([textures] if textures_of is None else [])
         return LoadedMesh(self._context, own, mesh, array, textures, lightmap)
 
@@ -138,7 +137,7 @@ class Renderer:
         return textures
 
     def load_sky(self, faces: NDArray[np.uint8]) -> LoadedSky:
-        """Copy the sky, six faces (6, S, S, 3) of a cube around the camera in OpenGL's order."""
+        """Copy a sky to the memory of the renderer: cube map (6, S, S, 3) in OpenGL's order of faces."""
         with self._context:
             cube = self._context.texture_cube((faces.shape[1], faces.shape[2]), 3, faces, alignment=1)
             cube.filter = (self._context.LINEAR, self._context.LINEAR)
@@ -157,23 +156,27 @@ class Renderer:
         distractors: LoadedMesh | None = None,
         supersampling: int | None = None,
     ) -> View:
-        """One view.
+        """Render a view.
 
         Args:
-            meshes: what is seen.
-            K: (3, 3) pinhole matrix in pixels of the image; its skew is ignored.
+            meshes: meshes to render.
+            K: (3, 3) camera matrix in pixels; skew is ignored.
             T_world_camera: (4, 4) pose of the optical frame (x right, y down, z forward).
-            width, height: size of the image in pixels.
-            gain: factor on all light, as the exposure of a camera.
-            sky: result of ``load_sky``; black without.
+            width, height: image size in pixels.
+            gain: exposure: factor on the light of the meshes.
+            sky: background; default: black.
             sky_gain: factor on the light of the sky.
-            distractors: drawn like the meshes, and without depth (``UNKNOWN``).
-            supersampling: instead of the renderer's own.
+            distractors: mesh of moving objects, whose depth is ``UNKNOWN``.
+            supersampling: number of samples per pixel along each axis; default: that of the renderer.
         """
         samples = supersampling or self._samples
         clip = clip_from_camera(K, width, height) @ np.linalg.inv(T_world_camera)
         with self._context:
-            framebuffer = self._begin(width * samples, height * samples)
+            framebuffer = self._framebuffer(width * samples, height * samples)
+            framebuffer.use()
+            framebuffer.clear()
+            self._context.enable_only(self._context.DEPTH_TEST)
+            self._context.depth_func = "<="
             self._surfaces["clip_from_world"].write(clip.T.astype("f4").tobytes())
             self._surfaces["gain"] = gain
             for mesh in meshes:
@@ -183,14 +186,6 @@ class Renderer:
             if sky is not None:
                 self._draw_sky(sky, K, T_world_camera, (width, height), sky_gain)
             return self._read(framebuffer, samples)
-
-    def _begin(self, width: int, height: int) -> Any:
-        framebuffer = self._framebuffer(width, height)
-        framebuffer.use()
-        framebuffer.clear()
-        self._context.enable_only(self._context.DEPTH_TEST)
-        self._context.depth_func = "<="
-        return framebuffer
 
     def _draw(
         self, loaded: LoadedMesh, clip: NDArray[np.float64], centre: NDArray[np.float64], known: bool
@@ -211,7 +206,7 @@ class Renderer:
         size: tuple[int, int],
         gain: float,
     ) -> None:
-        """Rays of the corners of a triangle that covers the image; they are linear in the pixel."""
+        """Draw the sky on a triangle that covers the image; viewing rays are linear in the pixel."""
         width, height = size
         x, y = np.array([-0.5, 2.0 * width - 0.5, -0.5]), np.array([-0.5, -0.5, 2.0 * height - 0.5])
         rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones(3)], axis=1)
@@ -236,14 +231,14 @@ class Renderer:
         size = (width // samples, height // samples)
         if samples > 1:
             colour = np.asarray(cv2.resize(colour, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        depth = _depth_at_centres(inverse.reshape(height, width), samples)
+        depth = depth_at_centres(inverse.reshape(height, width), samples)
         return View(np.ascontiguousarray(colour[..., :3]), depth)
 
 
 def clip_from_camera(K: NDArray[np.float64], width: int, height: int) -> NDArray[np.float64]:
-    """Projection (4, 4) of an optical frame, without a far plane; the image's top row is at y = -1.
+    """Return the projection matrix (4, 4) of an optical frame, without far plane, with the top row at y = -1.
 
-    OpenGL reads images from the bottom row up, so that with the top row there they come out upright.
+    OpenGL returns images from y = -1 upwards, so that they are upright with the top row at y = -1.
     """
     return np.array(
         [
@@ -255,8 +250,13 @@ def clip_from_camera(K: NDArray[np.float64], width: int, height: int) -> NDArray
     )
 
 
-def _depth_at_centres(inverse: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-    """Depth (H, W) from the inverse depths (H samples, W samples), negative where nothing is known."""
+def depth_at_centres(inverse: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+    """Compute the depth (H, W) at pixel centres.
+
+    Args:
+        inverse: (H samples, W samples) inverse depth, 1/m; negative: unknown.
+        samples: number of samples per pixel along each axis.
+    """
     height, width = (size // samples for size in inverse.shape)
     low, high = (samples - 1) // 2, samples // 2
     blocks = inverse.reshape(height, samples, width, samples)
@@ -268,7 +268,12 @@ def _depth_at_centres(inverse: NDArray[np.float32], samples: int) -> NDArray[np.
     return np.where(furthest < 0.0, np.float32(UNKNOWN), depth).astype(np.float32)
 
 
-def _create_context() -> Any:
+def create_context() -> Any:
+    """Create an off-screen OpenGL context.
+
+    Raises:
+        RendererError: moderngl is not installed, or OpenGL 3.3 is not available.
+    """
     try:
         import moderngl
     except ImportError as error:
@@ -278,15 +283,14 @@ def _create_context() -> Any:
     libraries: dict[str, Any] = {"backend": "egl", "libgl": "libGL.so.1", "libegl": "libEGL.so.1"}
     try:
         return moderngl.create_context(require=330, standalone=True, **libraries)
-    except Exception as error:  # the library raises nothing more specific
+    except Exception as error:  # moderngl raises nothing more specific
         raise RendererError(
-            f"OpenGL 3.3 without a display is not available ({error}). On a machine without GPU the packages "
-            "libegl1, libgl1 and libgl1-mesa-dri provide it: apt-get install libegl1 libgl1 libgl1-mesa-dri; "
-            "with a GPU its driver's EGL library is needed"
+            f"off-screen OpenGL 3.3 is not available ({error}). On a machine without GPU, install Mesa: "
+            "apt-get install libegl1 libgl1 libgl1-mesa-dri; otherwise the EGL library of the GPU's driver"
         ) from error
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises DataError for an image size that cannot be rendered."""
+    """Raise DataError if an image is smaller than 8 x 8 pixels."""
     if min(width, height) < 8:
-        raise DataError(f"an image of {width}x{height} pixels cannot be rendered; at least 8x8 is needed")
+        raise DataError(f"an image of {width}x{height} pixels cannot be rendered; the minimum is 8x8")

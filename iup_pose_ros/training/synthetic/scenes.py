@@ -1,6 +1,6 @@
-"""Textured 3D scenes from which pairs are rendered, and the files they come from.
+"""Textured 3D scenes for rendering, and their files.
 
-A file ``<name>.npz`` holds a mesh with textures, baked light and viewpoints in free space (z up, metres).
+A file ``<name>.npz`` contains a mesh with textures, baked light and viewpoints in free space (z up, metres).
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ _ARRAYS = (
     "camera_view_depth",
     "camera_view_detail",
 )
-_LEAST_HIT = 0.75
-_LEAST_DETAIL = (0.5, 0.3, 0.1)  # the first that leaves enough headings
+_MIN_HIT = 0.75  # fraction of a view that shows surfaces
+_MIN_DETAIL = (0.5, 0.3, 0.1)  # fraction with detail; the first that leaves enough viewpoints
 _ENOUGH_VIEWPOINTS = 600
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A mesh and where a camera may stand in it.
+    """A mesh with viewpoints in free space.
 
     Attributes:
-        name: of the file or of the procedure.
-        mesh: what is seen.
-        viewpoints: (N, 5) x, y, z in metres, heading in radians, counter-clockwise from +x, and median depth
-            of the view in metres (0: not known).
-        sprites: texture layers of the mesh that distractors may use; photographs where there are any.
-        free_radius: a move by up to this many metres from a viewpoint stays in free space.
+        name: name of the file or of the procedure.
+        mesh: geometry and textures.
+        viewpoints: (N, 5) x, y, z in metres, heading in radians counter-clockwise from +x, and median depth
+            of the view in metres (0: unknown).
+        sprites: texture layers for distractors; photographs if there are any.
+        free_radius: distance from a viewpoint within which space is free, metres.
     """
 
     name: str
@@ -64,22 +64,27 @@ class Scene:
 
 
 def scene_files(folder: Path, split: str, heldout: Sequence[str] = HELDOUT_SCENES) -> list[Path]:
-    """Scene files of a split, sorted by name: ``train``, ``heldout`` or ``all``.
+    """Return the scene files of a split, sorted by name.
+
+    Args:
+        folder: folder with *.npz files.
+        split: ``train``, ``heldout`` or ``all``.
+        heldout: names of the scenes that are excluded from training.
 
     Raises:
-        ConfigurationError: there is no such split.
+        ConfigurationError: the split is unknown.
         DataError: the folder has no scene of this split.
     """
     check_split(split)
-    found = sorted(folder.glob("*.npz"))
-    chosen = [path for path in found if split == "all" or (path.stem in heldout) == (split == "heldout")]
-    if not chosen:
-        raise DataError(f"{folder} has {len(found)} scenes (*.npz), none of them of split {split!r}")
-    return chosen
+    files = sorted(folder.glob("*.npz"))
+    selected = [path for path in files if split == "all" or (path.stem in heldout) == (split == "heldout")]
+    if not selected:
+        raise DataError(f"{folder} has {len(files)} scenes (*.npz), none of them of split {split!r}")
+    return selected
 
 
 def check_split(split: str) -> None:
-    """Raises ConfigurationError for a split that does not exist."""
+    """Raise ConfigurationError if a split is unknown."""
     if split not in SPLITS:
         raise ConfigurationError(f"split {split!r} does not exist; accepted: {', '.join(SPLITS)}")
 
@@ -90,32 +95,41 @@ def load_scene(
     replacements: Sequence[Picture] = (),
     rng: np.random.Generator | None = None,
 ) -> Scene:
-    """The scene of a file.
+    """Load the scene of a file.
 
     Args:
-        path: of the .npz file.
-        sprites: photographs for distractors; without any, the scene's own textures serve.
-        replacements: photographs that take the place of about half the textures, drawn with ``rng``.
-        rng: needed with replacements only.
+        path: .npz file.
+        sprites: photographs for distractors; without any, distractors use the textures of the scene.
+        replacements: photographs that replace about half of the textures.
+        rng: random generator, required with replacements.
 
     Raises:
-        DataError: the file is missing, is no scene, or lacks an array.
+        DataError: the file is missing, is not a scene, or lacks an array.
     """
-    arrays = _read_arrays(path)
-    pictures = _pictures(arrays, path)
+    arrays = read_arrays(path)
+    encoded = arrays["textures_jpeg"]
+    pictures = [_decode(encoded[first:last], path) for first, last in pairwise(arrays["texture_offsets"])]
     if replacements and rng is not None:
-        pictures = _retextured(pictures, replacements, rng)
+        chosen = rng.integers(2 * len(replacements), size=len(pictures))
+        pictures = [
+            replacements[i] if i < len(replacements) else picture
+            for i, picture in zip(chosen, pictures, strict=True)
+        ]
     size = 256 if np.median([max(picture.shape[:2]) for picture in pictures]) <= 256 else 512
     layers = texture_stack([*pictures, *sprites], size)
-    lightmap = _picture(arrays["lightmap_jpeg"], path) if len(arrays["lightmap_jpeg"]) else None
-    solid = ~arrays["transparent"]
-    vertices, triangles = _by_texture(arrays, solid)
+    lightmap = _decode(arrays["lightmap_jpeg"], path) if len(arrays["lightmap_jpeg"]) else None
+    vertices, triangles = split_vertices_by_texture(arrays, ~arrays["transparent"])
     mesh = Mesh.from_triangles(vertices, triangles, layers, lightmap=lightmap)
     first = len(pictures) if len(sprites) else 0
-    return Scene(path.stem, mesh, _viewpoints(arrays, path), tuple(range(first, len(layers))))
+    return Scene(path.stem, mesh, select_viewpoints(arrays, path), tuple(range(first, len(layers))))
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a scene file.
+
+    Raises:
+        DataError: the file is missing or not readable, or lacks an array.
+    """
     if not path.is_file():
         raise DataError(f"scene {path} does not exist")
     try:
@@ -128,34 +142,26 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"scene {path} is not a readable .npz archive: {error}") from error
 
 
-def _pictures(arrays: dict[str, NDArray[Any]], path: Path) -> list[Picture]:
-    offsets = arrays["texture_offsets"]
-    encoded = arrays["textures_jpeg"]
-    return [_picture(encoded[first:last], path) for first, last in pairwise(offsets)]
-
-
-def _retextured(
-    pictures: list[Picture], replacements: Sequence[Picture], rng: np.random.Generator
-) -> list[Picture]:
-    chosen = rng.integers(2 * len(replacements), size=len(pictures))
-    return [
-        replacements[i] if i < len(replacements) else picture
-        for i, picture in zip(chosen, pictures, strict=True)
-    ]
-
-
-def _picture(encoded: NDArray[np.uint8], path: Path) -> Picture:
+def _decode(encoded: NDArray[np.uint8], path: Path) -> Picture:
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     if decoded is None:
         raise DataError(f"scene {path} has a texture that is not a JPEG image")
     return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
 
 
-def _by_texture(
-    arrays: dict[str, NDArray[Any]], chosen: NDArray[np.bool_]
+def split_vertices_by_texture(
+    arrays: dict[str, NDArray[Any]], selected: NDArray[np.bool_]
 ) -> tuple[NDArray[np.void], NDArray[np.int32]]:
-    """One vertex for every (vertex, texture) in use, and the triangles between them."""
-    key = arrays["triangles"][chosen].astype(np.int64) * 65536 + arrays["material"][chosen, None]
+    """Duplicate vertices that are used with several textures.
+
+    Args:
+        arrays: arrays of a scene file.
+        selected: (M,) triangles to keep.
+
+    Returns:
+        Vertices of dtype ``VERTEX`` and triangles (K, 3).
+    """
+    key = arrays["triangles"][selected].astype(np.int64) * 65536 + arrays["material"][selected, None]
     distinct, triangles = np.unique(key, return_inverse=True)
     source = distinct // 65536
     vertices = np.zeros(len(distinct), VERTEX)
@@ -167,16 +173,20 @@ def _by_texture(
     return vertices, triangles.reshape(key.shape).astype(np.int32)
 
 
-def _viewpoints(arrays: dict[str, NDArray[Any]], path: Path) -> NDArray[np.float64]:
-    """Centres with the headings that look onto enough geometry and detail."""
+def select_viewpoints(arrays: dict[str, NDArray[Any]], path: Path) -> NDArray[np.float64]:
+    """Return the viewpoints (N, 5) of a scene file whose view has enough surface and detail.
+
+    Raises:
+        DataError: there is no such viewpoint.
+    """
     headings = arrays["camera_view_hit"].shape[1]
-    for detail in _LEAST_DETAIL:
-        good = (arrays["camera_view_hit"] > _LEAST_HIT) & (arrays["camera_view_detail"] > detail)
-        if good.sum() >= _ENOUGH_VIEWPOINTS:
+    for detail in _MIN_DETAIL:
+        usable = (arrays["camera_view_hit"] > _MIN_HIT) & (arrays["camera_view_detail"] > detail)
+        if usable.sum() >= _ENOUGH_VIEWPOINTS:
             break
-    if not good.any():
-        raise DataError(f"scene {path} has no viewpoint that looks onto geometry with detail")
-    centre, heading = np.nonzero(good)
+    if not usable.any():
+        raise DataError(f"scene {path} has no viewpoint with a view of textured surfaces")
+    centre, heading = np.nonzero(usable)
     yaw = heading * (2.0 * np.pi / headings)
     depth = arrays["camera_view_depth"][centre, heading]
     columns = [arrays["camera_centres"][centre], yaw[:, None], depth[:, None]]

@@ -1,4 +1,4 @@
-"""OpenGL programs of the renderer: lit textured surfaces, and the sky behind them."""
+"""OpenGL shaders of the renderer: lit textured surfaces and sky."""
 
 VERTEX = """
 #version 330
@@ -19,7 +19,7 @@ void main() {
 }
 """
 
-# The second output is the inverse depth; its sign tells whether the surface belongs to the static scene.
+# The second output is the inverse depth; it is negative for moving objects.
 FRAGMENT = """
 #version 330
 uniform sampler2DArray textures;

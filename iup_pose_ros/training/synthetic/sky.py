@@ -1,4 +1,4 @@
-"""Skies: six faces of a cube around the camera, at infinity."""
+"""Skies as cube maps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ _OCTAVES = 5
 
 
 def cloudy_sky(rng: np.random.Generator) -> Picture:
-    """Faces (6, S, S, 3) of a sky: brighter towards the horizon, with clouds on a plane overhead; z is up."""
+    """Create a cube map (6, S, S, 3) of a sky, z up: brighter at the horizon, with clouds on a plane."""
     directions = cube_directions(FACE)
     elevation = np.clip(directions[..., 2], 0.0, 1.0)[..., None]
     horizon = np.array([0.75, 0.8, 0.85]) * rng.uniform(0.6, 1.2)
     zenith = np.array([0.25, 0.45, 0.8]) * rng.uniform(0.4, 1.1) + rng.uniform(-0.05, 0.25, 3)
     colour = horizon + (zenith - horizon) * elevation ** rng.uniform(0.3, 1.0)
     overhead = directions[..., :2] / (np.abs(directions[..., 2:]) + 0.15) * rng.uniform(8.0, 30.0)
-    clouds = _sample(fractal(rng, 256), overhead + rng.uniform(0.0, 256.0, 2))
+    noise = fractal(rng, 256)
+    columns = (overhead + rng.uniform(0.0, 256.0, 2)).reshape(6, -1, 2).astype(np.float32) % noise.shape[0]
+    wrapped = np.pad(noise, ((0, 1), (0, 1)), mode="wrap")
+    clouds = np.asarray(
+        cv2.remap(wrapped, columns[..., 0], columns[..., 1], cv2.INTER_LINEAR), dtype=np.float32
+    ).reshape(directions.shape[:-1])
     cover = np.clip((clouds - rng.uniform(0.3, 0.8)) * rng.uniform(1.5, 4.0), 0.0, 1.0)[..., None]
     brightness = rng.uniform(0.7, 1.1) * (0.75 + 0.25 * clouds[..., None])
     colour = colour + (brightness - colour) * cover * rng.uniform(0.3, 1.0)
@@ -28,7 +33,7 @@ def cloudy_sky(rng: np.random.Generator) -> Picture:
 
 
 def pictured_sky(pictures: list[Picture]) -> Picture:
-    """Faces (6, S, S, 3) that each show a photograph: a background full of detail."""
+    """Create a cube map (6, S, S, 3) with a photograph on each face, as a textured background."""
     faces = [
         cv2.resize(pictures[i % len(pictures)], (FACE, FACE), interpolation=cv2.INTER_AREA) for i in range(6)
     ]
@@ -36,7 +41,7 @@ def pictured_sky(pictures: list[Picture]) -> Picture:
 
 
 def cube_directions(size: int) -> NDArray[np.float64]:
-    """Directions (6, S, S, 3) of the texels of a cube map in OpenGL's order and orientation of faces."""
+    """Return the unit vectors (6, S, S, 3) of the texels of a cube map in OpenGL's order of faces."""
     axis = (np.arange(size) + 0.5) * 2.0 / size - 1.0
     s, t = np.meshgrid(axis, axis)
     one = np.ones_like(s)
@@ -46,7 +51,7 @@ def cube_directions(size: int) -> NDArray[np.float64]:
 
 
 def fractal(rng: np.random.Generator, size: int, roughness: float = 0.5) -> NDArray[np.float32]:
-    """Smooth noise (S, S), 0 to 1, that repeats; each octave is ``roughness`` times the one before."""
+    """Create tileable fractal noise (S, S), 0 to 1; ``roughness`` is the amplitude ratio of octaves."""
     total = np.zeros((size, size), np.float32)
     for octave in range(_OCTAVES):
         cells = 4 << octave
@@ -57,13 +62,3 @@ def fractal(rng: np.random.Generator, size: int, roughness: float = 0.5) -> NDAr
         total += roughness**octave * smooth[2 * scale : -2 * scale, 2 * scale : -2 * scale]
     low, high = float(total.min()), float(total.max())
     return np.asarray((total - low) / (high - low), dtype=np.float32)
-
-
-def _sample(noise: NDArray[np.float32], position: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The noise at positions (..., 2) in cells, linear between them, repeating."""
-    shape = position.shape[:-1]
-    columns = position.reshape(6, -1, 2).astype(np.float32) % noise.shape[0]
-    sampled = cv2.remap(
-        np.pad(noise, ((0, 1), (0, 1)), mode="wrap"), columns[..., 0], columns[..., 1], cv2.INTER_LINEAR
-    )
-    return np.asarray(sampled.reshape(shape), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""How clusters of views are drawn, and from what."""
+"""Configuration of clusters of views, and scenes in the memory of a renderer."""
 
 from __future__ import annotations
 
@@ -18,35 +18,39 @@ from iup_pose_ros.training.synthetic.scenes import Scene
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """How clusters are drawn.
+    """Distribution of clusters of views.
 
     Attributes:
         views: number of views in a cluster.
-        regimes: kinds of motion by name, each with its share.
-        cameras: intrinsics.
-        distractors: what moves by itself.
-        least_surface: least share of a view that shows surfaces, not sky.
-        least_detail: least share of a view with local contrast.
-        nearest: least distance of (almost) all surfaces, metres.
-        exposure: spread of the logarithm of the brightness between clusters.
-        automatic: how far, at most, a view is exposed for itself: 0 all as the first, 1 each on its own.
-        valid_pairs: least share of ordered pairs that overlap; fewer are accepted after many attempts.
+        regimes: camera motions by name.
+        cameras: distribution of the intrinsics.
+        distractors: distribution of moving objects.
+        min_surface: minimum fraction of a view that shows surfaces instead of sky.
+        min_detail: minimum fraction of a view with local contrast.
+        min_distance: minimum distance (2nd percentile) of the surfaces of a view, metres.
+        exposure: standard deviation of the logarithm of the brightness between clusters.
+        automatic: maximum degree of automatic exposure: 0: all views as the first, 1: each view separately.
+        valid_pairs: fraction of overlapping ordered pairs to aim at; if no attempt reaches it, the best
+            cluster is used.
+
+    Raises:
+        ConfigurationError: there are fewer than two views, or all regimes have a share of zero.
     """
 
     views: int = 8
     regimes: Mapping[str, Regime] = field(default_factory=lambda: dict(REGIMES))
     cameras: CameraConfig = field(default_factory=CameraConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
-    least_surface: float = 0.5
-    least_detail: float = 0.35
-    nearest: float = 0.2
+    min_surface: float = 0.5
+    min_detail: float = 0.35
+    min_distance: float = 0.2
     exposure: float = 0.2
     automatic: float = 1.0
     valid_pairs: float = 0.6
 
     def __post_init__(self) -> None:
         if self.views < 2:
-            raise ConfigurationError(f"a cluster of {self.views} views has no pair; at least 2 are needed")
+            raise ConfigurationError(f"a cluster of {self.views} views has no pair; at least 2 are required")
         if not sum(regime.share for regime in self.regimes.values()) > 0.0:
             raise ConfigurationError("the shares of all regimes are 0; at least one must be positive")
 
@@ -61,10 +65,10 @@ class LoadedScene:
 
     @classmethod
     def load(cls, renderer: Renderer, scene: Scene, sky: NDArray[np.uint8]) -> LoadedScene:
-        """Copy a scene and its sky (see ``sky``) to the renderer."""
+        """Copy a scene and its sky, a cube map (6, S, S, 3), to the memory of a renderer."""
         return cls(scene, renderer.load(scene.mesh), renderer.load_sky(sky))
 
     def release(self) -> None:
-        """Free the renderer's memory."""
+        """Free the memory of the renderer."""
         self.mesh.release()
         self.sky.release()

@@ -11,11 +11,12 @@ from two_view_scenes import CAMERA, Scene, direction_angle, make_scene, random_p
 
 from iup_pose_ros.estimators.epipolar.covariance import IntrinsicsUncertainty, noise_scale
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
-from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors, tangent_basis
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Matches, RelativePose

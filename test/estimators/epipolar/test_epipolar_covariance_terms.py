@@ -15,10 +15,11 @@ from two_view_scenes import CAMERA, WIDE_CAMERA, make_scene, random_pose, unit
 
 from iup_pose_ros.estimators.epipolar.covariance import IntrinsicsUncertainty, noise_scale, pose_covariance
 from iup_pose_ros.estimators.epipolar.planar_ambiguity import ambiguity_covariance, second_pose_probability
-from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors, tangent_basis
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, unit_relative_pose
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.geometry.directions import tangent_basis
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.types import Matches
 

@@ -18,7 +18,7 @@ def test_a_pose_is_judged_as_it_is_by_the_errors_of_matches():
     scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)), outliers=20)
     frames = scene.previous, scene.current
     fitted = SOLVER.fit(*frames, scene.matches)
-    judged = SOLVER.judge(fitted.pose.T_prev_curr, *frames, scene.matches)
+    judged = SOLVER.covariance_at(fitted.pose.T_prev_curr, *frames, scene.matches)
     assert np.array_equal(judged.pose.T_prev_curr.matrix, fitted.pose.T_prev_curr.matrix)
     np.testing.assert_allclose(judged.pose.sigma_R, fitted.pose.sigma_R, rtol=0.3)
     assert judged.matches == len(scene.matches)
@@ -29,7 +29,7 @@ def test_a_pose_is_judged_as_it_is_by_the_errors_of_matches():
 def test_a_pose_is_trusted_the_less_the_worse_matches_agree_with_it():
     scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
     right, wrong = (
-        SOLVER.judge(turned(scene.T_prev_curr, angle), scene.previous, scene.current, scene.matches)
+        SOLVER.covariance_at(turned(scene.T_prev_curr, angle), scene.previous, scene.current, scene.matches)
         for angle in (0.0, 0.3)
     )
     assert np.all(wrong.pose.sigma_R > 2.0 * right.pose.sigma_R)
@@ -38,8 +38,8 @@ def test_a_pose_is_trusted_the_less_the_worse_matches_agree_with_it():
 
 def test_a_pose_that_matches_contradict_is_not_judged():
     scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
-    with pytest.raises(EstimationError, match="at least 15 are needed"):
-        SOLVER.judge(turned(scene.T_prev_curr, 60.0), scene.previous, scene.current, scene.matches)
+    with pytest.raises(EstimationError, match="at least 15 are required"):
+        SOLVER.covariance_at(turned(scene.T_prev_curr, 60.0), scene.previous, scene.current, scene.matches)
 
 
 def test_a_pose_is_refined_to_the_one_near_it_that_matches_agree_on():
@@ -53,17 +53,17 @@ def test_a_pose_is_refined_to_the_one_near_it_that_matches_agree_on():
     )
     assert refined.matches == len(scene.matches)
     assert abs(refined.inliers - fitted.inliers) < 3
-    assert refined.inliers == len(refined.agreeing)
-    with pytest.raises(EstimationError, match="at least 15 are needed"):
+    assert refined.inliers == len(refined.inlier_matches)
+    with pytest.raises(EstimationError, match="at least 15 are required"):
         solver.refine(turned(scene.T_prev_curr, 60.0), *frames, scene.matches)
 
 
-def test_no_match_counts_more_than_one_in_the_misfit_of_a_pose():
+def test_the_msac_cost_of_a_match_is_at_most_one():
     pose = random_pose(np.random.default_rng(1))
     scene = make_scene(np.random.default_rng(0), pose, noise=0.1, outliers=40)
     cameras = CameraPair.of(scene.previous, scene.current)
     right, wrong, backwards = (
-        EpipolarErrors(candidate, scene.matches, cameras).misfit(1.0)
+        EpipolarErrors(candidate, scene.matches, cameras).msac_cost(1.0)
         for candidate in (pose, turned(pose, 40.0), Pose(pose.rotation, -pose.translation))
     )
     assert 35.0 < right < 45.0

@@ -35,7 +35,7 @@ def test_an_affine_motion_is_found_among_wrong_matches(seed: int):
     goals[wrong] += rng.uniform(-100.0, 100.0, (int(wrong.sum()), 2))
     field = fit_motion_field(Matches(points, goals), np.ones(600), WIDTH, HEIGHT, 0.075)
     inner = some_points(rng, 200) * 0.8 + 0.1 * np.array([WIDTH, HEIGHT])
-    errors = np.linalg.norm(field.moved(inner) - moved(inner), axis=1)
+    errors = np.linalg.norm(field.displace(inner) - moved(inner), axis=1)
     assert np.median(errors) < 2.0
     assert errors.max() < 12.0
 
@@ -47,7 +47,7 @@ def test_weights_tell_whom_to_trust():
     goals[:300] += (60.0, 30.0)
     weights = np.where(np.arange(400) < 300, 1e-3, 1.0)
     field = fit_motion_field(Matches(points, goals), weights, WIDTH, HEIGHT, 0.1)
-    assert np.median(np.linalg.norm(field.moved(points) - moved(points), axis=1)) < 2.0
+    assert np.median(np.linalg.norm(field.displace(points) - moved(points), axis=1)) < 2.0
 
 
 def test_the_field_continues_where_there_are_no_matches():
@@ -56,7 +56,7 @@ def test_the_field_continues_where_there_are_no_matches():
     beyond = some_points(np.random.default_rng(1), 100, left=0.6 * WIDTH)
     nearest = np.array([0.4 * WIDTH, HEIGHT / 2])
     constant = beyond + moved(nearest) - nearest
-    followed = np.linalg.norm(field.moved(beyond) - moved(beyond), axis=1)
+    followed = np.linalg.norm(field.displace(beyond) - moved(beyond), axis=1)
     assert followed.mean() < 0.5 * np.linalg.norm(constant - moved(beyond), axis=1).mean()
 
 
@@ -65,8 +65,8 @@ def test_a_single_match_moves_everything_alike():
         Matches(np.array([[10.0, 10.0]]), np.array([[30.0, 5.0]])), np.ones(1), WIDTH, HEIGHT, 0.05
     )
     corners = np.array([[0.0, 0.0], [WIDTH - 1.0, HEIGHT - 1.0]])
-    assert field.moved(corners) == pytest.approx(corners + np.array([20.0, -5.0]), abs=0.1)
-    assert field.moved(np.zeros((0, 2))).shape == (0, 2)
+    assert field.displace(corners) == pytest.approx(corners + np.array([20.0, -5.0]), abs=0.1)
+    assert field.displace(np.zeros((0, 2))).shape == (0, 2)
 
 
 def test_the_warped_image_shows_at_every_pixel_what_lies_where_the_field_takes_it():
@@ -76,8 +76,8 @@ def test_the_warped_image_shows_at_every_pixel_what_lies_where_the_field_takes_i
     points = some_points(np.random.default_rng(0), 300)
     goals = points + np.column_stack([0.1 * points[:, 0] + 7.0, np.full(300, 3.0)])
     field = fit_motion_field(Matches(points, goals), np.ones(300), WIDTH, HEIGHT, 0.075)
-    warped = field.warped(current, WIDTH, HEIGHT)
+    warped = field.warp(current, WIDTH, HEIGHT)
     assert warped.shape == (HEIGHT, WIDTH)
     pixels = np.stack([columns, rows], axis=-1)[20:-20:10, 20:250:10].reshape(-1, 2).astype(np.float64)
     seen = warped[20:-20:10, 20:250:10].reshape(-1)
-    assert seen == pytest.approx(field.moved(pixels)[:, 0] / 2.0 + 20.0, abs=1.5)
+    assert seen == pytest.approx(field.displace(pixels)[:, 0] / 2.0 + 20.0, abs=1.5)

@@ -36,7 +36,7 @@ def counted(monkeypatch) -> list[int]:
 
 
 def test_tracks_follow_a_motion_and_no_more_are_sought_than_are_needed(counted):
-    config = ProbedTracksConfig(probes=100, enough=300)
+    config = ProbedTracksConfig(probes=100, target=300)
     matches = ProbedLucasKanadeFrontEnd(config).match(frame(0), frame(0, (5, -3)))
     errors = np.linalg.norm(matches.points_curr - matches.points_prev - SHIFT, axis=1)
     assert np.mean(errors < 0.1) > 0.95
@@ -54,7 +54,7 @@ def test_frames_that_show_different_things_cost_the_probes_alone(counted):
 
 
 def test_probes_lie_all_over_the_image(counted):
-    config = ProbedTracksConfig(probes=100, enough=1)
+    config = ProbedTracksConfig(probes=100, target=1)
     matches = ProbedLucasKanadeFrontEnd(config).match(frame(0), frame(0, (5, -3)))
     quadrants = (matches.points_prev > (WIDTH / 2, HEIGHT / 2)) @ (1, 2)
     assert np.bincount(quadrants, minlength=4).min() > 10

@@ -14,10 +14,10 @@ from iup_pose_ros.errors import CheckpointError, ConfigurationError, EstimationE
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.epipolar.solver import EpipolarSolver
 from iup_pose_ros.estimators.hybrid import HybridEstimator
-from iup_pose_ros.estimators.network.conversion import relative_pose, soft_matches, trusted
+from iup_pose_ros.estimators.network.conversion import relative_pose, select_confident, soft_matches
 from iup_pose_ros.estimators.network.iup_pose_estimator import (
-    JUDGES,
     MATCH_ERRORS,
+    MAX_SCORING_MATCHES,
     IUPPoseEstimator,
     choose_device,
     image_tensor,
@@ -25,7 +25,7 @@ from iup_pose_ros.estimators.network.iup_pose_estimator import (
 )
 from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, NetworkMatches
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.network.sigma_calibration import calibrated
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
@@ -236,11 +236,19 @@ def test_the_surer_half_of_the_matches_is_trusted_and_not_too_many_of_them() -> 
     points = np.arange(20.0).reshape(10, 2)
     matches = Matches(points, points + 1.0)
     weights = np.array([0.9, 0.1, 0.5, 0.44, 0.8, 0.2, 0.45, 0.7, 0.3, 0.6])
-    assert trusted(matches, weights, 10).points_prev[:, 0].tolist() == [0.0, 4.0, 8.0, 12.0, 14.0, 18.0]
-    few = trusted(matches, weights, 4)
+    found = select_confident(matches, weights, 10)
+    assert found.points_prev[:, 0].tolist() == [
+        0.0,
+        4.0,
+        8.0,
+        12.0,
+        14.0,
+        18.0,
+    ]
+    few = select_confident(matches, weights, 4)
     assert few.points_prev[:, 0].tolist() == [0.0, 8.0, 14.0]
     assert np.array_equal(few.points_curr, few.points_prev + 1.0)
-    assert len(trusted(Matches(points[:0], points[:0]), np.zeros(0), 4)) == 0
+    assert len(select_confident(Matches(points[:0], points[:0]), np.zeros(0), 4)) == 0
 
 
 @pytest.mark.skipif(not SHIPPED_WEIGHTS.is_file(), reason="the network's weights are not installed")
@@ -253,8 +261,8 @@ def test_deviations_are_those_that_the_errors_of_the_networks_matches_call_for()
     moved = np.roll(image, 7, axis=1)
     first, second = (replace(f, image=i) for f, i in ((scene.previous, image), (scene.current, moved)))
     found, matched = estimator.estimate(first, second), estimator.match(first, second)
-    judges = trusted(matched.matches, matched.weights, JUDGES)
-    judged = EpipolarSolver("judge", MATCH_ERRORS).judge(found.T_prev_curr, first, second, judges)
+    judges = select_confident(matched.matches, matched.weights, MAX_SCORING_MATCHES)
+    judged = EpipolarSolver("judge", MATCH_ERRORS).covariance_at(found.T_prev_curr, first, second, judges)
     assert np.allclose(found.covariance, judged.pose.covariance)
     assert np.allclose(found.sigma_R, judged.pose.sigma_R)
 
@@ -264,7 +272,7 @@ def test_the_hybrid_estimator_asks_the_network_of_a_weights_file_when_the_option
     network: IUPPose, tmp_path: Path, ask_network: str, asked: int
 ) -> None:
     path = tmp_path / "small.safetensors"
-    inlier_model = {"tracks": {"constant": 1.0}, "tracks network": {"constant": 5.0}}
+    inlier_model = {"tracks": {"constant": 3.0}, "tracks network": {"constant": 5.0}}
     calibration = SigmaCalibration()
     info = CheckpointInfo(network.config, (320, 256), calibration, "none", inlier_model=inlier_model)
     save_checkpoint(network, info, path)
@@ -274,7 +282,7 @@ def test_the_hybrid_estimator_asks_the_network_of_a_weights_file_when_the_option
     assert found.source == hybrid.name == "hybrid"
     assert np.linalg.eigvalsh(found.covariance).min() > 0.0
     assert (found.attention is not None) == bool(asked)
-    assert found.inlier_probability == pytest.approx(expit(5.0 if asked else 1.0))
+    assert found.inlier_probability == pytest.approx(expit(5.0 if asked else 3.0))
     with pytest.raises(ConfigurationError, match="'never' does not exist; accepted: auto, always, when_need"):
         NetworkOptions(ask_network="never")
 
@@ -303,7 +311,7 @@ def test_without_decoders_the_pose_is_that_of_the_networks_matches(
     estimator = matching(matcher, scene.matches, monkeypatch)
     found = estimator.estimate(scene.previous, scene.current)
     expected = EpipolarSolver("iup_pose", MATCH_SOLVER).fit(scene.previous, scene.current, scene.matches)
-    assert_same(found, calibrated(expected.pose, SigmaCalibration(2.0, 3.0)))
+    assert_same(found, apply_sigma_calibration(expected.pose, SigmaCalibration(2.0, 3.0)))
     assert np.degrees(direction_angle(found, scene)) < 3.0
     assert found.inlier_probability == pytest.approx(expit(1.0))
     assert found.attention is not None

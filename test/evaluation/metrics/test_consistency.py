@@ -29,7 +29,7 @@ def random_covariance(rng: np.random.Generator, rotation_sigma: float, translati
 
 @functools.cache
 def simulated(overconfidence: float, length: float = 3.0) -> tuple[list[PoseWithCovariance], list[Pose]]:
-    """Estimates with the covariance they claim, too small by ``overconfidence``^2, and the truth."""
+    """Return estimates whose covariance is too small by ``overconfidence``^2, and the true poses."""
     rng = np.random.default_rng(11)
     estimates, truths = [], []
     for rotation in Rotation.random(COUNT, rng=rng).as_matrix():
@@ -42,7 +42,7 @@ def simulated(overconfidence: float, length: float = 3.0) -> tuple[list[PoseWith
     return estimates, truths
 
 
-def test_true_covariances_give_the_nominal_nees_and_coverage() -> None:
+def test_consistent_covariances_give_the_nominal_nees_and_coverage() -> None:
     estimates, truths = simulated(overconfidence=1.0)
     for consistency, dof in (
         (rotation_consistency(estimates, truths), 3),
@@ -53,17 +53,17 @@ def test_true_covariances_give_the_nominal_nees_and_coverage() -> None:
         assert low < consistency.mean < high
         assert 0.85 * dof < low < dof < high < 1.15 * dof
         for sigmas, nominal in ((1, 0.6827), (2, 0.9545), (3, 0.9973)):
-            # Four standard deviations of a binomial share.
+            # Four standard deviations of a binomial proportion.
             tolerance = 4.0 * np.sqrt(nominal * (1.0 - nominal) / COUNT)
             assert consistency.coverage[sigmas] == pytest.approx(nominal, abs=tolerance)
 
 
-def test_overconfidence_shows_as_its_square() -> None:
-    honest = simulated(overconfidence=1.0)
-    boastful = simulated(overconfidence=3.0)
+def test_nees_grows_with_the_square_of_the_overconfidence() -> None:
+    consistent = simulated(overconfidence=1.0)
+    overconfident = simulated(overconfidence=3.0)
     for measure in (rotation_consistency, direction_consistency):
-        assert measure(*boastful).mean == pytest.approx(9.0 * measure(*honest).mean)
-        assert measure(*boastful).coverage[2] < 0.5
+        assert measure(*overconfident).mean == pytest.approx(9.0 * measure(*consistent).mean)
+        assert measure(*overconfident).coverage[2] < 0.5
 
 
 def test_direction_does_not_depend_on_the_unknown_length_of_the_truth() -> None:

@@ -25,16 +25,16 @@ def translated(*translation: float) -> Pose:
 @pytest.mark.parametrize(
     ("errors", "threshold", "percent"),
     [
-        # One error in the middle: up to it a triangle of 2.5 x 1 / 2, then a rectangle of 2.5 x 1.
+        # One error in the middle: a triangle of 2.5 x 1 / 2 up to it, then a rectangle of 2.5 x 1.
         ([2.5], 5, 100.0 * (1.25 + 2.5) / 5.0),
-        # The second lies outside: half of the recall, a rectangle behind the first.
+        # The second error is above the threshold: the recall stays at one half.
         ([2.0, 7.0], 5, 100.0 * (0.5 * 2.0 / 2.0 + 0.5 * 3.0) / 5.0),
-        # Both inside: a triangle and a trapezoid, then a rectangle.
+        # Both errors are below the threshold: a triangle, a trapezoid and a rectangle.
         ([2.0, 7.0], 10, 100.0 * (0.5 + 5.0 * 0.75 + 3.0) / 10.0),
         ([0.0, 0.0, 0.0], 5, 100.0),
         ([30.0, 40.0], 20, 0.0),
         ([np.inf], 20, 0.0),
-        # A failure counts and is never recalled.
+        # A failed pair halves the recall.
         ([2.5, np.inf], 5, 50.0 * (1.25 + 2.5) / 5.0),
     ],
 )
@@ -76,7 +76,7 @@ def test_the_rotation_error_is_the_angle_that_scipy_finds(values: list[float]):
         ((0.0, 2.0, 0.0), 90.0, 90.0),
     ],
 )
-def test_the_direction_error_knows_forwards_from_backwards_unless_folded(
+def test_only_the_unfolded_direction_error_depends_on_the_sign(
     estimate: tuple[float, float, float], unfolded: float, folded: float
 ):
     error = direction_error_deg(translated(*estimate), translated(0.0, 0.0, 0.1))

@@ -1,4 +1,4 @@
-"""Errors over distances, against evo and against drifts that are known."""
+"""Segment errors, compared with evo and with a known drift."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def random_walk(seed: int, count: int = 60) -> Trajectory:
 
 
 def straight_drive(length: float, scale: float = 1.0, yaw_per_m: float = 0.0) -> Trajectory:
-    """Poses every 2 m along z, their unit off by ``scale``, the heading off by so many radians per metre."""
+    """Return poses every 2 m along z with a scale error and a heading drift in radians per metre."""
     z = np.arange(0.0, length + 1.0, 2.0)
     rotations = so3.exp(yaw_per_m * z[:, None] * np.array([0.0, 1.0, 0.0]))
     return Trajectory(z, rotations, scale * z[:, None] * np.array([0.0, 0.0, 1.0]))
@@ -49,7 +49,7 @@ def test_errors_per_distance_agree_with_evo(distance: float) -> None:
 def test_kitti_errors_are_those_of_a_known_drift() -> None:
     reference = straight_drive(450.0)
     stretched = kitti_errors(straight_drive(450.0, scale=1.03), reference)
-    # A stretch is the first to be longer than its nominal length: up to one step of 2 m more.
+    # A segment ends at the first pose beyond its nominal length, up to 2 m later.
     assert stretched.translation_share == pytest.approx(0.03, rel=0.03)
     assert stretched.rotation_rate == pytest.approx(0.0, abs=1e-9)
     assert set(stretched.lengths) == {100.0, 200.0, 300.0, 400.0}
@@ -57,7 +57,7 @@ def test_kitti_errors_are_those_of_a_known_drift() -> None:
     assert turned.rotation_rate == pytest.approx(1e-4, rel=0.03)
 
 
-def test_short_path_has_no_kitti_errors_and_no_long_stretches() -> None:
+def test_short_path_has_no_kitti_errors_and_no_long_segments() -> None:
     reference = straight_drive(60.0)
     assert len(kitti_errors(reference, reference)) == 0
     assert np.isnan(kitti_errors(reference, reference).translation_share)

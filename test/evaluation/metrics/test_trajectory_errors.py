@@ -1,4 +1,4 @@
-"""Errors of trajectories, against evo and against known answers."""
+"""Trajectory errors, compared with evo and with known values."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from iup_pose_ros.geometry.trajectory import Trajectory, align
 
 
 def random_trajectory(seed: int, count: int = 40) -> Trajectory:
-    """A smooth random path with random orientations."""
+    """Return a random walk with random orientations."""
     rng = np.random.default_rng(seed)
     positions = np.cumsum(rng.normal(size=(count, 3)), axis=0)
     return Trajectory(np.linspace(0.0, 4.0, count), Rotation.random(count, rng=rng).as_matrix(), positions)
 
 
 def disturbed(reference: Trajectory, seed: int, scale: float = 0.4) -> Trajectory:
-    """The trajectory seen from another world frame, in another unit, with errors in every pose."""
+    """Return the trajectory in another world frame and unit, with noise on each pose."""
     rng = np.random.default_rng(seed)
     world = Rotation.random(rng=rng).as_matrix()
     noise = Rotation.from_rotvec(rng.normal(size=(len(reference), 3)) * 0.03).as_matrix()
@@ -76,7 +76,7 @@ def test_directions_are_unfolded_and_ignore_length() -> None:
 
 
 def to_evo(trajectory: Trajectory):
-    """The same trajectory as evo's type."""
+    """Convert to evo's trajectory type."""
     from evo.core.trajectory import PoseTrajectory3D
 
     quaternions = Rotation.from_matrix(trajectory.rotations).as_quat(scalar_first=True)

@@ -41,7 +41,7 @@ TRUTH = Pose(so3.exp(np.radians([1.0, -4.0, 2.0])), np.array([0.3, 0.1, -2.0]))
 
 
 def write_set(folder: Path, count: int, columns: str = COLUMNS) -> Path:
-    """Pairs of grey images of 80 x 60; image k has the grey level k."""
+    """Write pairs of uniform 80x60 images; image k has the grey level k."""
     folder.mkdir()
     pose = ",".join(str(value) for value in (*TRUTH.quaternion, *TRUTH.translation))
     rows = [f"{k}.png,{k + 1}.png,{CAMERA},{CAMERA},80,60,80,60,{pose},0.9,1" for k in range(count)]
@@ -53,11 +53,11 @@ def write_set(folder: Path, count: int, columns: str = COLUMNS) -> Path:
 
 @dataclass
 class FixedEstimator:
-    """Answers with the truth, turned and reversed as told; gives up on images whose grey level is listed."""
+    """Return the true pose with given errors, and fail on images with the listed grey levels."""
 
     turned_deg: float = 0.0
     backwards: bool = False
-    gives_up_on: Sequence[int] = ()
+    fails_on: Sequence[int] = ()
     name: str = "fixed"
     info: EstimatorInfo = field(default=EstimatorInfo("fixed"))
     seen: list[int] = field(default_factory=list)
@@ -65,8 +65,8 @@ class FixedEstimator:
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
         level = int(previous.image[0, 0, 0])
         self.seen.append(level)
-        if level in self.gives_up_on:
-            raise EstimationError("not enough matches: 0, at least 20 are needed")
+        if level in self.fails_on:
+            raise EstimationError("not enough matches: 0, at least 20 are required")
         turn = so3.exp(np.array([0.0, 0.0, np.radians(self.turned_deg)]))
         translation = -TRUTH.translation if self.backwards else TRUTH.translation
         T_prev_curr = Pose(TRUTH.rotation @ turn, translation / np.linalg.norm(translation)).inverse()
@@ -77,22 +77,22 @@ class FixedEstimator:
 
 
 def report_on(tmp_path: Path, **estimators: FixedEstimator) -> PairsReport:
-    """Report on a set of three and a set of one pair."""
+    """Evaluate on one set of three pairs and one set of one pair."""
     folders = {"three": write_set(tmp_path / "three", 3), "one": write_set(tmp_path / "one", 1)}
     return evaluate_on({name: load_pairs_folder(folder) for name, folder in folders.items()}, estimators)
 
 
 def test_the_json_has_the_documented_shape(tmp_path: Path):
-    report_on(tmp_path, first=FixedEstimator(), second=FixedEstimator(gives_up_on=[0, 1, 2])).write(
+    report_on(tmp_path, first=FixedEstimator(), second=FixedEstimator(fails_on=[0, 1, 2])).write(
         tmp_path / "out.json"
     )
     document = json.loads((tmp_path / "out.json").read_text())
     assert set(document) == {"estimators"}
     assert set(document["estimators"]) == {"first", "second"}
-    for figures in document["estimators"].values():
-        assert set(figures) == {"pooled", "sets"}
-        assert set(figures["sets"]) == {"three", "one"}
-        for statistics in (figures["pooled"], *figures["sets"].values()):
+    for estimator in document["estimators"].values():
+        assert set(estimator) == {"pooled", "sets"}
+        assert set(estimator["sets"]) == {"three", "one"}
+        for statistics in (estimator["pooled"], *estimator["sets"].values()):
             assert set(statistics) == STATISTICS
             for auc in ("auc_unfolded", "auc_folded"):
                 assert set(statistics[auc]) == {"5", "10", "20"}
@@ -100,67 +100,67 @@ def test_the_json_has_the_documented_shape(tmp_path: Path):
             assert all(set(block) == {"1", "2", "3"} for block in statistics["coverage"].values())
 
 
-def test_the_truth_scores_everything(tmp_path: Path):
-    figures = report_on(tmp_path, exact=FixedEstimator()).pooled("exact")
-    assert (figures.pairs, figures.failures) == (4, 0)
-    assert figures.median_rotation_deg == pytest.approx(0.0, abs=1e-5)
-    assert figures.median_direction_deg == pytest.approx(0.0, abs=1e-5)
-    assert figures.auc_unfolded == pytest.approx({"5": 100.0, "10": 100.0, "20": 100.0}, abs=1e-3)
-    assert figures.coverage["rotation"] == {"1": 1.0, "2": 1.0, "3": 1.0}
-    assert figures.nees["direction"] == pytest.approx(0.0, abs=1e-6)
+def test_exact_poses_have_full_recall(tmp_path: Path):
+    statistics = report_on(tmp_path, exact=FixedEstimator()).pooled("exact")
+    assert (statistics.pairs, statistics.failures) == (4, 0)
+    assert statistics.median_rotation_deg == pytest.approx(0.0, abs=1e-5)
+    assert statistics.median_direction_deg == pytest.approx(0.0, abs=1e-5)
+    assert statistics.auc_unfolded == pytest.approx({"5": 100.0, "10": 100.0, "20": 100.0}, abs=1e-3)
+    assert statistics.coverage["rotation"] == {"1": 1.0, "2": 1.0, "3": 1.0}
+    assert statistics.nees["direction"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_backwards_direction_counts_as_wrong_unless_folded(tmp_path: Path):
-    figures = report_on(tmp_path, backwards=FixedEstimator(backwards=True)).pooled("backwards")
-    assert figures.median_direction_deg == pytest.approx(180.0, abs=1e-4)
-    assert figures.auc_unfolded["20"] == 0.0
-    assert figures.auc_folded["20"] == pytest.approx(100.0, abs=1e-3)
+def test_a_direction_of_opposite_sign_is_an_error_unless_folded(tmp_path: Path):
+    statistics = report_on(tmp_path, backwards=FixedEstimator(backwards=True)).pooled("backwards")
+    assert statistics.median_direction_deg == pytest.approx(180.0, abs=1e-4)
+    assert statistics.auc_unfolded["20"] == 0.0
+    assert statistics.auc_folded["20"] == pytest.approx(100.0, abs=1e-3)
 
 
 def test_the_direction_is_compared_in_the_frame_of_camera_1(tmp_path: Path):
-    # A rotation error of the estimate turns the centre of camera 1 as seen from camera 0, but not t of T_1_0.
-    figures = report_on(tmp_path, turned=FixedEstimator(turned_deg=8.0)).pooled("turned")
-    assert figures.median_rotation_deg == pytest.approx(8.0)
-    assert figures.median_direction_deg == pytest.approx(0.0, abs=1e-5)
-    assert figures.nees["rotation"] == pytest.approx(64.0, rel=1e-3)
-    assert figures.coverage["rotation"]["3"] == 0.0
+    # A rotation error rotates the translation of T_0_1, but not that of T_1_0.
+    statistics = report_on(tmp_path, turned=FixedEstimator(turned_deg=8.0)).pooled("turned")
+    assert statistics.median_rotation_deg == pytest.approx(8.0)
+    assert statistics.median_direction_deg == pytest.approx(0.0, abs=1e-5)
+    assert statistics.nees["rotation"] == pytest.approx(64.0, rel=1e-3)
+    assert statistics.coverage["rotation"]["3"] == 0.0
 
 
 def test_failures_are_infinite_errors_and_null_in_json(tmp_path: Path):
-    report = report_on(tmp_path, weak=FixedEstimator(gives_up_on=[0, 2]))
-    figures = report.to_json()["estimators"]["weak"]
-    assert figures["sets"]["one"]["failures"] == 1
-    assert figures["sets"]["one"]["median_rotation_deg"] is None
-    assert figures["sets"]["one"]["nees"]["rotation"] is None
-    assert figures["sets"]["one"]["auc_unfolded"]["20"] == 0.0
-    assert figures["pooled"]["failures"] == 3
+    report = report_on(tmp_path, weak=FixedEstimator(fails_on=[0, 2]))
+    statistics = report.to_json()["estimators"]["weak"]
+    assert statistics["sets"]["one"]["failures"] == 1
+    assert statistics["sets"]["one"]["median_rotation_deg"] is None
+    assert statistics["sets"]["one"]["nees"]["rotation"] is None
+    assert statistics["sets"]["one"]["auc_unfolded"]["20"] == 0.0
+    assert statistics["pooled"]["failures"] == 3
     failed = [found.failure for found in report.results["weak"]["three"]]
-    assert failed == ["not enough matches: 0, at least 20 are needed", "", failed[0]]
+    assert failed == ["not enough matches: 0, at least 20 are required", "", failed[0]]
 
 
-def test_pooled_counts_every_pair_once_and_the_mean_every_set(tmp_path: Path):
-    report = report_on(tmp_path, weak=FixedEstimator(gives_up_on=[1, 2]))
+def test_pooled_weights_pairs_equally_and_the_mean_weights_sets_equally(tmp_path: Path):
+    report = report_on(tmp_path, weak=FixedEstimator(fails_on=[1, 2]))
     # One of three pairs of the first set and the only one of the second succeed.
     assert report.pooled("weak").auc_unfolded["10"] == pytest.approx(50.0, abs=1e-3)
     assert report.mean_over_sets("weak")["10"] == pytest.approx((100.0 / 3.0 + 100.0) / 2.0, abs=1e-3)
 
 
-def test_all_estimators_see_the_same_drawn_pairs_and_the_seed_decides_which(tmp_path: Path):
+def test_all_estimators_get_the_same_pairs_sampled_with_the_seed(tmp_path: Path):
     sets = {"many": load_pairs_folder(write_set(tmp_path / "many", 30))}
 
-    def drawn(seed: int) -> list[int]:
+    def sampled(seed: int) -> list[int]:
         first, second = FixedEstimator(), FixedEstimator()
         evaluate_on(sets, {"first": first, "second": second}, max_pairs=6, seed=seed)
         assert first.seen == second.seen == sorted(set(first.seen))
         return first.seen
 
-    assert len(drawn(0)) == 6
-    assert drawn(0) == drawn(0)
-    assert drawn(0) != drawn(1)
+    assert len(sampled(0)) == 6
+    assert sampled(0) == sampled(0)
+    assert sampled(0) != sampled(1)
 
 
-def test_the_table_names_sets_estimators_and_both_ways_of_pooling(tmp_path: Path):
-    report = report_on(tmp_path, exact=FixedEstimator(), weak=FixedEstimator(gives_up_on=[0]))
+def test_the_table_contains_sets_estimators_and_both_averages(tmp_path: Path):
+    report = report_on(tmp_path, exact=FixedEstimator(), weak=FixedEstimator(fails_on=[0]))
     console = Console(width=140, record=True, quiet=False, file=(tmp_path / "log").open("w"))
     report.print(console)
     text = console.export_text()
@@ -186,7 +186,7 @@ def test_a_folder_without_a_table_is_named(tmp_path: Path):
         load_sets([tmp_path])
 
 
-def test_two_sets_of_one_name_and_no_set_are_refused(tmp_path: Path):
+def test_sets_of_the_same_name_and_an_empty_list_are_rejected(tmp_path: Path):
     (tmp_path / "other").mkdir()
     folders = [write_set(tmp_path / "set", 1), write_set(tmp_path / "other" / "set", 1)]
     with pytest.raises(DataError, match="two folders are named 'set'"):
@@ -195,21 +195,21 @@ def test_two_sets_of_one_name_and_no_set_are_refused(tmp_path: Path):
         load_sets([])
 
 
-def test_an_unknown_estimator_is_refused():
+def test_an_unknown_estimator_is_rejected():
     with pytest.raises(ConfigurationError, match="epipolar_klt"):
         create_estimators(["epipolar_sift", "epipolar_lkt"])
 
 
 @pytest.mark.slow
-def test_real_pairs_score_as_the_reference_does():
+def test_accuracy_on_real_pairs_is_at_least_that_of_the_reference():
     if not SHARED.is_dir():
-        pytest.skip(f"the evaluation pairs are not there: {SHARED} is optional")
+        pytest.skip(f"the evaluation pairs are not available: {SHARED} is optional")
     folders = [SHARED / name for name in ("kitti_06", "lund_door", "llff_fern")]
     estimators = create_estimators(["epipolar_klt", "epipolar_sift"])
     report = evaluate_on(load_sets(folders), estimators, max_pairs=5, seed=1)
-    for name, least in (("epipolar_klt", 75.0), ("epipolar_sift", 90.0)):
-        figures = report.pooled(name)
-        assert figures.pairs == 15
-        assert figures.auc_unfolded["20"] > least
-        assert figures.median_rotation_deg < 0.6
-        assert figures.median_direction_deg < 2.0
+    for name, minimum in (("epipolar_klt", 75.0), ("epipolar_sift", 90.0)):
+        statistics = report.pooled(name)
+        assert statistics.pairs == 15
+        assert statistics.auc_unfolded["20"] > minimum
+        assert statistics.median_rotation_deg < 0.6
+        assert statistics.median_direction_deg < 2.0

@@ -1,4 +1,4 @@
-"""Corrections of standard deviations undo a known overconfidence and reach the weights file."""
+"""The sigma calibration corrects a known over-confidence and is stored in the weights file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from iup_pose_ros.datasets.image_pair import DataSetImage, DataSetPair
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import NormalErrors
+from iup_pose_ros.evaluation.pairs.calibrate_weights import calibrate_weights
 from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import (
     FLOORS,
-    calibrated_weights,
-    fitted_factor,
-    fitted_temperatures,
-    left_out,
+    fit_factor,
+    fit_sigma_calibration,
+    leave_one_out,
+    set_errors,
 )
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
@@ -26,11 +28,11 @@ from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load
 from iup_pose_ros.model.config import preset
 from iup_pose_ros.model.iup_pose import IUPPose
 
-K = np.array([[60.0, 0.0, 39.5], [0.0, 60.0, 31.5], [0.0, 0.0, 1.0]])
+K = np.array([[130.0, 0.0, 79.5], [0.0, 130.0, 59.5], [0.0, 0.0, 1.0]])
 
 
 def errors(overconfidence: float, dof: int, count: int = 2000, seed: int = 0) -> NormalErrors:
-    """Errors told with deviations that are too small by a factor."""
+    """Return errors whose reported sigmas are too small by a factor."""
     rng = np.random.default_rng(seed)
     sigma = np.radians(rng.uniform(0.1, 3.0, (count, dof)))
     return NormalErrors(overconfidence * sigma * rng.standard_normal((count, dof)), sigma**2)
@@ -39,18 +41,18 @@ def errors(overconfidence: float, dof: int, count: int = 2000, seed: int = 0) ->
 @pytest.mark.parametrize("dof", [2, 3])
 @pytest.mark.parametrize("overconfidence", [0.4, 1.0, 5.0])
 def test_factor_is_the_overconfidence(overconfidence: float, dof: int) -> None:
-    assert fitted_factor([errors(overconfidence, dof)], floor=0.0) == pytest.approx(overconfidence, rel=0.08)
+    assert fit_factor([errors(overconfidence, dof)], floor=0.0) == pytest.approx(overconfidence, rel=0.08)
 
 
-def test_every_set_counts_once_however_large() -> None:
+def test_all_sets_have_equal_weight() -> None:
     sets = [errors(overconfidence, 3, count=300, seed=seed) for seed, overconfidence in enumerate((1, 1, 4))]
     larger = NormalErrors(np.tile(sets[0].components, (10, 1)), np.tile(sets[0].variances, (10, 1)))
-    assert fitted_factor([larger, *sets[1:]], floor=0.0) == fitted_factor(sets, floor=0.0)
-    assert fitted_factor(sets, floor=0.0) > 2.0  # too small deviations weigh more
+    assert fit_factor([larger, *sets[1:]], floor=0.0) == fit_factor(sets, floor=0.0)
+    assert fit_factor(sets, floor=0.0) > 2.0  # over-confidence costs more
 
 
-def test_a_pose_is_never_surer_than_the_floors() -> None:
-    found = fitted_temperatures({"set": {"rotation": errors(1.0, 3), "direction": errors(1.0, 2)}})
+def test_the_calibration_contains_the_floors() -> None:
+    found = fit_sigma_calibration({"set": {"rotation": errors(1.0, 3), "direction": errors(1.0, 2)}})
     assert (found.rotation_floor, found.direction_floor) == (FLOORS["rotation"], FLOORS["direction"])
     assert found.rotation == pytest.approx(1.0, rel=0.08)
     assert found.direction == pytest.approx(1.0, rel=0.08)
@@ -58,54 +60,67 @@ def test_a_pose_is_never_surer_than_the_floors() -> None:
 
 def test_too_few_errors_are_refused() -> None:
     with pytest.raises(DataError, match="5 errors are too few"):
-        fitted_factor([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))], floor=0.0)
+        fit_factor([errors(1.0, 3, count=5), NormalErrors(np.zeros((0, 3)), np.zeros((0, 3)))], floor=0.0)
 
 
-def test_a_set_is_judged_by_the_correction_of_the_others() -> None:
+def test_leave_one_out_calibrates_each_set_on_the_others() -> None:
     others = {name: errors(3.0, 3, seed=seed) for seed, name in enumerate("ab")}
     blocks = {
         name: {"rotation": found, "direction": errors(1.0, 2)}
         for name, found in {**others, "odd": errors(1.0, 3, seed=5)}.items()
     }
-    shares = {name: found["rotation"].coverage[1] for name, found in left_out(blocks).items()}
+    shares = {name: found["rotation"].coverage[1] for name, found in leave_one_out(blocks).items()}
     assert shares["odd"] > 0.95
     assert shares["a"] < 0.72
 
 
-def made_up_pairs(folder: Path, count: int) -> list[DataSetPair]:
-    rng = np.random.default_rng(3)
+def plane_pairs(folder: Path, count: int, seed: int) -> list[DataSetPair]:
+    """Pairs of a textured plane about four units away that the camera moves half a unit beside."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
     pairs = []
     for index in range(count):
+        noise = rng.integers(0, 256, (120, 160), dtype=np.uint8)
+        texture = cv2.equalizeHist(cv2.GaussianBlur(noise, (0, 0), 1.5))
+        step = rng.standard_normal(3)
+        T_1_0 = Pose(so3.exp(0.03 * rng.standard_normal(3)), 0.4 * step / np.linalg.norm(step))
+        plane = np.array([0.05, -0.1, 0.25])  # plane . point = 1
+        homography = K @ (T_1_0.rotation + np.outer(T_1_0.translation, plane)) @ np.linalg.inv(K)
         images = []
-        for view in (0, 1):
+        for view, image in enumerate((texture, cv2.warpPerspective(texture, homography, (160, 120)))):
             path = folder / f"{index}_{view}.png"
-            noise = rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)
-            cv2.imwrite(str(path), cv2.GaussianBlur(noise, (0, 0), 2.0))
+            cv2.imwrite(str(path), image)
             images.append(DataSetImage(path, K))
-        T_1_0 = Pose(so3.exp(0.2 * rng.standard_normal(3)), rng.standard_normal(3))
         pairs.append(DataSetPair((images[0], images[1]), T_1_0, metric=False))
     return pairs
 
 
-@pytest.mark.slow
-def test_weights_file_carries_the_factors(tmp_path: Path) -> None:
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    network = IUPPose(replace(preset("small"), image_area=64 * 64))
-    weights, output = tmp_path / "weights.safetensors", tmp_path / "calibrated.safetensors"
+    network = IUPPose(replace(preset("small_grid"), image_area=64 * 64))
+    path = tmp_path / "weights.safetensors"
     save_checkpoint(
-        network, CheckpointInfo(network.config, (64, 64), SigmaCalibration(0.5, 3.0), "none"), weights
+        network, CheckpointInfo(network.config, (64, 64), SigmaCalibration(0.5, 3.0), "none"), path
     )
-    before, after = calibrated_weights(weights, {"made_up": made_up_pairs(tmp_path, 12)}, output)
-    temperatures = load_checkpoint(output)[1].temperatures
+    return path
 
-    def misfit(report, block: str) -> float:
-        coverage = report.pooled("iup_pose").coverage[block]
-        return sum(abs(coverage[k] - nominal) for k, nominal in (("1", 0.683), ("2", 0.954)))
 
-    for block in ("rotation", "direction"):
-        assert misfit(after, block) < misfit(before, block)
-    assert temperatures.rotation != 0.5
-    assert temperatures.direction != 3.0
-    assert load_checkpoint(output)[1].track_temperatures != SigmaCalibration()
+@pytest.mark.slow
+def test_the_weights_file_contains_what_was_fitted(weights: Path, tmp_path: Path) -> None:
+    output, console = tmp_path / "calibrated.safetensors", Console(quiet=True)
+    sets = {name: plane_pairs(tmp_path / name, 7, seed) for seed, name in enumerate(("first", "second"))}
+    report = calibrate_weights(weights, sets, output, console)
+    found = load_checkpoint(output)[1]
+    assert found.temperatures == fit_sigma_calibration(set_errors(report, "iup_pose"))
+    assert found.track_temperatures == fit_sigma_calibration(set_errors(report, "hybrid"))
+    assert "tracks" in found.inlier_model
+    assert set(report.results) == {"iup_pose", "hybrid"}
+    assert [len(results) for results in report.results["hybrid"].values()] == [7, 7]
     assert load_checkpoint(weights)[1].temperatures == SigmaCalibration(0.5, 3.0)
-    assert load_checkpoint(weights)[1].track_temperatures == SigmaCalibration()
+    assert load_checkpoint(weights)[1].inlier_model == {}
+
+
+def test_sets_of_one_scene_are_refused(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least two scenes are needed; given are castle, castle_hard"):
+        calibrate_weights(weights, {"castle": [], "castle_hard": []}, weights, Console(quiet=True))

@@ -16,19 +16,19 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 LEVELS = np.array([0.2, 0.5, 0.9])
 
 
-def test_honest_errors_lie_on_the_diagonal_and_boastful_ones_below() -> None:
+def test_consistent_errors_lie_on_the_diagonal_and_overconfident_ones_below() -> None:
     normal = np.random.default_rng(0).standard_normal((5000, 3))
-    honest = Consistency(np.square(normal).sum(axis=1), 3)
-    assert reliability(honest, LEVELS) == pytest.approx(LEVELS, abs=0.03)
-    assert (reliability(Consistency(4.0 * honest.nees, 3), LEVELS) < 0.7 * LEVELS).all()
+    consistent = Consistency(np.square(normal).sum(axis=1), 3)
+    assert reliability(consistent, LEVELS) == pytest.approx(LEVELS, abs=0.03)
+    assert (reliability(Consistency(4.0 * consistent.nees, 3), LEVELS) < 0.7 * LEVELS).all()
     assert np.isnan(reliability(Consistency(np.zeros(0), 3), LEVELS)).all()
 
 
-def test_deviations_that_rank_the_errors_reach_the_oracle() -> None:
+def test_sigmas_that_rank_the_errors_reach_the_oracle() -> None:
     errors = np.array([3.0, 1.0, 2.0, 8.0])
-    by_deviation, oracle = sparsification(errors, deviations=10.0 * errors)
-    assert by_deviation.tolist() == oracle.tolist() == [2.5, 2.0, 1.5, 1.0]
-    reversed_order, _ = sparsification(errors, deviations=-errors)
+    by_sigma, oracle = sparsification(errors, sigmas=10.0 * errors)
+    assert by_sigma.tolist() == oracle.tolist() == [2.5, 2.0, 1.5, 1.0]
+    reversed_order, _ = sparsification(errors, sigmas=-errors)
     assert reversed_order.tolist() == [2.5, 3.0, 5.5, 8.0]
 
 
@@ -41,11 +41,11 @@ def result(rng: np.random.Generator) -> PairResult:
     return PairResult(truth, 1.0, degrees, degrees, PoseWithCovariance(estimate, covariance))
 
 
-def test_plots_are_written_with_failures_left_out(tmp_path: Path) -> None:
+def test_plots_skip_failed_pairs(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     failed = PairResult.failed(Pose.identity(), 1.0, "too dark")
     report = PairsReport(
-        {"good": {"set": [result(rng) for _ in range(30)] + [failed]}, "hopeless": {"set": [failed]}}
+        {"good": {"set": [result(rng) for _ in range(30)] + [failed]}, "failing": {"set": [failed]}}
     )
     write_plots(report, tmp_path / "plots")
     for name in ("reliability", "sparsification"):

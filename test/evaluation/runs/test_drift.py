@@ -1,4 +1,4 @@
-"""The drift of simulated odometry whose covariance is true, and of one that boasts."""
+"""Drift of simulated odometry with a consistent and with an over-confident covariance."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ STEP = Pose(so3.exp(np.array([0.01, 0.05, 0.0])), np.array([0.1, 0.0, 1.0]))
 T_WORLD_START = Pose(so3.exp(np.array([0.3, -1.1, 0.8])), np.array([5.0, -2.0, 1.0]))
 
 
-def simulated(seed: int, boast: float = 1.0, unit: float = 1.0) -> tuple[list[StampedPose], Trajectory]:
-    """Odometry whose every step errs as its covariance says (divided by ``boast``^2), and the truth."""
+def simulated(
+    seed: int, overconfidence: float = 1.0, unit: float = 1.0
+) -> tuple[list[StampedPose], Trajectory]:
+    """Return odometry whose covariance is too small by ``overconfidence``^2, and the true trajectory."""
     rng = np.random.default_rng(seed)
     covariance = np.diag([(unit * SIGMA_T) ** 2] * 3 + [SIGMA_R**2] * 3)
     pose = PoseWithCovariance(Pose.identity(), 1e-12 * np.eye(6))
@@ -29,45 +31,47 @@ def simulated(seed: int, boast: float = 1.0, unit: float = 1.0) -> tuple[list[St
             so3.exp(SIGMA_R * rng.normal(size=3)) @ STEP.rotation,
             unit * (STEP.translation + SIGMA_T * rng.normal(size=3)),
         )
-        pose = pose @ PoseWithCovariance(wrong, covariance / boast**2)
+        pose = pose @ PoseWithCovariance(wrong, covariance / overconfidence**2)
         poses.append(StampedPose(float(index), pose))
         truth.append(truth[-1] @ STEP)
     return poses, Trajectory.from_poses(np.arange(STEPS + 1.0), truth)
 
 
 def last_nees(drifts: list[Drift]) -> tuple[float, float]:
-    """Mean NEES of position and rotation at the end: of one run they depend on one another."""
+    """Return the mean NEES of position and rotation at the last pose, where runs are independent samples."""
     ends = [(d.position_consistency.nees[-1], d.rotation_consistency.nees[-1]) for d in drifts]
     position, rotation = np.mean(ends, axis=0)
     return float(position), float(rotation)
 
 
-def test_true_covariance_gives_the_nominal_nees_where_the_truth_is() -> None:
+def test_consistent_covariance_gives_the_nominal_nees() -> None:
     drifts = [evaluate_drift(*simulated(seed), metric=True) for seed in range(RUNS)]
     position, rotation = last_nees(drifts)
-    # Chi-square of 3 RUNS degrees of freedom, four standard deviations.
+    # Four standard deviations of the mean of RUNS chi-square variables with 3 degrees of freedom.
     tolerance = 4.0 * np.sqrt(6.0 / RUNS)
     assert position == pytest.approx(3.0, abs=tolerance)
     assert rotation == pytest.approx(3.0, abs=tolerance)
-    boastful = [evaluate_drift(*simulated(seed, boast=3.0), metric=True) for seed in range(RUNS)]
-    assert last_nees(boastful) == pytest.approx((9.0 * position, 9.0 * rotation), rel=1e-3)
+    overconfident = [
+        evaluate_drift(*simulated(seed, overconfidence=3.0), metric=True) for seed in range(RUNS)
+    ]
+    assert last_nees(overconfident) == pytest.approx((9.0 * position, 9.0 * rotation), rel=1e-3)
 
 
-def test_unknown_unit_is_found_and_the_errors_are_in_that_of_the_truth() -> None:
+def test_non_metric_trajectories_are_scaled_to_the_unit_of_the_ground_truth() -> None:
     metric = evaluate_drift(*simulated(3), metric=True)
     relative = evaluate_drift(*simulated(3, unit=0.2), metric=False)
     np.testing.assert_allclose(relative.rotation, metric.rotation, atol=1e-9)
     np.testing.assert_allclose(relative.position_sigma, metric.position_sigma, rtol=0.05, atol=1e-5)
-    # The unit takes part of the error with it.
+    # The scale absorbs a part of the error.
     assert np.linalg.norm(relative.position) <= 1.2 * np.linalg.norm(metric.position)
     assert len(relative.position_consistency.nees) == STEPS
 
 
-def test_poses_before_the_first_step_are_not_judged_by_their_nominal_covariance() -> None:
+def test_poses_with_the_initial_nominal_covariance_are_skipped() -> None:
     poses, truth = simulated(5)
     waiting = [StampedPose(-2.0 + i, poses[0].T_odom_camera) for i in range(2)]
-    trembling = Pose(so3.exp(np.array([1e-3, 0.0, 0.0])), np.zeros(3))
-    before = [truth.pose(0), truth.pose(0) @ trembling]
+    small_rotation = Pose(so3.exp(np.array([1e-3, 0.0, 0.0])), np.zeros(3))
+    before = [truth.pose(0), truth.pose(0) @ small_rotation]
     stamps = np.arange(-2.0, STEPS + 1.0)
     whole = Trajectory.from_poses(stamps, before + [truth.pose(i) for i in range(STEPS + 1)])
     drift = evaluate_drift(waiting + poses, whole, metric=True)
@@ -76,7 +80,7 @@ def test_poses_before_the_first_step_are_not_judged_by_their_nominal_covariance(
     np.testing.assert_allclose(drift.rotation_consistency.nees, expected)
 
 
-def test_errors_are_in_the_axes_of_the_odometry() -> None:
+def test_errors_are_in_the_axes_of_the_odometry_frame() -> None:
     poses, truth = simulated(0)
     ahead = Pose(np.eye(3), np.array([0.0, 0.0, 0.5]))
     start = poses[0].T_odom_camera.pose
@@ -105,7 +109,7 @@ def test_covariance_that_is_not_positive_definite_is_refused() -> None:
         evaluate_drift(poses, truth, metric=True)
 
 
-def test_path_in_the_opposite_direction_is_an_error_not_another_unit() -> None:
+def test_trajectory_in_the_opposite_direction_is_not_compensated_by_the_scale() -> None:
     poses, truth = simulated(0)
     backwards = [
         StampedPose(

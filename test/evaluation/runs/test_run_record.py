@@ -1,4 +1,4 @@
-"""Figures, table and picture of a run whose errors are known."""
+"""Metrics, console table and plot of a run with known errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.evaluation.reports.console import print_table, write_metrics
+from iup_pose_ros.evaluation.reports.console import print_comparison, print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.csv_files import write_edges_csv
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.accuracy import evaluate_accuracy
@@ -25,7 +25,7 @@ from iup_pose_ros.evaluation.runs.run_record import (
     StampedPose,
     from_origin,
 )
-from iup_pose_ros.evaluation.runs.summary import figures
+from iup_pose_ros.evaluation.runs.summary import compute_metrics
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.trajectory import Trajectory
@@ -36,7 +36,7 @@ TURN = np.radians(1.0)
 
 
 def ground_truth() -> Trajectory:
-    """41 poses of a quarter circle of 10 m radius, at 10 Hz."""
+    """Return 41 poses on a quarter circle of 10 m radius, at 10 Hz."""
     angles = np.linspace(0.0, np.pi / 2, 41)
     positions = 10.0 * np.stack([1.0 - np.cos(angles), 0.0 * angles, np.sin(angles)], axis=1)
     return Trajectory(
@@ -45,7 +45,7 @@ def ground_truth() -> Trajectory:
 
 
 def estimated_edge(truth: Trajectory, i: int, j: int) -> EdgeRecord:
-    """The true motion in another unit, turned by one degree about the camera's x axis."""
+    """Return the true motion with a scale and a rotation error of one degree about the camera's x axis."""
     motion = truth.pose(i).inverse() @ truth.pose(j)
     wrong = Pose(so3.exp(np.array([TURN, 0.0, 0.0])) @ motion.rotation, SCALE * motion.translation)
     length = np.linalg.norm(wrong.translation)
@@ -55,7 +55,7 @@ def estimated_edge(truth: Trajectory, i: int, j: int) -> EdgeRecord:
 
 
 def run_record(lost: range = range(0)) -> RunRecord:
-    """Every fourth frame a keyframe; poses exact but for unit and origin, edges turned by a degree."""
+    """Return a run with a keyframe every 4 images: poses with a scale error, edges with a rotation error."""
     truth = ground_truth()
     start = truth.pose(0).inverse()
     edges = [estimated_edge(truth, i, i + 4) for i in range(0, 40, 4)]
@@ -84,9 +84,9 @@ def run_record(lost: range = range(0)) -> RunRecord:
     )
 
 
-def test_figures_are_those_of_the_known_errors() -> None:
+def test_metrics_are_those_of_the_known_errors() -> None:
     record = run_record(lost=range(10, 12))
-    values = figures(record, evaluate_accuracy(record, ground_truth()))
+    values = compute_metrics(record, evaluate_accuracy(record, ground_truth()))
     assert values["ate_sim3_m"] == pytest.approx(0.0, abs=1e-9)
     assert values["path_length_m"] == pytest.approx(5.0 * np.pi, rel=0.01)
     assert values["rpe_rotation_deg"] == pytest.approx(1.0)
@@ -128,38 +128,52 @@ def test_camera_that_stands_still_has_no_trajectory_error() -> None:
     frames = [FrameRecord(stamp, TrackingState.STATIONARY, "still", 0.01) for stamp in truth.stamps]
     poses = [StampedPose(stamp, still) for stamp in truth.stamps]
     record = RunRecord("live", "any", truth.stamps, frames, poses, [])
-    values = figures(record, evaluate_accuracy(record, truth))
+    values = compute_metrics(record, evaluate_accuracy(record, truth))
     assert values["ate_sim3_m"] is None
     assert values["rpe_rotation_deg"] is None
     assert values["stationary_share"] == 1.0
     assert values["estimate_farthest_from_start_units"] == 0.0
 
 
-def test_ground_truth_of_another_time_is_named() -> None:
+def test_ground_truth_of_another_time_is_rejected_with_both_time_ranges() -> None:
     truth = ground_truth()
     later = Trajectory(truth.stamps + 100.0, truth.rotations, truth.positions)
     with pytest.raises(DataError, match=r"100\.000 to 104\.000 s.*0\.000 to 4\.000 s"):
         evaluate_accuracy(run_record(), later)
 
 
-def test_edges_without_ground_truth_are_left_out() -> None:
+def test_edges_without_ground_truth_are_skipped() -> None:
     truth = ground_truth()
     accuracy = evaluate_accuracy(run_record(), truth.select(np.arange(21)))
     assert len(accuracy.edge_errors.rotation_deg) == 5
     assert accuracy.ate == pytest.approx(0.0, abs=1e-9)
 
 
-def test_table_and_json_hold_the_figures(tmp_path: Path) -> None:
+def test_table_and_json_contain_the_metrics(tmp_path: Path) -> None:
     record = run_record()
-    values = figures(record, evaluate_accuracy(record, ground_truth()))
+    values = compute_metrics(record, evaluate_accuracy(record, ground_truth()))
     write_metrics(tmp_path / "metrics.json", {"exact": values}, input="circle")
     document = json.loads((tmp_path / "metrics.json").read_text())
     assert document == {"input": "circle", "estimators": {"exact": values}}
     output = io.StringIO()
-    print_table(Console(file=output, width=80), "title", values)
+    print_comparison(Console(file=output, width=100), "title", {"exact": values})
     lines = output.getvalue().splitlines()
     assert next(line for line in lines if "RPE rotation per frame" in line).split()[4:6] == ["0.250", "deg"]
     assert next(line for line in lines if "dropped" in line).split()[1:6] == ["2", "/", "1", "/", "1"]
+
+
+@pytest.mark.parametrize(("with_truth", "count"), [(True, 6), (False, 3)])
+def test_summary_has_the_most_important_metrics(with_truth: bool, count: int) -> None:
+    record = run_record()
+    values = compute_metrics(record, evaluate_accuracy(record, ground_truth()) if with_truth else None)
+    output = io.StringIO()
+    print_summary(Console(file=output, width=100), "title", values)
+    title, *lines = output.getvalue().splitlines()
+    assert title.strip() == "title"
+    assert len(lines) == count
+    assert lines[0].split()[:4] == ["images", "processed", "100.0", "%"]
+    if with_truth:
+        assert "0.250 deg" in lines[4]
 
 
 @pytest.mark.parametrize("with_truth", [True, False])
@@ -172,7 +186,7 @@ def test_plot_is_written_with_and_without_ground_truth(with_truth: bool, tmp_pat
     assert image.std() > 10.0
 
 
-def test_unwritable_output_is_named(tmp_path: Path) -> None:
+def test_unwritable_output_is_an_error_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot write"):
         write_metrics(tmp_path / "missing" / "metrics.json", {})
     with pytest.raises(DataError, match="cannot write"):

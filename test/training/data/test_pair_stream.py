@@ -92,10 +92,10 @@ def test_sequences_are_paired_by_gap_rotation_and_baseline():
         PosedImage(view, 0.1 * i, Pose(turn, np.array([float(i == 3), 0.0, 0.0])))
         for i, turn in enumerate(turns)
     ]
-    pairs = sequence_pairs(sequence, PairSelection(gaps=(1, 2), greatest_rotation=30.0))
+    pairs = sequence_pairs(sequence, PairSelection(gaps=(1, 2), max_rotation=30.0))
     assert len(pairs) == 3
     np.testing.assert_allclose(pairs[0].T_1_0.rotation, (turns[1].T @ turns[0]), atol=1e-12)
-    moving = PairSelection(gaps=(1,), greatest_rotation=90.0, least_baseline=0.5)
+    moving = PairSelection(gaps=(1,), max_rotation=90.0, min_baseline=0.5)
     assert len(sequence_pairs(sequence, moving)) == 1
     with pytest.raises(ConfigurationError, match="gaps"):
         PairSelection(gaps=(0,))

@@ -11,7 +11,7 @@ from iup_pose_ros.demo_scene.materials import photographs
 from iup_pose_ros.training.data.cluster import Cluster
 from iup_pose_ros.training.synthetic.camera_motion import REGIMES
 from iup_pose_ros.training.synthetic.cameras import CameraConfig
-from iup_pose_ros.training.synthetic.cluster_renderer import ClusterPainter
+from iup_pose_ros.training.synthetic.cluster_renderer import ClusterRenderer
 from iup_pose_ros.training.synthetic.distractors import DistractorConfig
 from iup_pose_ros.training.synthetic.free_space import Surroundings
 from iup_pose_ros.training.synthetic.overlap import overlap_matrix
@@ -33,7 +33,7 @@ def load(renderer: Renderer, kind: str, seed: int = 0) -> LoadedScene:
 def draw(renderer: Renderer, kind: str, config: ViewConfig, seed: int = 0) -> Cluster:
     loaded = load(renderer, kind, seed)
     try:
-        return ClusterPainter(renderer, config).draw(loaded, WIDTH, HEIGHT, np.random.default_rng(seed))
+        return ClusterRenderer(renderer, config).render(loaded, WIDTH, HEIGHT, np.random.default_rng(seed))
     finally:
         loaded.release()
 
@@ -43,7 +43,7 @@ def only(regime: str, config: ViewConfig = PLAIN) -> ViewConfig:
 
 
 def warp_residuals(cluster: Cluster, first: int, second: int) -> np.ndarray:
-    """Grey-level differences between view ``first`` and what ``second`` shows of the same surface points."""
+    """Return the grey-level differences between two views at the same scene points."""
     depth = cluster.depth[first]
     y, x = np.nonzero(np.isfinite(depth) & (depth > 0.0))
     K = cluster.K[[first, second]]
@@ -61,7 +61,7 @@ def warp_residuals(cluster: Cluster, first: int, second: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_views_agree_where_depth_and_pose_say_they_show_the_same(renderer, kind):
+def test_views_are_photometrically_consistent_with_depth_and_poses(renderer, kind):
     cluster = draw(renderer, kind, only("hand_held"))
     pairs = np.argwhere(cluster.valid)[:4]
     for first, second in pairs:
@@ -81,12 +81,12 @@ def test_views_agree_where_depth_and_pose_say_they_show_the_same(renderer, kind)
 
 
 @pytest.mark.parametrize("regime", list(REGIMES))
-def test_every_regime_yields_clusters_whose_pairs_overlap(renderer, regime):
+def test_every_regime_yields_clusters_with_overlapping_pairs(renderer, regime):
     cluster = draw(renderer, "room", only(regime), seed=3)
     assert cluster.regime == regime
     assert cluster.valid.sum() >= 4
-    least = np.minimum(cluster.overlap, cluster.overlap.T)[cluster.valid].min()
-    assert least >= REGIMES[regime].overlap
+    overlap = np.minimum(cluster.overlap, cluster.overlap.T)[cluster.valid].min()
+    assert overlap >= REGIMES[regime].overlap
     assert not np.diag(cluster.valid).any()
     assert 30 < cluster.images.mean() < 220
     assert cluster.depth.dtype == np.float32
@@ -99,8 +99,8 @@ def test_every_regime_yields_clusters_whose_pairs_overlap(renderer, regime):
     assert (np.abs(centres).max() == 0.0) == still
 
 
-def test_distractors_move_and_have_no_truth(renderer):
-    busy = dataclasses.replace(only("still"), distractors=DistractorConfig(share=1.0, most=2))
+def test_distractors_move_and_have_no_ground_truth(renderer):
+    busy = dataclasses.replace(only("still"), distractors=DistractorConfig(share=1.0, max_count=2))
     cluster = draw(renderer, "room", busy, seed=1)
     hidden = cluster.depth == UNKNOWN
     assert 0.0 < hidden.mean() < 0.35
@@ -111,14 +111,14 @@ def test_distractors_move_and_have_no_truth(renderer):
     assert np.median(difference[hidden[0] ^ hidden[1]]) > 5
 
 
-def test_cameras_differ_within_a_cluster_only_when_they_may(renderer):
+def test_cameras_of_a_cluster_differ_only_if_configured(renderer):
     same = draw(renderer, "planes", dataclasses.replace(PLAIN, cameras=CameraConfig(mixed=0.0)))
     other = draw(renderer, "planes", dataclasses.replace(PLAIN, cameras=CameraConfig(mixed=1.0)))
     assert (same.K[0] == same.K).all()
     assert len(np.unique(other.K[:, 0, 0])) == len(other.K)
 
 
-def test_fields_of_view_stay_within_their_range():
+def test_fields_of_view_are_within_their_range():
     rng = np.random.default_rng(0)
     K = CameraConfig(mixed=1.0).draw(300, WIDTH, HEIGHT, rng)
     angle = 2.0 * np.degrees(np.arctan(0.5 * WIDTH / K[:, 0, 0]))
@@ -128,7 +128,7 @@ def test_fields_of_view_stay_within_their_range():
     assert np.abs((K[:, 0, 2] + 0.5) / WIDTH - 0.5).max() <= 0.06
 
 
-def test_a_camera_may_not_move_through_walls(renderer):
+def test_positions_behind_walls_are_not_free(renderer):
     rng = np.random.default_rng(0)
     loaded = load(renderer, "room")
     centre = loaded.scene.viewpoints[0, :3]
@@ -150,8 +150,8 @@ def test_a_camera_may_not_move_through_walls(renderer):
     loaded.release()
 
 
-def test_overlap_is_the_share_of_surface_that_the_other_view_sees():
-    """A wall 4 m away seen by a camera and one that is a quarter of the view's width further to the right."""
+def test_overlap_is_the_fraction_of_surfaces_visible_in_the_other_view():
+    """Two cameras 4 m from a wall, the second displaced to the right by a quarter of the image width."""
     K = np.array([[160.0, 0.0, 159.5], [0.0, 160.0, 127.5], [0.0, 0.0, 1.0]])
     poses = np.stack([np.eye(4), np.eye(4), np.eye(4)])
     poses[1, 0, 3] = 0.25 * 4.0 * WIDTH / 160.0
@@ -165,7 +165,7 @@ def test_overlap_is_the_share_of_surface_that_the_other_view_sees():
     assert matrix[0, 1] == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_scene_is_the_same_for_the_same_seed():
+def test_scenes_are_reproducible():
     pictures = list(photographs().values())[:3]
     for kind in KINDS:
         first, second = (procedural_scene(kind, pictures, np.random.default_rng(5)) for _ in range(2))

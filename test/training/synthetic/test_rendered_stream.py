@@ -26,7 +26,7 @@ def assert_same(first: ClusterBatch, second: ClusterBatch) -> None:
         assert torch.equal(getattr(first, name), getattr(second, name)), name
 
 
-def test_the_stream_repeats_and_can_be_resumed_anywhere(renderer):
+def test_the_stream_is_reproducible_and_can_be_resumed(renderer):
     first = batches(RenderedClusters(CONFIG), 4)
     resumed = batches(RenderedClusters(CONFIG, start=2), 2)
     assert [batch.index for batch in first] == [0, 1, 2, 3]
@@ -44,7 +44,7 @@ def test_worker_processes_yield_the_same_stream(renderer):
         assert_same(before, after)
 
 
-def test_processes_share_the_stream(renderer):
+def test_ranks_divide_the_stream(renderer):
     ranks = [batches(RenderedClusters(CONFIG, rank=rank, world_size=2), 2) for rank in range(2)]
     assert [[batch.index for batch in rank] for rank in ranks] == [[0, 2], [1, 3]]
 
@@ -80,7 +80,7 @@ def test_training_uses_scene_files_of_its_split_only(renderer, tmp_path, write_s
         assert {scene for batch in drawn for scene in batch.scenes} == {name}
 
 
-def test_settings_that_make_no_sense_are_named(tmp_path):
+def test_invalid_settings_are_rejected(tmp_path):
     with pytest.raises(ConfigurationError, match="split 'test'"):
         SourceConfig(split="test")
     with pytest.raises(ConfigurationError, match="clusters is 0"):
@@ -115,7 +115,7 @@ def random_batch(views: int = 4) -> ClusterBatch:
     return ClusterBatch.from_clusters([cluster, cluster], 0)
 
 
-def test_pairs_are_the_valid_ones_with_the_pose_that_maps_view_0_into_view_1():
+def test_pairs_are_the_valid_ones_with_their_relative_pose():
     batch = random_batch()
     pairs = batch.pairs()
     assert len(pairs) == 2 * (4 * 3 - 1)
@@ -128,13 +128,13 @@ def test_pairs_are_the_valid_ones_with_the_pose_that_maps_view_0_into_view_1():
         torch.testing.assert_close(pairs.R_1_0[i] @ point + pairs.t_1_0[i], expected)
 
 
-def test_a_camera_that_does_not_move_has_exactly_no_translation():
+def test_the_translation_of_a_stationary_camera_is_exactly_zero():
     pairs = random_batch().select(torch.tensor([[0, 2, 3], [1, 3, 2], [0, 0, 1]]))
     assert (pairs.t_1_0[:2] == 0.0).all()
     assert (pairs.t_1_0[2] != 0.0).any()
 
 
-def test_fewer_pairs_can_be_drawn_from_every_cluster():
+def test_a_subset_of_pairs_can_be_drawn_from_each_cluster():
     batch = random_batch()
     pairs = batch.pairs(most=5, generator=torch.Generator().manual_seed(0))
     assert len(pairs) == 10

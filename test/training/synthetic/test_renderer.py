@@ -13,7 +13,7 @@ from iup_pose_ros.training.synthetic.sky import cube_directions
 WIDTH, HEIGHT = 64, 48
 K = np.array([[50.0, 0.0, 30.0], [0.0, 55.0, 25.5], [0.0, 0.0, 1.0]])
 TEXTURE = np.full((1, 16, 16, 3), 200, np.uint8)
-ORIGIN = np.eye(4)  # optical frame of the camera as world frame
+ORIGIN = np.eye(4)  # the optical frame of the camera is the world frame
 
 
 def rectangle(centre, half_u, half_v, textures=TEXTURE) -> Mesh:
@@ -44,7 +44,7 @@ def test_depth_of_a_slanted_plane_is_exact_at_pixel_centres(renderer, supersampl
     np.testing.assert_allclose(view.depth, expected, rtol=1e-4)
 
 
-def test_a_small_patch_appears_where_the_camera_matrix_projects_it(renderer):
+def test_a_small_patch_is_projected_by_the_camera_matrix(renderer):
     centre = np.array([0.4, -0.3, 4.0])
     patch = rectangle(centre, (0.2, 0.0, 0.0), (0.0, 0.2, 0.0))
     weight = render(renderer, patch, supersampling=8).colour[..., 0].astype(float)
@@ -54,7 +54,7 @@ def test_a_small_patch_appears_where_the_camera_matrix_projects_it(renderer):
     np.testing.assert_allclose(centroid, projected, atol=0.15)
 
 
-def test_a_texture_stands_upright_and_is_not_mirrored(renderer):
+def test_a_texture_is_upright_and_not_mirrored(renderer):
     picture = np.zeros((1, 32, 32, 3), np.uint8)
     picture[0, :16, :16], picture[0, :16, 16:], picture[0, 16:, :16] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     view = render(renderer, rectangle((0.0, 0.0, 2.0), (2.0, 0.0, 0.0), (0.0, 2.0, 0.0), picture))
@@ -62,14 +62,14 @@ def test_a_texture_stands_upright_and_is_not_mirrored(renderer):
     assert [int(corner.argmax()) for corner in corners] == [0, 1, 2]
 
 
-def test_the_nearer_of_two_surfaces_hides_the_other(renderer):
+def test_the_nearer_of_two_surfaces_occludes_the_other(renderer):
     near, far = (rectangle((0.0, 0.0, z), (9.0, 0.0, 0.0), (0.0, 9.0, 0.0)) for z in (1.5, 3.0))
     loaded = [renderer.load(mesh) for mesh in (near, far)]
     view = renderer.render(loaded, K, ORIGIN, WIDTH, HEIGHT)
     np.testing.assert_allclose(view.depth, 1.5, rtol=1e-4)
 
 
-def test_chunks_outside_the_view_are_left_out_and_none_inside(renderer):
+def test_frustum_culling_does_not_change_the_view(renderer):
     builder = MeshBuilder(1, np.random.default_rng(0))
     for i in range(3000):
         angle = 0.01 * i
@@ -94,7 +94,7 @@ def test_chunks_outside_the_view_are_left_out_and_none_inside(renderer):
     assert np.isfinite(complete.depth).any()
 
 
-def test_the_sky_shows_the_direction_of_every_pixel_and_has_infinite_depth(renderer):
+def test_the_sky_is_sampled_in_the_direction_of_each_pixel_with_infinite_depth(renderer):
     faces = np.round(127.5 * (cube_directions(64) + 1.0)).astype(np.uint8)
     sky = renderer.load_sky(faces)
     T_world_camera = pose(np.array([3.0, -2.0, 1.0]), 0.8, 0.3, 0.1)
@@ -105,13 +105,13 @@ def test_the_sky_shows_the_direction_of_every_pixel_and_has_infinite_depth(rende
     np.testing.assert_allclose(view.colour / 127.5 - 1.0, directions, atol=0.03)
 
 
-def test_distractors_hide_the_scene_and_have_no_depth(renderer):
+def test_distractors_occlude_the_scene_and_have_no_depth(renderer):
     scene = rectangle((0.0, 0.0, 3.0), (9.0, 0.0, 0.0), (0.0, 9.0, 0.0))
     loaded = renderer.load(scene)
     angles = np.linspace(0.0, 2.0 * np.pi, 10, endpoint=False)
     outline = 0.4 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    thing = Distractor(np.array([0.0, 0.0, 2.0]), np.eye(3), outline, 0.0, 0, 0.3)
-    moving = renderer.load(distractor_mesh([thing], scene), textures_of=loaded)
+    distractor = Distractor(np.array([0.0, 0.0, 2.0]), np.eye(3), outline, 0.0, 0, 0.3)
+    moving = renderer.load(distractor_mesh([distractor], scene), textures_of=loaded)
     view = renderer.render([loaded], K, ORIGIN, WIDTH, HEIGHT, distractors=moving)
     hidden = np.hypot(*(rays()[..., :2] * 2.0).transpose(2, 0, 1)) < 0.35
     assert (view.depth[hidden] == UNKNOWN).all()
@@ -125,7 +125,7 @@ def test_gain_brightens_the_image(renderer):
     assert bright == pytest.approx(2.0 * dark, rel=0.02)
 
 
-def test_several_renderers_do_not_disturb_one_another(renderer):
+def test_several_renderers_are_independent(renderer):
     mesh = rectangle((0.0, 0.0, 3.0), (9.0, 0.0, 0.0), (0.0, 9.0, 0.0))
     before = render(renderer, mesh)
     other = Renderer()
@@ -136,7 +136,7 @@ def test_several_renderers_do_not_disturb_one_another(renderer):
     np.testing.assert_array_equal(render(renderer, mesh).depth, before.depth)
 
 
-def test_a_machine_without_opengl_is_told_what_to_install(monkeypatch):
+def test_missing_opengl_is_an_error_that_names_what_to_install(monkeypatch):
     moderngl = pytest.importorskip("moderngl")
 
     def fail(**_: object) -> None:

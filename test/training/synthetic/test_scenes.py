@@ -13,7 +13,7 @@ from iup_pose_ros.training.synthetic.scenes import HELDOUT_SCENES, load_scene, s
 SHARED = Path(__file__).resolve().parents[4] / "shared/training"
 
 
-def test_a_scene_file_is_drawn_with_its_textures_where_they_belong(renderer, tmp_path, write_scene):
+def test_a_scene_file_is_rendered_with_its_textures(renderer, tmp_path, write_scene):
     write_scene(tmp_path / "cube.npz")
     scene = load_scene(tmp_path / "cube.npz")
     loaded = renderer.load(scene.mesh)
@@ -24,7 +24,7 @@ def test_a_scene_file_is_drawn_with_its_textures_where_they_belong(renderer, tmp
     assert scene.viewpoints.shape == (64, 5)
 
 
-def test_transparent_surfaces_are_left_out(renderer, tmp_path, write_scene):
+def test_transparent_surfaces_are_skipped(renderer, tmp_path, write_scene):
     write_scene(tmp_path / "cube.npz", transparent=np.arange(12) // 2 == 1)
     loaded = renderer.load(load_scene(tmp_path / "cube.npz").mesh)
     K = np.array([[400.0, 0.0, 31.5], [0.0, 400.0, 23.5], [0.0, 0.0, 1.0]])
@@ -32,7 +32,7 @@ def test_transparent_surfaces_are_left_out(renderer, tmp_path, write_scene):
     assert np.isinf(view.depth).all()
 
 
-def test_photographs_serve_distractors_and_may_replace_textures(tmp_path, write_scene):
+def test_photographs_are_used_for_distractors_and_replace_textures(tmp_path, write_scene):
     write_scene(tmp_path / "cube.npz")
     photograph = np.full((20, 30, 3), 77, np.uint8)
     plain = load_scene(tmp_path / "cube.npz", [photograph])
@@ -47,7 +47,7 @@ def test_photographs_serve_distractors_and_may_replace_textures(tmp_path, write_
     assert 0.2 < share < 0.8
 
 
-def test_held_out_scenes_are_never_trained_on(tmp_path, write_scene):
+def test_held_out_scenes_are_excluded_from_training(tmp_path, write_scene):
     for name in ("oa_dm1", "oa_dm3", "aws_bookstore", "mine"):
         write_scene(tmp_path / f"{name}.npz")
     names = {
@@ -61,7 +61,7 @@ def test_held_out_scenes_are_never_trained_on(tmp_path, write_scene):
     assert [path.stem for path in scene_files(tmp_path, "heldout", ["mine"])] == ["mine"]
 
 
-def test_what_is_no_scene_is_named(tmp_path):
+def test_invalid_scenes_are_rejected(tmp_path):
     with pytest.raises(DataError, match="has 0 scenes"):
         scene_files(tmp_path, "train")
     with pytest.raises(
@@ -78,7 +78,7 @@ def test_what_is_no_scene_is_named(tmp_path):
         load_scene(tmp_path / "other.npz")
 
 
-def test_the_last_tenth_of_every_source_of_photographs_is_held_out(tmp_path):
+def test_the_last_tenth_of_the_photographs_of_each_source_is_held_out(tmp_path):
     import cv2
 
     for source in ("street", "field"):
@@ -93,7 +93,7 @@ def test_the_last_tenth_of_every_source_of_photographs_is_held_out(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared training scenes are not on this machine")
-def test_the_shared_scenes_load_and_their_hold_out_is_complete():
+def test_the_shared_scenes_can_be_loaded_and_all_held_out_scenes_exist():
     held = {path.stem for path in scene_files(SHARED / "scenes", "heldout")}
     assert held == set(HELDOUT_SCENES)
     assert not held & {path.stem for path in scene_files(SHARED / "scenes", "train")}

@@ -1,4 +1,4 @@
-"""Whether the stamps of images come in even intervals; without ROS."""
+"""Whether the stamps of images come in even intervals."""
 
 from __future__ import annotations
 

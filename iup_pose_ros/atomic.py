@@ -1,0 +1,49 @@
+"""Files and folders that appear when they are written entirely, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from iup_pose_ros.errors import DataError
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; it is renamed to ``path`` when the context ends without an error."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path, what: str) -> Iterator[Path]:
+    """Yield a path to write to; it is renamed to ``path`` when the context ends without an error.
+
+    Args:
+        path: where the folder is to appear; the folders above it are made.
+        what: ``path`` is, for the message.
+
+    Raises:
+        DataError: ``path`` exists, or nothing can be written there.
+    """
+    if path.exists():
+        raise DataError(f"{path} exists already and is not overwritten")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise DataError(f"{what} {path} cannot be written: {error.strerror}") from error
+    try:
+        yield scratch / path.name
+        (scratch / path.name).rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
