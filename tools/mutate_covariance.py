@@ -179,39 +179,6 @@ SOURCES = (
         ),
     ),
     Source(
-        "estimators/pose_fusion.py",
-        _POSE_TESTS,
-        (
-            ("mixture = 0.5", "self.covariance_first + ", ("", "2.0 * self.covariance_first + ")),
-            ("mixture = 0.5", "self.covariance_second", ("0.0", "2.0 * self.covariance_second")),
-            (
-                "mixture = 0.5",
-                "np.outer(self.step, self.step)",
-                ("0.0", "2.0 * np.outer(self.step, self.step)"),
-            ),
-            (
-                "both = self.covariance_first",
-                "self.covariance_first + ",
-                ("", "2.0 * self.covariance_first + "),
-            ),
-            (
-                "both = self.covariance_first",
-                " + self.covariance_second",
-                ("", " + 2.0 * self.covariance_second"),
-            ),
-            ("covariance = np.linalg.inv", "share * first + ", ("", "2.0 * share * first + ")),
-            ("covariance = np.linalg.inv", "(1.0 - share) * second", ("0.0", "2.0 * (1.0 - share) * second")),
-            ("return -float(np.linalg.slogdet", "share * first + ", ("", "2.0 * share * first + ")),
-            (
-                "return -float(np.linalg.slogdet",
-                "(1.0 - share) * second",
-                ("0.0", "2.0 * (1.0 - share) * second"),
-            ),
-            ("step = covariance @", "(1.0 - share) * ", ("", "2.0 * (1.0 - share) * ")),
-            ("_tangent_covariance(second,", "so3.exp(turn) @ basis", ("basis",)),
-        ),
-    ),
-    Source(
         "estimators/network/sigma_calibration.py",
         _POSE_TESTS,
         (
@@ -268,6 +235,38 @@ SOURCES = (
             ("jacobian[:3, 3:] = ", "-rotation", ("-0.0 * rotation", "-2.0 * rotation")),
             ("jacobian[:3, :3] = ", "-rotation", ("-2.0 * rotation",)),
             ("return exact(extrinsics)", " @ exact(extrinsics.inverse())", ("",)),
+        ),
+    ),
+    Source(
+        "odometry/planar_choice.py",
+        ("odometry/test_planar_choice.py",),
+        (
+            ("covariance=first.covariance", "first.covariance + ", ("", "2.0 * first.covariance + ")),
+            (
+                "covariance=first.covariance",
+                " + probability * ",
+                (" + 0.0 * ", " + ", " + 2.0 * probability * "),
+            ),
+            ("sigma_R=np.sqrt", "first.sigma_R**2 + ", ("", "2.0 * first.sigma_R**2 + ")),
+            ("sigma_R=np.sqrt", " + probability * ", (" + 0.0 * ", " + ", " + 2.0 * probability * ")),
+            ("sigma_t=float", "first.sigma_t**2 + ", ("", "2.0 * first.sigma_t**2 + ")),
+            ("sigma_t=float", " + 0.5 * probability * ", (" + 0.0 * ", " + 0.5 * ", " + probability * ")),
+            ("second.T_prev_curr.translation", "- first", ("+ first",)),
+            ("so3.log(second.T_prev_curr", "so3.log", ("0.0 * so3.log", "2.0 * so3.log")),
+            ("probability = float(expit", "by_images + by_depths", ("by_images", "by_depths")),
+            ("first, second, probability = ", "1.0 - probability", ("probability",)),
+            ("by_depths = float", " - log_ndtr(-advantage)", ("", " - 2.0 * log_ndtr(-advantage)")),
+            ("scatter = float", " - difference.mean()", ("",)),
+            ("difference = _depth_costs", " - _depth_costs(second, rays, known, rows)", ("",)),
+            ("_TRACKS_PER_OBSERVATION = ", "16.0", ("1.0", "32.0")),
+            ("_LEAST_PROBABILITY = ", "1e-4", ("1e-6", "1e-3")),
+            ("_MAXIMUM_COST = ", "9.0", ("1e9", "4.0")),
+            ("squares = (inverse", "variance + ", ("", "2.0 * variance + ")),
+            (
+                "squares = (inverse",
+                "length**2 / known.information",
+                ("0.0", "1.0 / known.information", "2.0 * length**2 / known.information"),
+            ),
         ),
     ),
     Source(

@@ -99,4 +99,5 @@ def _edge(message: Any, T_base_camera: Pose) -> EdgeRecord:
         T_prev_curr=_pose_with_covariance(message.pose).change_of_frame(T_base_camera.inverse()),
         metric=bool(message.metric),
         inference_time=float(message.inference_time),
+        inlier_probability=float(message.inlier_probability),
     )
