@@ -132,6 +132,6 @@ def test_without_fitted_weights_agreeing_matches_make_a_pose_probable() -> None:
 
 
 def test_a_pose_is_refused_below_the_minimum_probability() -> None:
-    check_probability(0.2)
-    with pytest.raises(EstimationError, match=r"right with a probability of 0\.19, at least 0\.2 is needed"):
-        check_probability(0.19)
+    check_probability(0.5)
+    with pytest.raises(EstimationError, match=r"right with a probability of 0\.49, at least 0\.5 is needed"):
+        check_probability(0.49)
