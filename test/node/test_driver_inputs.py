@@ -70,7 +70,7 @@ def test_the_last_camera_info_is_held_where_it_is_rarer_than_images(start_node, 
         running.send(with_info=(index + 1) % every == 0)
     bench.clear()
     running.send_until(lambda state: state.state == TrackingState.TRACKING, with_info=False)
-    assert "is rarer than images: the last one is used for every image" in node.log
+    assert "has a lower rate than the images: the last one is used for every image" in node.log
 
 
 def test_a_picture_that_is_sent_again_and_again_is_said_after_the_timeout(start_node, bench, stream):
