@@ -88,4 +88,4 @@ def test_images_in_the_frame_of_the_cameras_body_are_named(start_node, bench):
     node = start_node(parameters={"base_frame": "camera_link"})
     bench.wait_for_node()
     bench.show(*messages(0, "camera_link"))
-    node.wait_for_log("frame 'camera_link' of the images seems to be no optical frame")
+    node.wait_for_log("frame 'camera_link' of the images seems not to be an optical frame")
