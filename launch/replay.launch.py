@@ -124,7 +124,7 @@ def start(context: LaunchContext) -> list[Action]:
 def after(
     process: ExecuteProcess, following: list[Action], endings: tuple[int, ...] = (0,)
 ) -> RegisterEventHandler:
-    """Return a handler that starts actions when a process ends with one of these exit codes, or else shuts down."""
+    """Return a handler that starts actions if a process ends with one of these codes, else shuts down."""
 
     def choose(event: ProcessExited, _: LaunchContext) -> list[Action]:
         if event.returncode in endings:

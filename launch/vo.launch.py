@@ -78,7 +78,7 @@ def start_node(context: LaunchContext) -> list[Action]:
     values = {name: LaunchConfiguration(name).perform(context) for name in (*ARGUMENTS, *PARAMETER_ARGUMENTS)}
     if values["log_level"].lower() not in LOG_LEVELS:
         raise ValueError(
-            f"launch argument log_level is {values['log_level']!r}; one of {', '.join(LOG_LEVELS)} is required"
+            f"launch argument log_level is {values['log_level']!r}; accepted: {', '.join(LOG_LEVELS)}"
         )
     if not Path(values["params_file"]).is_file():
         raise ValueError(f"launch argument params_file is {values['params_file']!r}, which does not exist")
