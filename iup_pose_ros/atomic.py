@@ -1,4 +1,4 @@
-"""Files and folders that appear when they are written entirely, or not at all."""
+"""Atomic creation of files and folders: they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def atomic_directory(path: Path, what: str) -> Iterator[Path]:
     """Yield a path to write to; it is renamed to ``path`` when the context ends without an error.
 
     Args:
-        path: where the folder is to appear; the folders above it are made.
-        what: ``path`` is, for the message.
+        path: the folder; its parent folders are created.
+        what: description of ``path`` for error messages.
 
     Raises:
-        DataError: ``path`` exists, or nothing can be written there.
+        DataError: ``path`` exists or cannot be written.
     """
     if path.exists():
         raise DataError(f"{path} exists already and is not overwritten")

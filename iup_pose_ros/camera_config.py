@@ -1,4 +1,4 @@
-"""Settings of how images and camera_info are read; parameters of the node and options of the commands."""
+"""Settings for reading images and camera_info; parameters of the node and options of the commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from iup_pose_ros.errors import ConfigurationError
 
 _RANGE = re.compile(r"\[?\s*([-+.\de]+)\s*,\s*([-+.\de]+)\s*\]?")
-_NARROWEST_FOV, _WIDEST_FOV = 20.0, 140.0
+_MIN_FOV, _MAX_FOV = 20.0, 140.0
 
 
 def setting(default: bool | float | str, description: str, **limits: Any) -> Any:
@@ -19,46 +19,44 @@ def setting(default: bool | float | str, description: str, **limits: Any) -> Any
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """How images and camera_info are read; every field's metadata holds its description.
+    """Settings for reading images and camera_info; the metadata of each field holds its description.
 
     Raises:
-        ConfigurationError: a value that is not accepted.
+        ConfigurationError: a value is not accepted.
     """
 
     image_is_rectified: bool = setting(
         False,
-        "Whether images are undistorted already: P of camera_info is used instead of K, and D is ignored.",
+        "Images are already rectified: use P of camera_info instead of K, and ignore D.",
     )
     rectified_fov: float = setting(
         0.0,
-        "Horizontal field of view to which distorted images are rectified, 20 to 140; deg. 0: as wide as the "
-        "lens allows, at most 100.",
+        "Horizontal field of view of rectified images, 20 to 140; deg. 0: that of the lens, maximum 100.",
         minimum=0.0,
-        maximum=_WIDEST_FOV,
+        maximum=_MAX_FOV,
     )
     allow_frame_mismatch: bool = setting(
         False,
-        "Whether a camera_info is accepted whose frame_id differs from that of the image.",
+        "Accept a camera_info whose frame_id differs from that of the image.",
     )
     mono16_range: str = setting(
         "auto",
-        "Levels of 16-bit and floating-point images that become black and white, 'low,high'; 'auto' follows "
-        "their percentiles slowly.",
+        "Levels of 16-bit and floating-point images that are mapped to black and white, 'low,high'; 'auto': "
+        "smoothed percentiles of the images.",
         pattern=rf"auto|{_RANGE.pattern}",
         form="auto or low,high",
     )
 
     def __post_init__(self) -> None:
-        if self.rectified_fov != 0.0 and not _NARROWEST_FOV <= self.rectified_fov <= _WIDEST_FOV:
+        if self.rectified_fov != 0.0 and not _MIN_FOV <= self.rectified_fov <= _MAX_FOV:
             raise ConfigurationError(
-                f"rectified_fov is {self.rectified_fov:g}; 0 or {_NARROWEST_FOV:g} to {_WIDEST_FOV:g} deg is "
-                "accepted"
+                f"rectified_fov is {self.rectified_fov:g}; 0 or {_MIN_FOV:g} to {_MAX_FOV:g} deg is accepted"
             )
         self._parsed_range()
 
     @property
     def level_range(self) -> tuple[float, float] | None:
-        """Levels that become black and white; None where they follow the images."""
+        """Levels that are mapped to black and white; None if they follow the images."""
         return self._parsed_range()
 
     def _parsed_range(self) -> tuple[float, float] | None:

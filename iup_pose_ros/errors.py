@@ -1,14 +1,14 @@
-"""The exceptions of this package. Every message names what was wrong, where, and what is accepted."""
+"""Exceptions of this package. Every message names the wrong value, its place, and what is accepted."""
 
 from __future__ import annotations
 
 
 class IupPoseError(Exception):
-    """Base class: everything this package raises on purpose derives from it."""
+    """Base class of all exceptions that this package raises deliberately."""
 
 
 class CalibrationError(IupPoseError):
-    """Camera intrinsics or distortion that no camera can have, or that do not fit the image."""
+    """Implausible camera intrinsics or distortion, or a calibration that does not match the image."""
 
 
 class ImageError(IupPoseError):

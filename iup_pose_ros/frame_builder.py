@@ -1,6 +1,6 @@
-"""Image messages with their camera_info as undistorted frames.
+"""Conversion of image messages with their camera_info to undistorted frames.
 
-Nothing here imports ROS: the node and the bag reader share it, with the messages of rclpy and of rosbags.
+Nothing here imports ROS: the node uses it with the messages of rclpy, the bag reader with those of rosbags.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Calibration(NamedTuple):
         model: name of the distortion model.
         width: of the calibrated image, pixels.
         height: of the calibrated image, pixels.
-        window: the part of the calibrated image that the images show.
+        window: the region of the calibrated image that the images show.
     """
 
     matrix: tuple[float, ...]
@@ -44,13 +44,13 @@ class Calibration(NamedTuple):
 class FrameBuilder:
     """Decodes and undistorts the images of one camera.
 
-    The undistortion maps are computed anew only when the calibration changes.
+    The undistortion maps are computed again only if the calibration changes.
 
     Args:
         to_seconds: converts the stamp of an image's header to the seconds of Frame.stamp.
         compressed: whether images are sensor_msgs/CompressedImage rather than sensor_msgs/Image.
         config: settings.
-        topic: of the images; tells whether they are meant to be rectified.
+        topic: image topic; its name may show that images are already rectified.
     """
 
     def __init__(
@@ -71,27 +71,33 @@ class FrameBuilder:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is unusual about the calibration in use, a sentence each."""
+        """Warnings about the current calibration, one sentence each."""
         return self._warnings
 
     def build(self, image: Any, info: Any) -> Frame:
         """Return the undistorted image.
 
         Args:
-            image: sensor_msgs/Image, or CompressedImage where ``compressed``.
-            info: the sensor_msgs/CameraInfo that belongs to it.
+            image: sensor_msgs/Image, or CompressedImage if ``compressed``.
+            info: the sensor_msgs/CameraInfo of the image.
 
         Raises:
             ImageError: the image cannot be decoded.
             CalibrationError: the camera is not calibrated, or camera_info is of another camera or for images
                 of another size.
         """
-        self._check_frame(image, info)
+        # Some drivers leave the frame_id of camera_info empty; it is then accepted.
+        of_image, of_info = frame_name(image.header.frame_id), frame_name(info.header.frame_id)
+        if of_image and of_info and of_image != of_info and not self._config.allow_frame_mismatch:
+            raise CalibrationError(
+                f"camera_info has frame_id {of_info!r}, but the image has {of_image!r}: use the camera_info "
+                "topic of this camera, or set allow_frame_mismatch if both are the same camera"
+            )
         pixels = self._decode(image, self._levels)
         rectifier = self.rectifier(info, pixels.shape[1], pixels.shape[0])
         rectified = rectifier.rectify(pixels)
         stamp = self._to_seconds(image.header.stamp)
-        return Frame(rectified, rectifier.intrinsics, stamp, frame_name(image.header.frame_id))
+        return Frame(rectified, rectifier.intrinsics, stamp, of_image)
 
     def rectifier(self, info: Any, width: int, height: int) -> Rectifier:
         """Return the rectifier for images of width x height pixels that come with this camera_info.
@@ -103,30 +109,18 @@ class FrameBuilder:
         if self._rectifier is None or calibration != self._calibration:
             self._rectifier = Rectifier(*calibration, fov=self._config.rectified_fov)
             self._calibration = calibration
-            self._warnings = (*self._rectifier.warnings, *self._doubts_on_rectification(calibration))
+            self._warnings = tuple(self._rectifier.warnings)
+            name = self._topic.removesuffix("/compressed").rpartition("/")[2]
+            if name.startswith("image_rect") and any(calibration.distortion):
+                self._warnings += (
+                    f"the name of {self._topic} indicates rectified images, but camera_info has distortion "
+                    "coefficients D, which are applied: set image_is_rectified if the images are rectified",
+                )
         return self._rectifier
-
-    def _check_frame(self, image: Any, info: Any) -> None:
-        """Refuse the camera_info of another camera; drivers that leave the name empty are believed."""
-        of_image, of_info = frame_name(image.header.frame_id), frame_name(info.header.frame_id)
-        if of_image and of_info and of_image != of_info and not self._config.allow_frame_mismatch:
-            raise CalibrationError(
-                f"camera_info is of camera {of_info!r}, but the image of {of_image!r}: name the camera_info "
-                "topic of this camera, or set allow_frame_mismatch where both are the same camera"
-            )
-
-    def _doubts_on_rectification(self, calibration: Calibration) -> tuple[str, ...]:
-        name = self._topic.removesuffix("/compressed").rpartition("/")[2]
-        if not (name.startswith("image_rect") and any(calibration.distortion)):
-            return ()
-        return (
-            f"images of {self._topic} are rectified by their name, yet camera_info has distortion "
-            "coefficients D, by which they are undistorted: set image_is_rectified where that has been done",
-        )
 
 
 def calibration_of(info: Any, width: int, height: int, image_is_rectified: bool) -> Calibration:
-    """Return what a sensor_msgs/CameraInfo says of images of width x height pixels.
+    """Return the calibration in a sensor_msgs/CameraInfo for images of width x height pixels.
 
     Raises:
         CalibrationError: the camera is not calibrated, or for images of another size.
@@ -146,17 +140,17 @@ def calibration_of(info: Any, width: int, height: int, image_is_rectified: bool)
 
 
 def _window(info: Any, width: int, height: int) -> SensorWindow:
-    """Return the part of the calibrated image that an image of width x height pixels shows.
+    """Return the region of the calibrated image that an image of width x height pixels shows.
 
-    An image of the calibrated size shows all of it, whatever region and binning say: many drivers adapt K
-    themselves and still report both.
+    An image of the calibrated size shows all of it; region of interest and binning are then ignored, because
+    many drivers adapt K themselves and still report both.
     """
     if (width, height) == (info.width, info.height):
         return SensorWindow(0, 0, width, height)
     roi, binning = info.roi, (max(int(info.binning_x), 1), max(int(info.binning_y), 1))
     has_region = roi.width > 0 and roi.height > 0
     region = (roi.width, roi.height) if has_region else (info.width, info.height)
-    # Sizes that the binning does not divide are rounded down by some drivers and up by others.
+    # If the binning does not divide the size, some drivers round down and others up.
     fits = [
         0 <= part - binned * size < binned or 0 <= binned * size - part < binned
         for part, binned, size in zip(region, binning, (width, height), strict=True)

@@ -1,7 +1,7 @@
-"""Images of ROS messages as uint8 arrays, (H, W, 3) RGB or (H, W) grey.
+"""Decoding of ROS image messages to uint8 arrays, (H, W, 3) RGB or (H, W) grey.
 
 Nothing here imports ROS: a message is any object with the fields of sensor_msgs/Image or CompressedImage,
-so the messages of rclpy and of rosbags both work. Arrays share the message's memory where they can.
+of rclpy or rosbags. Arrays share the message's memory if possible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from iup_pose_ros.level_mapping import LevelMapping
 
 Image = NDArray[np.uint8]
 
-# First bytes of the image files that are decoded; those of WebP follow after the length of a RIFF file.
+# First bytes of the supported file formats; those of WebP follow after the length of a RIFF file.
 _FILE_MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 _VIDEO_FORMATS = ("h264", "h265", "hevc", "x264", "x265", "av1", "vp9")
 VIDEO_REMEDY = (
@@ -48,14 +48,14 @@ class CompressedImageMessage(Protocol):
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How one encoding lies in memory and how it becomes RGB or grey.
+    """Memory layout of an encoding and its conversion to RGB or grey.
 
     Attributes:
-        channels: values per pixel; in the luma plane where there are planes.
-        convert: array as it lies in memory, reduced to 8 bits -> RGB or grey.
+        channels: values per pixel; of planar encodings in the luma plane.
+        convert: converts the array in memory layout, reduced to 8 bits, to RGB or grey.
         item: numpy type of one value, without byte order; more than 8 bits are mapped to 8.
-        cell: (width, height) of the block of pixels that shares colour; the image is made of whole blocks.
-        planar_rows: rows in memory per two image rows: 3 where a half-height chroma plane follows the luma.
+        cell: (width, height) of the block of pixels that shares colour; the image size is a multiple of it.
+        planar_rows: rows in memory per two image rows: 3 if a half-height chroma plane follows the luma.
     """
 
     channels: int
@@ -89,7 +89,7 @@ _ENCODINGS: dict[str, _Encoding] = {
     "mono16": _Encoding(1, _first_channel, item="u2"),
     "rgb16": _Encoding(3, _unchanged, item="u2"),
     "bgr16": _Encoding(3, _colour(cv2.COLOR_BGR2RGB), item="u2"),
-    # Untyped colour has OpenCV's channel order, as everywhere in ROS.
+    # Generic encodings have OpenCV's channel order (BGR), as everywhere in ROS.
     "8UC1": _Encoding(1, _first_channel),
     "8UC3": _Encoding(3, _colour(cv2.COLOR_BGR2RGB)),
     "8UC4": _Encoding(4, _colour(cv2.COLOR_BGRA2RGB)),
@@ -121,7 +121,7 @@ SUPPORTED_ENCODINGS = tuple(_ENCODINGS)
 def decode_image(message: ImageMessage, levels: LevelMapping | None = None) -> Image:
     """Return uint8 (H, W, 3) RGB or (H, W) grey of a sensor_msgs/Image.
 
-    Encodings outside ``SUPPORTED_ENCODINGS`` are left to cv_bridge where that is installed.
+    Encodings outside ``SUPPORTED_ENCODINGS`` are decoded by cv_bridge if it is installed.
 
     Args:
         message: the image.
@@ -129,7 +129,7 @@ def decode_image(message: ImageMessage, levels: LevelMapping | None = None) -> I
             one for this image alone.
 
     Raises:
-        ImageError: an encoding that cannot be decoded; step, size or data that contradict each other.
+        ImageError: the encoding is not supported, or step, size and data are inconsistent.
     """
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
@@ -157,7 +157,7 @@ def decode_compressed_image(message: CompressedImageMessage, levels: LevelMappin
         levels: as of ``decode_image``.
 
     Raises:
-        ImageError: another format, no data, or a file that is damaged.
+        ImageError: the format is not supported, or the data are missing or damaged.
     """
     data = np.frombuffer(message.data, dtype=np.uint8)
     if data.size == 0:
@@ -169,9 +169,9 @@ def decode_compressed_image(message: CompressedImageMessage, levels: LevelMappin
             raise ImageError(f"compressed image of format {message.format!r}: {VIDEO_REMEDY}")
         raise ImageError(
             f"compressed image of format {message.format!r} starts with bytes {head[:8].hex(' ')}; "
-            "JPEG, PNG, WebP, TIFF and BMP files are decoded"
+            "JPEG, PNG, WebP, TIFF and BMP files are supported"
         )
-    # Orientation tags are ignored because camera_info describes the sensor, not the upright picture.
+    # Orientation tags are ignored because camera_info describes the sensor, not the upright image.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(data, flags)
@@ -189,16 +189,16 @@ def decode_compressed_image(message: CompressedImageMessage, levels: LevelMappin
 
 
 def _check_size(message: ImageMessage, encoding: _Encoding) -> None:
-    """Refuses sizes that contradict each other. The last row may lack its padding."""
+    """Raise ImageError if sizes are inconsistent. The padding of the last row may be missing."""
     what = f"image of encoding {message.encoding!r}, {message.width}x{message.height} pixels,"
     cell_width, cell_height = encoding.cell
     if message.width < 1 or message.height < 1:
-        raise ImageError(f"{what} is empty; at least 1x1 pixels are needed")
+        raise ImageError(f"{what} is empty; at least 1x1 pixels are required")
     if message.width % cell_width or message.height % cell_height:
         raise ImageError(
-            f"{what} is not made of whole blocks of {cell_width}x{cell_height} pixels, which share colour"
+            f"{what} is not a multiple of the {cell_width}x{cell_height} blocks of pixels that share colour"
         )
-    row = _row_bytes(message, encoding)
+    row = message.width * encoding.channels * np.dtype(encoding.item).itemsize
     if message.step < row:
         raise ImageError(f"{what} has step {message.step}, shorter than a row of {row} bytes")
     rows = _memory_rows(message, encoding)
@@ -211,16 +211,12 @@ def _check_size(message: ImageMessage, encoding: _Encoding) -> None:
         )
 
 
-def _row_bytes(message: ImageMessage, encoding: _Encoding) -> int:
-    return int(message.width * encoding.channels * np.dtype(encoding.item).itemsize)
-
-
 def _memory_rows(message: ImageMessage, encoding: _Encoding) -> int:
     return message.height * encoding.planar_rows // 2
 
 
 def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
-    """The message's data as (rows, width, channels), sharing its memory; padding lies between the rows."""
+    """Return the message's data as (rows, width, channels), sharing its memory; padding is skipped."""
     item = np.dtype(encoding.item).newbyteorder(">" if message.is_bigendian else "<")
     return np.ndarray(
         shape=(_memory_rows(message, encoding), message.width, encoding.channels),
@@ -231,6 +227,7 @@ def _pixels(message: ImageMessage, encoding: _Encoding) -> NDArray[Any]:
 
 
 def _decode_with_cv_bridge(message: ImageMessage) -> Image:
+    """Decode other encodings with cv_bridge; raise ImageError if it is missing or fails."""
     accepted = ", ".join(SUPPORTED_ENCODINGS)
     try:
         from cv_bridge import CvBridge
@@ -244,9 +241,9 @@ def _decode_with_cv_bridge(message: ImageMessage) -> Image:
         item, channels = bridge.encoding_to_dtype_with_channels(message.encoding)
         pixel = int(channels) * np.dtype(item).itemsize
         if message.step % pixel:
-            # cv_bridge would cut such rows at the wrong places without a word.
+            # cv_bridge would silently misalign the rows.
             raise ImageError(
-                f"step {message.step} is no multiple of the {pixel} bytes of a pixel of {message.encoding!r}"
+                f"step {message.step} is not a multiple of the {pixel} bytes of a {message.encoding!r} pixel"
             )
         image = bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
     except Exception as error:  # cv_bridge raises whatever OpenCV, NumPy or its own parser raise

@@ -1,4 +1,4 @@
-"""Grey levels of more than 8 bits as 8 bits, with one mapping for all images of a stream."""
+"""Mapping of grey levels of more than 8 bits to 8 bits, shared by all images of a stream."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Levels are looked at in every so-manieth row and column, as percentiles of all pixels would take too long.
+# Percentiles are computed from every fourth row and column, to save time.
 _STRIDE = 4
 _PERCENTILES = (0.5, 99.5)
-# Share of the percentiles' distance that the range has to spare on either side.
+# Margin of the range on either side, as a share of the distance between the percentiles.
 _MARGIN = 0.1
-# Share of the way to an image's own range that the stream's range goes with it; all of it where so large a
-# share of the image lies outside, as after a change from night to day.
+# Smoothing factor of the range per image; if a larger share of the image than _CUT is outside the range, for
+# example after a sudden change of the light, the range is replaced.
 _RATE = 0.05
 _CUT = 0.25
-# An integer level is never stretched over more than one of the 256 (an image that shows less is noise); of
-# floating-point levels the range is at least this share of their size.
-_NARROWEST = 255.0
-_NARROWEST_SHARE = 0.01
+# Minimum range of integer levels (no contrast beyond 8 bits is created, it would be noise), and of
+# floating-point levels as a share of their magnitude.
+_MIN_RANGE = 255.0
+_MIN_RANGE_SHARE = 0.01
 
 
 class LevelMapping:
-    """Linear mapping of levels to 0 to 255 that changes slowly, so that brightness stays from image to image.
+    """Linear mapping of levels to 0 to 255 that changes slowly, for constant brightness between images.
 
     Args:
-        fixed: the levels that become 0 and 255; None: follows robust percentiles of the images.
+        fixed: the levels that are mapped to 0 and 255; None: smoothed percentiles of the images.
     """
 
     def __init__(self, fixed: tuple[float, float] | None = None) -> None:
@@ -34,7 +34,7 @@ class LevelMapping:
         self._range: tuple[float, float] | None = fixed
 
     def __call__(self, levels: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the levels, of any shape, as uint8; levels that are no number become 0."""
+        """Return the levels, of any shape, as uint8; NaN becomes 0."""
         if self._fixed is None:
             self._follow(levels)
         low, high = self._range or (0.0, 1.0)
@@ -42,6 +42,7 @@ class LevelMapping:
         return np.nan_to_num(np.rint(scaled), nan=0.0).clip(0.0, 255.0).astype(np.uint8)
 
     def _follow(self, levels: NDArray[Any]) -> None:
+        """Move the range towards that of an image."""
         sample = levels[::_STRIDE, ::_STRIDE]
         sample = sample[np.isfinite(sample)]
         if sample.size == 0:
@@ -57,10 +58,11 @@ class LevelMapping:
 
 
 def _robust_range(sample: NDArray[Any]) -> tuple[float, float]:
+    """Return the percentiles with margin, widened to the minimum range."""
     low, high = (float(value) for value in np.percentile(sample, _PERCENTILES))
     margin = _MARGIN * (high - low)
     low, high = low - margin, high + margin
     is_float = np.issubdtype(sample.dtype, np.floating)
-    narrowest = _NARROWEST_SHARE * max(abs(low), abs(high), 1e-6) if is_float else _NARROWEST
-    widening = max(0.0, narrowest - (high - low)) / 2.0
+    minimum = _MIN_RANGE_SHARE * max(abs(low), abs(high), 1e-6) if is_float else _MIN_RANGE
+    widening = max(0.0, minimum - (high - low)) / 2.0
     return low - widening, high + widening

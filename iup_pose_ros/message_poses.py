@@ -1,4 +1,4 @@
-"""Poses in ROS messages, of rclpy or of rosbags, without ROS."""
+"""Conversion of poses in ROS messages of rclpy or rosbags; without ROS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 
-# Files and messages carry as few as four decimals.
+# Some files and messages have only four decimals.
 QUATERNION_TOLERANCE = 0.01
 
 
@@ -19,7 +19,7 @@ def pose_of(position: Any, orientation: Any, tolerance: float = QUATERNION_TOLER
     Args:
         position: any object with the fields of geometry_msgs/Point or Vector3.
         orientation: any object with the fields of geometry_msgs/Quaternion.
-        tolerance: by which the quaternion's length may differ from 1.
+        tolerance: maximum deviation of the quaternion's length from 1.
 
     Raises:
         DataError: the quaternion is not of unit length, or a value is not finite.
@@ -27,10 +27,10 @@ def pose_of(position: Any, orientation: Any, tolerance: float = QUATERNION_TOLER
     translation = np.array([position.x, position.y, position.z], dtype=np.float64)
     quaternion = np.array([orientation.x, orientation.y, orientation.z, orientation.w], dtype=np.float64)
     length = float(np.linalg.norm(quaternion))
-    # Written so that a length that is no number fails, too.
+    # Written so that NaN fails, too.
     if not (abs(length - 1.0) <= tolerance and np.isfinite(translation).all()):
         raise DataError(
             f"position {translation.tolist()} and quaternion {quaternion.tolist()} of length {length:.4f} "
-            "are no pose; finite numbers and a quaternion (x, y, z, w) of length 1 are needed"
+            "are not a pose; finite numbers and a quaternion (x, y, z, w) of length 1 are required"
         )
     return Pose.from_quaternion(quaternion, translation)

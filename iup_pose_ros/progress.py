@@ -1,4 +1,4 @@
-"""Progress bars of work on recordings."""
+"""Progress bars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Advance = Callable[[int], None]
 
 @contextlib.contextmanager
 def progress_bar(console: Console, label: str) -> Iterator[Advance]:
-    """A progress bar; the function it gives is called after each of so many steps, with their number."""
+    """Show a progress bar; yield a function to call with the total number of steps after each step."""
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=None)

@@ -1,4 +1,4 @@
-"""ROS stamps as nanoseconds and as seconds, without ROS.
+"""Conversion of ROS stamps to nanoseconds and seconds; without ROS.
 
 A stamp is any object with the fields of builtin_interfaces/Time, of rclpy or of rosbags.
 """
@@ -27,10 +27,10 @@ def decimal_seconds(stamp: int) -> str:
 
 
 class StampClock:
-    """Seconds since the first stamp it is asked about.
+    """Conversion between stamps and seconds since the first stamp.
 
-    A float of seconds since 1970 resolves 240 ns; counted from the first image it tells nanoseconds apart for
-    more than a week, so that stamps come back from the odometry exactly as they went in.
+    A float of seconds since 1970 resolves 240 ns; counted from the first image it resolves nanoseconds for
+    more than a week, so that the stamps of the odometry convert back exactly.
     """
 
     def __init__(self) -> None:
@@ -43,5 +43,5 @@ class StampClock:
         return (nanoseconds(stamp) - self._origin) / NANOSECONDS
 
     def nanoseconds(self, seconds: float) -> int:
-        """Return the nanoseconds since the epoch of the stamp whose ``seconds`` these are."""
+        """Return the nanoseconds since the epoch; the inverse of ``seconds``."""
         return (self._origin or 0) + round(seconds * NANOSECONDS)

@@ -1,4 +1,4 @@
-"""The data types that every part of the package shares: images, matches and relative poses of two frames."""
+"""Shared data types: images, matches and relative poses of two frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 
-# An image with colours: (H, W, 3), RGB.
+# A colour image: (H, W, 3), RGB.
 Picture = NDArray[np.uint8]
 
 
@@ -22,7 +22,7 @@ def check_image(image: NDArray[np.uint8]) -> None:
     """Raise ImageError unless an array is uint8 and of shape (H, W, 3) or (H, W)."""
     shape = image.shape
     if image.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W, 3) or (H, W) is needed")
+        raise ImageError(f"image is {image.dtype} {shape}; uint8 of shape (H, W, 3) or (H, W) is required")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Frame:
 
     Attributes:
         image: uint8, (H, W, 3) RGB or (H, W) grey.
-        intrinsics: pinhole intrinsics of exactly this image.
+        intrinsics: pinhole intrinsics of this image.
         stamp: time of exposure in seconds.
         frame_id: name of the camera's optical frame.
 
@@ -73,11 +73,11 @@ class Matches:
         return len(self.points_prev)
 
     def chosen(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Matches:
-        """Those of an index or a mask."""
+        """Return the matches of an index or a mask."""
         return Matches(self.points_prev[index], self.points_curr[index])
 
     def followed_by(self, others: Matches) -> Matches:
-        """These matches, then others."""
+        """Return these matches followed by others."""
         return Matches(
             np.vstack([self.points_prev, others.points_prev]),
             np.vstack([self.points_curr, others.points_curr]),

@@ -1,4 +1,4 @@
-"""Checks of settings, and the sentences that say what is accepted."""
+"""Validation of settings and its error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from iup_pose_ros.errors import ConfigurationError
 
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:
-    """Return the question ``did you mean 'x'?`` with the known name that is nearest to ``value``."""
+    """Return ``did you mean 'x'?`` with the known name that is most similar to ``value``."""
     nearest = difflib.get_close_matches(str(value), list(known), n=1, cutoff=0.0)[0]
     return f"did you mean {nearest!r}?"
 

@@ -1,4 +1,4 @@
-"""Plays a recording into vo_node, records what the node publishes, and evaluates it.
+"""Play a recording to vo_node, record the node's outputs, and evaluate them.
 
     ros2 launch iup_pose_ros replay.launch.py bag:=/data/run_1 gt:=/data/run_1.tum
 
@@ -33,17 +33,17 @@ from launch.events.process import ProcessExited, SignalProcess
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-# Launch files run in the system's Python, which knows nothing of the environment of iup-pose.
+# Launch files run in the system's Python, outside the virtual environment of iup-pose.
 IUP_POSE = ("ros2", "run", "iup_pose_ros", "iup-pose")
 VO_LAUNCH_FILE = Path(__file__).resolve().parent / "vo.launch.py"
 NODE = "/vo_node"
 OUTPUTS = ("odometry", "keyframe_edge", "tracking_state")
 # Seconds from the player's start to its first message: vo_node adapts to the publishers meanwhile.
 DELAY = "2.0"
-# Seconds after the last message for the images that are still underway.
+# Seconds after the last message for images that are still being processed.
 REST = 3.0
 
-# Arguments of vo.launch.py that are not the user's here.
+# Arguments of vo.launch.py that this launch file sets.
 FOLLOWING = ("image_transport", "assume_identity_mount", "namespace")
 
 # Argument -> (default, description); None: it must be given. The others of vo.launch.py keep their meaning.
@@ -56,7 +56,7 @@ ARGUMENTS = {
         "frame whose poses the ground truth holds; empty: what its messages say, else the camera",
     ),
     "output": ("replay_output", "folder to make for the recording of the outputs and the report"),
-    "rate": ("1.0", "speed, 1 as recorded"),
+    "rate": ("1.0", "playback rate, 1 as recorded"),
     "image": ("", "topic of the images; empty: the one in the recording"),
     "camera_info": ("", "topic of their calibration; empty: the one in the recording"),
     "base_frame": (
@@ -67,7 +67,7 @@ ARGUMENTS = {
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, then everything else."""
+    """Declare the arguments and start the processes."""
     arguments = [
         DeclareLaunchArgument(
             name, description=text, **({} if default is None else {"default_value": default})
@@ -78,7 +78,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def vo_arguments_declared() -> list[DeclareLaunchArgument]:
-    """The other arguments of vo.launch.py, so that --show-args lists them here, too."""
+    """Return the other arguments of vo.launch.py, so that --show-args lists them here, too."""
     included = runpy.run_path(str(VO_LAUNCH_FILE))
     described = dict(included["ARGUMENTS"]) | {
         name: ("", f"{text}; empty: as in params_file")
@@ -92,7 +92,7 @@ def vo_arguments_declared() -> list[DeclareLaunchArgument]:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """All processes, each started by the end of the one before it."""
+    """Return all processes; each starts when the previous one ends."""
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     output = Path(values["output"])
     if (output / "outputs").exists():
@@ -124,7 +124,7 @@ def start(context: LaunchContext) -> list[Action]:
 def after(
     process: ExecuteProcess, following: list[Action], endings: tuple[int, ...] = (0,)
 ) -> RegisterEventHandler:
-    """What to do when a process has ended well, with one of these exit codes; otherwise all is over."""
+    """Return a handler that starts actions if a process ends with one of these codes, else shuts down."""
 
     def choose(event: ProcessExited, _: LaunchContext) -> list[Action]:
         if event.returncode in endings:
@@ -136,10 +136,10 @@ def after(
 
 
 def camera_arguments(values: dict[str, str]) -> dict[str, str]:
-    """Arguments of vo.launch.py that follow from the recording.
+    """Return the arguments of vo.launch.py that follow from the recording.
 
     Raises:
-        ValueError: the recording is of no use; the message is that of `iup-pose bag-camera`.
+        ValueError: the recording is unusable; the message is that of `iup-pose bag-camera`.
     """
     options = {
         "--image-topic": values["image"],
@@ -155,23 +155,23 @@ def camera_arguments(values: dict[str, str]) -> dict[str, str]:
 
 
 def record_command(output: Path, info: str) -> list[str]:
-    """Records the node's outputs; mcap, because it holds the definitions of their types."""
+    """Return the command that records the node's outputs; mcap includes the definitions of their types."""
     topics = "|".join([*(f"{NODE}/{name}" for name in OUTPUTS), info])
     return ["ros2", "bag", "record", "-s", "mcap", "-o", str(output / "outputs"), "-e", f"^({topics})$"]
 
 
 def wait_command(image: str) -> list[str]:
-    """Ends when the node listens and is recorded."""
+    """Return the command that waits until the node subscribes and is recorded."""
     return [sys.executable, "-m", "iup_pose_ros.replay.readiness", "--node", NODE, "--image", image]
 
 
 def play_command(values: dict[str, str]) -> list[str]:
-    """Plays the recording, once."""
+    """Return the command that plays the recording once."""
     return ["ros2", "bag", "play", values["bag"], "--rate", values["rate"], "--delay", DELAY]
 
 
 def evaluate_command(values: dict[str, str], output: Path, image: str, info: str) -> list[str]:
-    """Evaluates the recorded outputs."""
+    """Return the command that evaluates the recorded outputs."""
     options = {
         "--recorded": str(output / "outputs"),
         "--report": str(output / "report"),

@@ -1,4 +1,4 @@
-"""Starts vo_node.
+"""Start vo_node.
 
 Arguments that are left empty keep the value of params_file:
 
@@ -26,7 +26,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 # Other argument -> (default, description).
 ARGUMENTS = {
     "image": ("camera/image", "topic of the images; /compressed is appended for compressed ones"),
-    "camera_info": ("camera/camera_info", "topic of their calibration"),
+    "camera_info": ("camera/camera_info", "topic of camera_info"),
     "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source:=odometry"),
     "params_file": (str(DEFAULT_PARAMS_FILE), "file with the values of all parameters"),
     "namespace": ("", "namespace of the node"),
@@ -57,7 +57,7 @@ PARAMETER_ARGUMENTS = declared_parameters()
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, then the node."""
+    """Declare the arguments and start the node."""
     parameters = [
         DeclareLaunchArgument(name, default_value="", description=f"{text} Empty: as in params_file.")
         for name, (_, text) in PARAMETER_ARGUMENTS.items()
@@ -70,7 +70,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_node(context: LaunchContext) -> list[Action]:
-    """The node with the parameters of params_file, those given as arguments before them.
+    """Return the node with the parameters of params_file, overridden by those given as arguments.
 
     Raises:
         ValueError: an argument has a value that is not accepted.
@@ -78,7 +78,7 @@ def start_node(context: LaunchContext) -> list[Action]:
     values = {name: LaunchConfiguration(name).perform(context) for name in (*ARGUMENTS, *PARAMETER_ARGUMENTS)}
     if values["log_level"].lower() not in LOG_LEVELS:
         raise ValueError(
-            f"launch argument log_level is {values['log_level']!r}; one of {', '.join(LOG_LEVELS)} is needed"
+            f"launch argument log_level is {values['log_level']!r}; accepted: {', '.join(LOG_LEVELS)}"
         )
     if not Path(values["params_file"]).is_file():
         raise ValueError(f"launch argument params_file is {values['params_file']!r}, which does not exist")
@@ -103,7 +103,7 @@ def start_node(context: LaunchContext) -> list[Action]:
 
 
 def large_images() -> list[Action]:
-    """Let large images through Fast DDS, unless the user has a profile of its own."""
+    """Return the Fast DDS profile for large images, unless the user has set a profile."""
     package = importlib.util.find_spec("iup_pose_ros")
     if "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ or package is None or package.origin is None:
         return []
@@ -114,10 +114,10 @@ def large_images() -> list[Action]:
 
 
 def parameter_value(name: str, text: str, kind: str) -> Any:
-    """An argument's text as a value of the parameter's type, so that 1 is good enough for 1.0.
+    """Convert an argument's text to the parameter's type; an integer is accepted for a float.
 
     Raises:
-        ValueError: the text is no value of that type.
+        ValueError: the text is not a value of that type.
     """
     if kind == "str":
         return text
@@ -128,4 +128,4 @@ def parameter_value(name: str, text: str, kind: str) -> Any:
         return value
     if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError(f"launch argument {name} is {text!r}; a {kind} is needed")
+    raise ValueError(f"launch argument {name} is {text!r}; a {kind} is required")

@@ -1,4 +1,4 @@
-"""Starts vo_node and robot_localization's filter, which fuses its velocities and owns odom -> base_link.
+"""Start vo_node and robot_localization's filter, which fuses its velocities and publishes odom -> base_link.
 
 All arguments of vo.launch.py, and:
 
@@ -28,7 +28,7 @@ EKF_PARAMS_FILES = {True: CONFIG / "ekf_metric.yaml", False: CONFIG / "ekf_rotat
 IS_METRIC = {"relative": False, "odometry": True, "fixed": True}
 SCALE_SOURCES = {True: "odometry", False: "relative"}
 
-# Arguments of vo.launch.py that are not the user's here.
+# Arguments of vo.launch.py that this launch file sets.
 FOLLOWING = ("publish_tf",)
 
 # Argument -> (default, description). Those of vo.launch.py that are not here keep their meaning.
@@ -115,11 +115,11 @@ def scale_source(given: str, metric: bool) -> str:
 
 
 def boolean(name: str, text: str) -> bool:
-    """A launch argument's text as a truth value.
+    """Convert a launch argument's text to a boolean.
 
     Raises:
         ValueError: the text is neither true nor false.
     """
     if text.lower() not in ("true", "false"):
-        raise ValueError(f"launch argument {name} is {text!r}; true or false is needed")
+        raise ValueError(f"launch argument {name} is {text!r}; true or false is required")
     return text.lower() == "true"

@@ -140,7 +140,7 @@ def test_good_calibration_works_again_after_a_bad_one():
 def test_camera_info_of_another_camera_is_refused_unless_allowed(frame_id):
     info = camera_info(header=header(frame_id))
     with pytest.raises(
-        CalibrationError, match=r"is of camera '\w+', but the image of 'camera_optical': .*allow_fr"
+        CalibrationError, match=r"has frame_id '\w+', but the image has 'camera_optical': .*allow_fr"
     ):
         FrameBuilder(epoch_seconds).build(raw_image(), info)
     allowed = FrameBuilder(epoch_seconds, config=CameraConfig(allow_frame_mismatch=True))
@@ -212,7 +212,7 @@ def test_rectified_images_with_distortion_are_doubted_aloud(topic):
     builder = FrameBuilder(epoch_seconds, topic=topic)
     builder.build(raw_image(), camera_info())
     (warning,) = builder.warnings
-    assert f"images of {topic} are rectified by their name" in warning
+    assert f"the name of {topic} indicates rectified images" in warning
     assert "set image_is_rectified" in warning
     rectified = FrameBuilder(epoch_seconds, config=CameraConfig(image_is_rectified=True), topic=topic)
     rectified.build(raw_image(), camera_info())

@@ -228,7 +228,7 @@ def test_cv_bridge_serves_encodings_outside_the_list(monkeypatch):
 
 def test_rows_that_cv_bridge_would_cut_wrongly_are_refused(monkeypatch):
     stand_in_cv_bridge(monkeypatch, lambda message, desired_encoding: RGB)
-    with pytest.raises(ImageError, match="step 64 is no multiple of the 6 bytes of a pixel of '16SC3'"):
+    with pytest.raises(ImageError, match="step 64 is not a multiple of the 6 bytes of a '16SC3' pixel"):
         decode_image(message(RGB.astype(np.uint16), "16SC3", padding=4))
 
 
@@ -285,7 +285,7 @@ def test_jpeg_keeps_the_order_of_colours():
     ("data", "words"),
     [
         (b"", "no data"),
-        (b"RIFF....WAVEfmt", "JPEG, PNG, WebP, TIFF and BMP files are decoded"),
+        (b"RIFF....WAVEfmt", "JPEG, PNG, WebP, TIFF and BMP files are supported"),
         (b"RIFF....WEBP", "damaged"),
         (b"\xff\xd8\xff\xe0" + bytes(40), "damaged"),
         (compressed(RGB, ".png").data[:60], "damaged"),

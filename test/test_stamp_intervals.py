@@ -20,7 +20,7 @@ def warning_of(intervals):
 
 def test_stamps_of_arrival_are_named():
     intervals = np.where(np.arange(60) % 2, 5_000_000, 61_000_000)
-    assert "uneven, 5 to 61 ms apart" in warning_of(intervals)
+    assert "irregular, 5 to 61 ms apart" in warning_of(intervals)
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.05])

@@ -35,7 +35,7 @@ SUBSCRIBED = {
         "sensor_msgs/CameraInfo",
         "plumb_bob, rational_polynomial or equidistant, of the same `frame_id` as the image; binning and "
         "region of interest are applied; paired with the image by equal stamps, or within `sync_slop`; the "
-        "last one is held where it is rarer than images",
+        "last one is reused if its rate is lower than that of the images",
     ),
     "wheel_odometry": (
         "nav_msgs/Odometry",

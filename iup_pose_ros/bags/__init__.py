@@ -1,1 +1,1 @@
-"""Recordings in and out without ROS: rosbag2 bags, image folders, trajectory files."""
+"""Reading and writing of recordings without ROS: rosbag2, image folders, trajectory files."""

@@ -1,9 +1,9 @@
-"""The camera's true path: from a TUM or KITTI file, or from a topic of the recording."""
+"""Ground truth of the camera's trajectory: from a TUM or KITTI file, or from a topic of the recording."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from iup_pose_ros.message_poses import QUATERNION_TOLERANCE
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """Where the camera truly was.
+    """Ground truth of the camera.
 
     Attributes:
         trajectory: ``T_world_camera`` of the optical frame.
-        reordered: the same with quaternions taken as (w, x, y, z), to tell whether the file means that; None
-            where their order is beyond doubt.
-        note: what had to be assumed or left out; empty where nothing.
+        reordered: the same with quaternions read as (w, x, y, z), to detect files in that order; None if the
+            order is certain.
+        note: assumptions and omissions; empty if none.
     """
 
     trajectory: Trajectory
@@ -38,21 +38,31 @@ class GroundTruth:
     note: str = ""
 
 
+# Types of topics that can be read as ground truth.
+TOPIC_KINDS = (
+    "nav_msgs/msg/Odometry",
+    messages.POSE_STAMPED,
+    "geometry_msgs/msg/PoseWithCovarianceStamped",
+    "geometry_msgs/msg/TransformStamped",
+    messages.TF_MESSAGE,
+)
+
+
 class _Poses:
-    """Poses of one frame as they come, in little memory: topics with ground truth are long and dense."""
+    """Poses of one frame in compact arrays, because topics with ground truth are long and dense."""
 
     def __init__(self) -> None:
         self._stamps = array("q")
         self._values = array("d")
 
     def add(self, stamp: int, position: Any, orientation: Any) -> None:
-        """A pose at ``stamp`` nanoseconds."""
+        """Append a pose at ``stamp`` nanoseconds."""
         self._stamps.append(stamp)
         self._values.extend((position.x, position.y, position.z))
         self._values.extend((orientation.x, orientation.y, orientation.z, orientation.w))
 
     def trajectory(self) -> Trajectory:
-        """All of them in order of time; of several at one time the first.
+        """Return all poses ordered by time; of several with the same stamp the first.
 
         Raises:
             DataError: a quaternion is not of unit length, or a value is not finite.
@@ -66,23 +76,23 @@ class _Poses:
             raise DataError(
                 f"pose at {stamps[index]} ns has position {values[index, :3].tolist()} and quaternion "
                 f"{values[index, 3:].tolist()} of length {lengths[index]:.4f}; finite numbers and a "
-                "quaternion (x, y, z, w) of length 1 are needed"
+                "quaternion (x, y, z, w) of length 1 are required"
             )
         rotations = Rotation.from_quat(values[:, 3:]).as_matrix()
         return Trajectory(np.asarray(stamps * 1e-9, dtype=np.float64), rotations, values[:, :3].copy())
 
 
 def read_ground_truth_file(path: Path, bag: BagReader, frame: str | None = None) -> GroundTruth:
-    """The ground truth in a TUM or KITTI file; which of the two is told by the columns.
+    """Read the ground truth from a TUM or KITTI file, distinguished by the number of columns.
 
     Args:
         path: the file.
         bag: the recording that it belongs to.
-        frame: whose poses these are; the camera's own where None.
+        frame: frame of the poses; None: the camera.
 
     Raises:
-        DataError: the file is malformed, does not overlap the recording in time, or the recording does not
-            say how the camera sits on ``frame``.
+        DataError: the file is malformed, does not overlap the recording in time, or the recording has no
+            transform from ``frame`` to the camera.
     """
     T_frame_camera = _extrinsics(bag, frame) if frame is not None else None
     if is_kitti(path):
@@ -93,22 +103,22 @@ def read_ground_truth_file(path: Path, bag: BagReader, frame: str | None = None)
     return GroundTruth(
         _moved(trajectory, T_frame_camera),
         _moved(trajectory.with_quaternions_reordered(), T_frame_camera),
-        f"{repeats} poses of {path.name} repeat the stamp before and were left out" if repeats else "",
+        f"{repeats} poses of {path.name} repeat the previous stamp and were omitted" if repeats else "",
     )
 
 
 def read_ground_truth_topic(topic: str, bag: BagReader, frame: str | None = None) -> GroundTruth:
-    """The ground truth on a topic of the recording.
+    """Read the ground truth from a topic of the recording.
 
     Args:
-        topic: of a type in ``TOPIC_KINDS``.
+        topic: topic of a type in ``TOPIC_KINDS``.
         bag: the recording.
-        frame: whose poses these are. None: the child frame that the messages name; where they name none, as
-            PoseStamped, the camera's own.
+        frame: frame of the poses. None: the child frame in the messages, or the camera for messages without
+            one, such as PoseStamped.
 
     Raises:
-        DataError: there is no such topic, or of another type or without poses; a transform topic holds
-            several frames and none is chosen; no overlap with the images in time; no transform from
+        DataError: the topic does not exist, has another type or no poses; it holds transforms of several
+            frames and none is chosen; it does not overlap the images in time; there is no transform from
             ``frame`` to the camera.
     """
     body, poses = _of_one_frame(_poses_by_frame(topic, bag), topic, frame)
@@ -122,12 +132,12 @@ def read_ground_truth_topic(topic: str, bag: BagReader, frame: str | None = None
     if not body or body == bag.camera_frame:
         return GroundTruth(trajectory)
     T_body_camera = StaticTransforms.read(bag).find(body, bag.camera_frame)
-    note = f"no /tf_static from {body} to {bag.camera_frame}: the ground truth is taken for the camera's own"
+    note = f"no /tf_static from {body} to {bag.camera_frame}: ground-truth poses assumed to be the camera's"
     return GroundTruth(_moved(trajectory, T_body_camera), note="" if T_body_camera is not None else note)
 
 
 def ground_truth_topics(bag: BagReader) -> list[str]:
-    """Topics of the recording that could be ground truth."""
+    """Return the topics of the recording that could be ground truth."""
     return [
         topic
         for topic, summary in bag.topics.items()
@@ -135,7 +145,8 @@ def ground_truth_topics(bag: BagReader) -> list[str]:
     ]
 
 
-def _kind(topic: str, bag: BagReader) -> str:
+def _poses_by_frame(topic: str, bag: BagReader) -> dict[str, _Poses]:
+    """Return the poses on a topic by moving frame; the name is empty if the messages have none."""
     summary = bag.topics.get(topic)
     candidates = ", ".join(ground_truth_topics(bag)) or "none"
     if summary is None:
@@ -150,49 +161,62 @@ def _kind(topic: str, bag: BagReader) -> str:
         )
     if summary.count == 0:
         raise DataError(f"topic {topic} holds zero messages; topics that could be ground truth: {candidates}")
-    return summary.kind
-
-
-def _poses_by_frame(topic: str, bag: BagReader) -> dict[str, _Poses]:
-    """Poses on a topic by the frame that moves; without a name where the messages give none."""
-    read = TOPIC_KINDS[_kind(topic, bag)]
     poses: dict[str, _Poses] = {}
     for message in bag.decoded(topic):
-        for stamp, child, position, orientation in read(message):
+        for stamp, child, position, orientation in _entries(message, summary.kind):
             poses.setdefault(frame_name(child), _Poses()).add(stamp, position, orientation)
     if not poses:
         raise DataError(f"bag {bag.path}: topic {topic} holds no pose")
     return poses
 
 
+def _entries(message: Any, kind: str) -> Iterator[tuple[int, str, Any, Any]]:
+    """Yield stamp, moving frame, position and orientation of every pose in a message of TOPIC_KINDS."""
+    if kind == messages.TF_MESSAGE:
+        for transform in message.transforms:
+            yield from _entries(transform, "geometry_msgs/msg/TransformStamped")
+    elif kind == "geometry_msgs/msg/TransformStamped":
+        transform = message.transform
+        yield (
+            messages.stamp_of(message),
+            message.child_frame_id,
+            transform.translation,
+            transform.rotation,
+        )
+    else:
+        pose = message.pose if kind == messages.POSE_STAMPED else message.pose.pose
+        child = message.child_frame_id if kind == "nav_msgs/msg/Odometry" else ""
+        yield messages.stamp_of(message), child, pose.position, pose.orientation
+
+
 def _of_one_frame(poses: dict[str, _Poses], topic: str, frame: str | None) -> tuple[str, _Poses]:
-    """The frame that is meant and its poses; only transforms can speak of several."""
+    """Return the chosen frame and its poses; only transform topics can hold several frames."""
     if len(poses) == 1:
         return next(iter(poses.items()))
     frame = None if frame is None else frame_name(frame)
     if frame is None or frame not in poses:
         raise DataError(
-            f"topic {topic} holds {len(poses)} moving frames, name the one that is ground truth "
+            f"topic {topic} holds {len(poses)} moving frames; choose the ground truth "
             f"(--gt-frame): {', '.join(sorted(poses))}"
         )
     return frame, poses[frame]
 
 
 def _extrinsics(bag: BagReader, frame: str) -> Pose:
-    """``T_frame_camera`` of a frame that the caller has named."""
+    """Return ``T_frame_camera`` from /tf_static."""
     if frame_name(frame) == bag.camera_frame:
         return Pose.identity()
     found = StaticTransforms.read(bag).find(frame, bag.camera_frame)
     if found is None:
         raise DataError(
             f"bag {bag.path} has no transform on /tf_static between {frame} and the camera "
-            f"{bag.camera_frame}; frames there: {StaticTransforms.read(bag).names or 'none'}"
+            f"{bag.camera_frame}; its frames are: {StaticTransforms.read(bag).names or 'none'}"
         )
     return found
 
 
 def _moved(trajectory: Trajectory, T_body_camera: Pose | None) -> Trajectory:
-    """The path of the camera that sits on the body."""
+    """Return the trajectory of the camera, given that of the body."""
     if T_body_camera is None:
         return trajectory
     positions = trajectory.rotations @ T_body_camera.translation + trajectory.positions
@@ -200,7 +224,7 @@ def _moved(trajectory: Trajectory, T_body_camera: Pose | None) -> Trajectory:
 
 
 def _check_overlap(trajectory: Trajectory, bag: BagReader, source: str) -> None:
-    """Refuses ground truth of another time before an estimator has worked for nothing."""
+    """Raise DataError unless the ground truth overlaps the images in time."""
     begin = next(bag.image_stamps()) * 1e-9
     end = begin + bag.duration
     first, last = float(trajectory.stamps[0]), float(trajectory.stamps[-1])
@@ -209,41 +233,3 @@ def _check_overlap(trajectory: Trajectory, bag: BagReader, source: str) -> None:
             f"the ground truth of {source} ({first:.3f} to {last:.3f} s) does not overlap the images "
             f"({begin:.3f} to {end:.3f} s) in time"
         )
-
-
-# Stamp, moving frame, position and orientation.
-_Entry = tuple[int, str, Any, Any]
-
-
-def _odometry(message: Any) -> Iterator[_Entry]:
-    pose = message.pose.pose
-    yield messages.stamp_of(message), message.child_frame_id, pose.position, pose.orientation
-
-
-def _pose_stamped(message: Any) -> Iterator[_Entry]:
-    yield messages.stamp_of(message), "", message.pose.position, message.pose.orientation
-
-
-def _pose_with_covariance(message: Any) -> Iterator[_Entry]:
-    pose = message.pose.pose
-    yield messages.stamp_of(message), "", pose.position, pose.orientation
-
-
-def _transform(message: Any) -> Iterator[_Entry]:
-    value = message.transform
-    yield messages.stamp_of(message), message.child_frame_id, value.translation, value.rotation
-
-
-def _transforms(message: Any) -> Iterator[_Entry]:
-    for transform in message.transforms:
-        yield from _transform(transform)
-
-
-# How the poses of every accepted type are read.
-TOPIC_KINDS: dict[str, Callable[[Any], Iterator[_Entry]]] = {
-    "nav_msgs/msg/Odometry": _odometry,
-    messages.POSE_STAMPED: _pose_stamped,
-    "geometry_msgs/msg/PoseWithCovarianceStamped": _pose_with_covariance,
-    "geometry_msgs/msg/TransformStamped": _transform,
-    messages.TF_MESSAGE: _transforms,
-}

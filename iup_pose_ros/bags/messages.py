@@ -1,4 +1,4 @@
-"""ROS 2 messages without ROS: the few types of a camera recording, made and serialised with rosbags."""
+"""Creation and serialisation of the ROS 2 messages of a camera recording, with rosbags instead of ROS."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 
-# A serialised message begins with 4 bytes of encapsulation, the second of which tells the byte order.
+# A serialised message starts with 4 bytes of encapsulation; the second one gives the byte order.
 _ENCAPSULATION = 4
 _STAMP_SIZE = 8
 
 
 def new_typestore() -> Typestore:
-    """Definitions of the standard messages; those used here are the same in every ROS 2 distribution."""
+    """Return a new store of the standard messages; those used here are equal in all ROS 2 distributions."""
     return get_typestore(Stores.ROS2_JAZZY)
 
 
 @functools.cache
 def typestore() -> Typestore:
-    """The one set of the standard definitions, for all who add none."""
+    """Return the shared store of the standard messages; do not register types in it."""
     return new_typestore()
 
 
 @dataclass(frozen=True)
 class CameraCalibration:
-    """What sensor_msgs/CameraInfo says of a camera.
+    """Calibration of a camera as in sensor_msgs/CameraInfo.
 
     Attributes:
-        intrinsics: of the image as recorded, distorted or not.
-        distortion: coefficients D in OpenCV's order; empty where there is none.
+        intrinsics: intrinsics of the image as recorded, distorted or not.
+        distortion: coefficients D in OpenCV's order; empty without distortion.
         model: "plumb_bob", "rational_polynomial" or "equidistant".
         skew: K[1], pixels; some calibration tools estimate it for fisheye lenses.
     """
@@ -59,15 +59,15 @@ class CameraCalibration:
 
 
 def serialize(message: Any, kind: str) -> bytes:
-    """CDR bytes of a message of type ``kind``."""
+    """Return the CDR bytes of a message of type ``kind``."""
     return bytes(typestore().serialize_cdr(message, kind))
 
 
 def deserialize(data: bytes, kind: str, types: Typestore | None = None) -> Any:
-    """The message of type ``kind`` in CDR bytes; ``types`` is for other than the standard ones.
+    """Return the message of type ``kind`` in CDR bytes; ``types`` defines non-standard types.
 
     Raises:
-        DataError: the bytes are no such message.
+        DataError: the bytes are not such a message.
     """
     try:
         return (types or typestore()).deserialize_cdr(data, kind)
@@ -76,7 +76,7 @@ def deserialize(data: bytes, kind: str, types: Typestore | None = None) -> Any:
 
 
 def header(stamp: int, frame_id: str) -> Any:
-    """std_msgs/Header at ``stamp`` nanoseconds."""
+    """Return a std_msgs/Header at ``stamp`` nanoseconds."""
     types = typestore().types
     seconds, rest = divmod(stamp, NANOSECONDS)
     time = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=rest)
@@ -84,15 +84,15 @@ def header(stamp: int, frame_id: str) -> Any:
 
 
 def stamp_of(message: Any) -> int:
-    """Stamp in nanoseconds of a message with a header."""
+    """Return the stamp in nanoseconds of a message with a header."""
     return nanoseconds(message.header.stamp)
 
 
 def header_stamp(data: bytes) -> int:
-    """Stamp in nanoseconds of a serialised message that begins with a header.
+    """Return the stamp in nanoseconds of a serialised message that starts with a header.
 
     Raises:
-        DataError: there are too few bytes for one.
+        DataError: there are too few bytes.
     """
     if len(data) < _ENCAPSULATION + _STAMP_SIZE:
         raise DataError(f"{len(data)} bytes are not a message with a header")
@@ -102,7 +102,7 @@ def header_stamp(data: bytes) -> int:
 
 
 def image_message(image: NDArray[np.uint8], stamp: int, frame_id: str) -> Any:
-    """sensor_msgs/Image, rgb8 of uint8 (H, W, 3) RGB or mono8 of uint8 (H, W).
+    """Return a sensor_msgs/Image, rgb8 of uint8 (H, W, 3) RGB or mono8 of uint8 (H, W).
 
     Raises:
         ImageError: the array is neither.
@@ -122,14 +122,14 @@ def image_message(image: NDArray[np.uint8], stamp: int, frame_id: str) -> Any:
 
 
 def compressed_image_message(data: bytes, encoding: str, stamp: int, frame_id: str) -> Any:
-    """sensor_msgs/CompressedImage of a whole file; ``encoding`` is "jpeg" or "png"."""
+    """Return a sensor_msgs/CompressedImage of an image file; ``encoding`` is "jpeg" or "png"."""
     return typestore().types[COMPRESSED_IMAGE](
         header=header(stamp, frame_id), format=encoding, data=np.frombuffer(data, dtype=np.uint8)
     )
 
 
 def camera_info_message(calibration: CameraCalibration, stamp: int, frame_id: str) -> Any:
-    """sensor_msgs/CameraInfo of a monocular camera (R identity, P = [K 0])."""
+    """Return a sensor_msgs/CameraInfo of a monocular camera (R identity, P = [K 0])."""
     types = typestore().types
     matrix = calibration.intrinsics.matrix
     matrix[0, 1] = calibration.skew
@@ -154,7 +154,7 @@ def camera_info_message(calibration: CameraCalibration, stamp: int, frame_id: st
 
 
 def pose_message(pose: Pose, stamp: int, frame_id: str) -> Any:
-    """geometry_msgs/PoseStamped of a pose in frame ``frame_id``."""
+    """Return a geometry_msgs/PoseStamped of a pose in frame ``frame_id``."""
     types = typestore().types
     x, y, z, w = (float(value) for value in pose.quaternion)
     value = types["geometry_msgs/msg/Pose"](
@@ -165,7 +165,7 @@ def pose_message(pose: Pose, stamp: int, frame_id: str) -> Any:
 
 
 def pose_of(message: Any) -> Pose:
-    """The pose in a geometry_msgs/Pose, of rosbags or of rclpy.
+    """Return the pose in a geometry_msgs/Pose of rosbags or rclpy.
 
     Raises:
         DataError: the quaternion is not of unit length, or a value is not finite.
@@ -174,7 +174,7 @@ def pose_of(message: Any) -> Pose:
 
 
 def pose_of_transform(message: Any) -> Pose:
-    """The pose in a geometry_msgs/Transform, of rosbags or of rclpy.
+    """Return the pose in a geometry_msgs/Transform of rosbags or rclpy.
 
     Raises:
         DataError: the quaternion is not of unit length, or a value is not finite.
@@ -183,7 +183,7 @@ def pose_of_transform(message: Any) -> Pose:
 
 
 def extrinsics_message(T_base_camera: Pose, base_frame: str, camera_frame: str, stamp: int) -> Any:
-    """tf2_msgs/TFMessage with the one transform base_frame <- camera_frame."""
+    """Return a tf2_msgs/TFMessage with the transform base_frame <- camera_frame."""
     types = typestore().types
     x, y, z, w = (float(value) for value in T_base_camera.quaternion)
     translation = (float(value) for value in T_base_camera.translation)

@@ -1,4 +1,4 @@
-"""Reads one camera of a rosbag2 recording."""
+"""Reading of one camera of a rosbag2 recording."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class BagReader(Recording):
 
     Args:
         path: the bag's folder, or a single .mcap or .db3 file.
-        image_topic: needed where the recording holds several cameras.
-        info_topic: needed where camera_info does not lie beside the image topic.
-        config: how images and camera_info are read.
+        image_topic: required if the recording holds several cameras.
+        info_topic: required if camera_info is not in the image topic's namespace.
+        config: settings for reading images and camera_info.
 
     Raises:
-        DataError: as for any recording; or it holds no or several cameras.
+        DataError: as Recording; or the recording holds no or several cameras.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class BagReader(Recording):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was unusual about the calibrations of the frames so far, a sentence each."""
+        """Warnings about the calibrations of the frames so far, one sentence each."""
         return tuple(self._warnings)
 
     @property
@@ -59,17 +59,17 @@ class BagReader(Recording):
         return self.topics[self.camera.image].count
 
     def camera_messages(self) -> Iterator[RecordedMessage]:
-        """Images and camera_info as recorded, in order of time."""
+        """Yield images and camera_info as recorded, ordered by time."""
         return self.messages((self.camera.info, self.camera.image))
 
     def image_stamps(self) -> Iterator[int]:
-        """Stamps in nanoseconds of the camera's images, in order of recording; the pixels are not touched."""
+        """Yield the stamps in nanoseconds of the images, in recorded order, without decoding them."""
         for message in self.messages([self.camera.image]):
             yield messages.header_stamp(message.data)
 
     @functools.cached_property
     def camera_frame(self) -> str:
-        """The camera's optical frame, as its first image says; empty where it does not.
+        """The camera's optical frame, from its first image; may be empty.
 
         Raises:
             DataError: the first image cannot be read.
@@ -83,16 +83,16 @@ class BagReader(Recording):
         stamps: Collection[int] | None = None,
         on_bad_image: Callable[[int, IupPoseError], None] | None = None,
     ) -> Iterator[Frame]:
-        """Images of the camera in order of time, decoded and undistorted by the camera_info of the time.
+        """Yield the images of the camera ordered by time, decoded and undistorted by the latest camera_info.
 
         Args:
-            stamps: nanoseconds; only these images where given.
-            on_bad_image: takes stamp and fault of an image that is of no use, which is then left out; without
-                it the fault is raised.
+            stamps: nanoseconds; if given, only these images.
+            on_bad_image: called with stamp and error of an unusable image, which is then skipped; without it
+                the error is raised.
 
         Raises:
-            DataError: the file is damaged or a message is not what its topic promises.
-            ImageError, CalibrationError: an image or calibration that is of no use.
+            DataError: the file is damaged or a message does not have the type of its topic.
+            ImageError, CalibrationError: an image or calibration is unusable.
         """
         info = next(self.decoded(self.camera.info), None)
         if info is None:

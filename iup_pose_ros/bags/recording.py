@@ -1,4 +1,4 @@
-"""Reads a rosbag2 recording, folder or file, as a stream of messages."""
+"""Reading of a rosbag2 recording, folder or file, as a stream of messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import get_types_from_msg
 from rosbags.typesys.store import Typestore
@@ -27,8 +27,8 @@ class RecordedMessage:
     """One message of a recording.
 
     Attributes:
-        topic: where it was published.
-        time: when it was recorded, nanoseconds.
+        topic: its topic.
+        time: receive time, nanoseconds.
         data: serialised as CDR.
     """
 
@@ -38,7 +38,7 @@ class RecordedMessage:
 
 
 class Recording:
-    """A rosbag2 recording (sqlite3 or mcap, compressed or not); memory does not grow with its length.
+    """A rosbag2 recording (sqlite3 or mcap, compressed or not), read with constant memory.
 
     A context manager that closes the files.
 
@@ -46,15 +46,20 @@ class Recording:
         path: the bag's folder, or a single .mcap or .db3 file.
 
     Raises:
-        DataError: the bag is missing, damaged or of another kind, or holds no message. Reading on raises it
-            too where the damage lies further behind.
+        DataError: the bag is missing, damaged or of another kind, or holds no message. Later damage in the
+            file raises it while reading.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._reader = _open(self.path)
         self._types = messages.new_typestore()
-        self.topics = _summaries(self._reader.connections)
+        # A topic recorded from several publishers has several connections.
+        self.topics: dict[str, TopicSummary] = {}
+        for connection in self._reader.connections:
+            known = self.topics.get(connection.topic, TopicSummary(connection.msgtype, 0))
+            count = known.count + connection.msgcount
+            self.topics[connection.topic] = TopicSummary(known.kind, count)
         if not any(summary.count for summary in self.topics.values()):
             self.close()
             raise DataError(f"bag {self.path}: the recording holds zero messages")
@@ -78,10 +83,10 @@ class Recording:
         return (self._reader.duration - 1) * 1e-9
 
     def messages(self, topics: Collection[str]) -> Iterator[RecordedMessage]:
-        """Messages on these topics as recorded, in order of time.
+        """Yield the messages on these topics as recorded, ordered by time.
 
         Raises:
-            DataError: a topic is not in the bag, or the file is damaged from here on.
+            DataError: a topic is not in the bag, or the file is damaged.
         """
         unknown = [topic for topic in topics if topic not in self.topics]
         if unknown:
@@ -98,19 +103,19 @@ class Recording:
             yield RecordedMessage(connection.topic, time, bytes(data))
 
     def decoded(self, topic: str) -> Iterator[Any]:
-        """Messages of one topic, deserialised.
+        """Yield the messages of one topic, deserialised.
 
         Raises:
-            DataError: there is no such topic, its type is not known, or the file is damaged from here on.
+            DataError: the topic does not exist, its type is unknown, or the file is damaged.
         """
         for message in self.messages([topic]):
             yield self.deserialized(message, self.topics[topic].kind)
 
     def deserialized(self, message: RecordedMessage, kind: str) -> Any:
-        """A recorded message of type ``kind``.
+        """Return a recorded message of type ``kind``.
 
         Raises:
-            DataError: it is no such message, or the type is not known.
+            DataError: it is not such a message, or the type is unknown.
         """
         try:
             return messages.deserialize(message.data, kind, self._typestore(kind))
@@ -118,7 +123,7 @@ class Recording:
             raise DataError(f"bag {self.path}, {message.topic} at {message.time} ns: {error}") from error
 
     def _typestore(self, kind: str) -> Typestore:
-        """Where the type is defined: by ROS, or else by the bag itself."""
+        """Return a store that defines the type: by ROS, or else by the bag itself."""
         if kind in self._types.fielddefs:
             return self._types
         for connection in self._reader.connections:
@@ -130,36 +135,27 @@ class Recording:
 
 
 def _open(path: Path) -> Reader:
+    """Open a recording; raise DataError, with the remedy, if it is not a readable rosbag2."""
     if not path.exists():
         raise DataError(f"bag {path} does not exist")
     if path.is_dir() and not (path / "metadata.yaml").exists():
         raise DataError(
-            f"bag {path} has no metadata.yaml: not a rosbag2 folder, or its recording was cut off "
-            "(`ros2 bag reindex` makes a new one)"
+            f"bag {path} has no metadata.yaml: not a rosbag2 folder, or its recording was interrupted "
+            "(`ros2 bag reindex` restores it)"
         )
     if path.is_file() and path.suffix == ".bag":
         raise DataError(
-            f"{path} is a ROS 1 bag; `rosbags-convert --src {path} --dst {path.stem}` makes a rosbag2 "
-            "recording of it"
+            f"{path} is a ROS 1 bag; convert it to rosbag2: `rosbags-convert --src {path} --dst {path.stem}`"
         )
     if path.is_file() and path.suffix not in _FILE_SUFFIXES:
-        raise DataError(f"{path} is not a rosbag2 recording; a folder or a .mcap or .db3 file is needed")
+        raise DataError(f"{path} is not a rosbag2 recording; a folder, .mcap or .db3 file is required")
     try:
         reader = Reader(path)
         reader.open()
     except Exception as error:  # whatever SQLite, YAML, zstd and the MCAP parser raise on damage
         if "serialization" in str(error).lower():
             raise DataError(
-                f"bag {path}: {error}; recordings with serialization format cdr, which ROS 2 writes, are read"
+                f"bag {path}: {error}; only serialization format cdr, which ROS 2 writes, is supported"
             ) from error
         raise DataError(f"bag {path} cannot be read, it is damaged or truncated: {error}") from error
     return reader
-
-
-def _summaries(connections: list[Connection]) -> dict[str, TopicSummary]:
-    """Type and count by topic; a topic recorded from several publishers has several connections."""
-    summaries: dict[str, TopicSummary] = {}
-    for connection in connections:
-        known = summaries.get(connection.topic, TopicSummary(connection.msgtype, 0))
-        summaries[connection.topic] = TopicSummary(known.kind, known.count + connection.msgcount)
-    return summaries

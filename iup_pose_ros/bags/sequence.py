@@ -37,7 +37,7 @@ _ENCODINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 @dataclass(frozen=True, eq=False)
 class SequenceFolder:
-    """A sequence on disk; images are read when they are asked for.
+    """A sequence on disk; images are read on request.
 
     Attributes:
         path: the folder.
@@ -55,7 +55,7 @@ class SequenceFolder:
 
     @classmethod
     def open(cls, path: Path | str) -> SequenceFolder:
-        """The sequence in a folder.
+        """Open the sequence in a folder.
 
         Raises:
             DataError: the folder or a file of it is missing or malformed; the message names it.
@@ -77,10 +77,10 @@ class SequenceFolder:
         return len(self.images)
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        """Image number ``index`` as stored (distorted where the camera is), (H, W, 3) RGB or (H, W) grey.
+        """Return image number ``index`` as stored (not undistorted), (H, W, 3) RGB or (H, W) grey.
 
         Raises:
-            DataError: the file is damaged or of another size than the calibration says.
+            DataError: the file is damaged or has another size than the calibration.
         """
         file = self.images[index]
         image = cv2.imread(str(file), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -111,13 +111,13 @@ def convert_sequence(
 
     Args:
         sequence: the sequence or its folder.
-        bag: folder to make; it must not exist.
+        bag: folder to create; it must not exist.
         names: topics and frame; default /camera/image, /camera/camera_info, camera_optical.
-        extrinsics: the camera's extrinsics for /tf_static, where there is one.
+        extrinsics: the camera's extrinsics for /tf_static; None: not written.
         storage: "mcap" or "sqlite3".
-        compressed: copy the image files as they are into CompressedImage messages instead of decoding them;
+        compressed: copy the image files unchanged into CompressedImage messages instead of decoding them;
             their topic is then the image topic with "/compressed" appended.
-        progress: called with (images written, images in all) after every image.
+        progress: called with (images written, total) after every image.
 
     Raises:
         DataError: the folder is not a sequence, an image is damaged, or the bag exists already.
@@ -135,7 +135,11 @@ def convert_sequence(
             if index in truth:
                 writer.write_truth(stamp, truth[index])
             if compressed:
-                writer.write_compressed(stamp, file.read_bytes(), _encoding(file))
+                encoding = _ENCODINGS.get(file.suffix.lower())
+                if encoding is None:
+                    accepted = ", ".join(_ENCODINGS)
+                    raise DataError(f"image {file} cannot be copied compressed; only {accepted} files can")
+                writer.write_compressed(stamp, file.read_bytes(), encoding)
             else:
                 writer.write_image(stamp, sequence.read_image(index))
             if progress is not None:
@@ -143,7 +147,7 @@ def convert_sequence(
 
 
 def _truth_by_image(sequence: SequenceFolder) -> dict[int, Pose]:
-    """True poses by the number of the image that they belong to, to a millisecond."""
+    """Return the ground-truth poses by index of the image with the same stamp, to a millisecond."""
     if sequence.groundtruth is None:
         return {}
     images, poses = associate(np.array(sequence.stamps) * 1e-9, sequence.groundtruth.stamps, _SAME_TIME)
@@ -151,24 +155,17 @@ def _truth_by_image(sequence: SequenceFolder) -> dict[int, Pose]:
     return {int(image): sequence.groundtruth.pose(int(pose)) for image, pose in pairs}
 
 
-def _encoding(file: Path) -> str:
-    encoding = _ENCODINGS.get(file.suffix.lower())
-    if encoding is None:
-        raise DataError(f"image {file} cannot be copied compressed; only {', '.join(_ENCODINGS)} files can")
-    return encoding
-
-
 def _read_timestamps(file: Path, folder: Path) -> tuple[tuple[int, ...], tuple[Path, ...]]:
-    """Stamps in nanoseconds and image files of timestamps.csv (timestamp,filename with a header line)."""
+    """Return stamps in nanoseconds and image files of timestamps.csv (header timestamp,filename)."""
     rows = list(csv.DictReader(_read_text(file).splitlines()))
     if not rows:
-        raise DataError(f"{file} lists no image; lines of timestamp,filename are expected below that header")
+        raise DataError(f"{file} lists no image; lines of timestamp,filename are expected below the header")
     stamps: list[int] = []
     images: list[Path] = []
     for number, row in enumerate(rows, start=2):
         if not row.get("timestamp") or not row.get("filename"):
             raise DataError(
-                f"{file}, line {number}: columns timestamp,filename are needed, as the header says"
+                f"{file}, line {number}: columns timestamp,filename are required, as named in the header"
             )
         stamps.append(_nanoseconds(file, number, row["timestamp"]))
         images.append(folder / row["filename"])
@@ -180,27 +177,28 @@ def _read_timestamps(file: Path, folder: Path) -> tuple[tuple[int, ...], tuple[P
 
 
 def _nanoseconds(file: Path, number: int, text: str) -> int:
-    """Exact nanoseconds of a decimal number of seconds; a float has too few digits since 1970."""
+    """Convert decimal seconds to nanoseconds exactly; a float of seconds since 1970 has too few digits."""
     try:
         nanoseconds = int((Decimal(text.strip()) * NANOSECONDS).to_integral_value())
     except (InvalidOperation, ValueError, OverflowError):
         raise DataError(f"{file}, line {number}: timestamp {text!r} is not a number of seconds") from None
     if not 0 <= nanoseconds < 2**31 * NANOSECONDS:
-        raise DataError(f"{file}, line {number}: timestamp {text} s is outside what ROS time holds")
+        raise DataError(f"{file}, line {number}: timestamp {text} s is outside the range of ROS time")
     return nanoseconds
 
 
 def _read_calibration(file: Path) -> CameraCalibration:
+    """Read intrinsics.yaml."""
     try:
         content = yaml.safe_load(_read_text(file))
     except yaml.YAMLError as error:
         raise DataError(f"{file} is not YAML: {error}") from error
     missing = [key for key in _INTRINSIC_KEYS if not isinstance(content, dict) or key not in content]
     if missing:
-        raise DataError(f"{file} lacks {', '.join(missing)}; needed are {', '.join(_INTRINSIC_KEYS)}")
+        raise DataError(f"{file} lacks {', '.join(missing)}; required are {', '.join(_INTRINSIC_KEYS)}")
     model = content.get("distortion_model", "none")
     if model not in _MODELS:
-        raise DataError(f"{file}: distortion_model {model!r} is not known; there are {', '.join(_MODELS)}")
+        raise DataError(f"{file}: unknown distortion_model {model!r}; accepted are {', '.join(_MODELS)}")
     try:
         fx, fy, cx, cy = (float(content[key]) for key in _INTRINSIC_KEYS[:4])
         intrinsics = Intrinsics(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
@@ -213,7 +211,7 @@ def _read_calibration(file: Path) -> CameraCalibration:
         accepted = " or ".join(str(count) for count in counts)
         raise DataError(
             f"{file}: {len(coefficients)} distortion_coeffs for {model}, which has {accepted}; "
-            "radtan: k1 k2 p1 p2 and maybe k3"
+            "radtan: k1 k2 p1 p2, optionally k3"
         )
     # CameraInfo's plumb_bob always has the third radial coefficient.
     short = ros_model == "plumb_bob" and len(coefficients) == 4
@@ -222,17 +220,17 @@ def _read_calibration(file: Path) -> CameraCalibration:
 
 
 def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
-    """What intrinsics.yaml calls a distortion model of camera_info.
+    """Return the name in intrinsics.yaml of a distortion model of camera_info.
 
     Raises:
-        DataError: an image folder cannot hold that model.
+        DataError: intrinsics.yaml does not support the model.
     """
     if not any(coefficients) and ros_model != "equidistant":
         return "none"
     known_model = lens_model(ros_model)
     names = [name for name, (known, _) in _MODELS.items() if known == known_model and name != "none"]
     if not names:
-        raise DataError(f"distortion model {ros_model!r} cannot be written; there are {', '.join(_MODELS)}")
+        raise DataError(f"distortion model {ros_model!r} cannot be written; accepted: {', '.join(_MODELS)}")
     return names[0]
 
 

@@ -1,4 +1,4 @@
-"""The fixed transforms of a recording, /tf_static, and what follows from them."""
+"""The static transforms (/tf_static) of a recording and transforms composed of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TF_STATIC = "/tf_static"
 
 
 class StaticTransforms:
-    """Frames fixed to one another.
+    """Graph of frames connected by static transforms.
 
     Args:
         transforms: ``T_parent_child`` by (parent, child).
@@ -28,7 +28,7 @@ class StaticTransforms:
 
     @classmethod
     def read(cls, bag: BagReader) -> StaticTransforms:
-        """Those of a recording; none where it has no /tf_static. Of a repeated transform the last counts."""
+        """Read the static transforms of a recording, if any; the last of a repeated transform is used."""
         transforms: dict[tuple[str, str], Pose] = {}
         recorded = bag.decoded(TF_STATIC) if TF_STATIC in bag.topics else ()
         for message in recorded:
@@ -43,7 +43,7 @@ class StaticTransforms:
         return ", ".join(sorted(self._neighbours))
 
     def find(self, target: str, source: str) -> Pose | None:
-        """``T_target_source`` along the transforms; None where they do not connect the two frames."""
+        """Return ``T_target_source``, composed of the transforms; None if the frames are not connected."""
         target, source = frame_name(target), frame_name(source)
         found = {target: Pose.identity()}
         waiting = deque([target])

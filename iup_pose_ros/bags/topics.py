@@ -1,4 +1,4 @@
-"""Finds out which topics of a recording are a camera's images and its camera_info."""
+"""Detection of the image and camera_info topics of a recording."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class CameraTopics:
 def find_camera(
     topics: Mapping[str, TopicSummary], image_topic: str | None = None, info_topic: str | None = None
 ) -> CameraTopics:
-    """The one camera among ``topics``, with messages on both of its topics.
+    """Return the only camera among ``topics`` with messages on both of its topics.
 
-    A camera's camera_info lies beside its images (``/a/image`` and ``/a/camera_info``), or is the only one
-    of the recording. Of an Image topic and its compressed copy the former is taken, unless named.
+    camera_info is in the namespace of the images (``/a/image`` and ``/a/camera_info``), or the only one of
+    the recording. An Image topic is preferred to its compressed copy, unless the copy is given.
 
     Raises:
-        DataError: there is no camera, or more than one (the message lists them); a topic that was named is
-            missing, of another type or empty.
+        DataError: there is no camera, or more than one (the message lists them); a given topic is missing,
+            of another type or empty.
     """
     if image_topic is not None:
         _check_named(topics, image_topic, (IMAGE, COMPRESSED_IMAGE))
@@ -58,18 +58,18 @@ def find_camera(
     if not complete:
         raise DataError(
             f"image topic {' and '.join(images)} without camera_info: no messages on "
-            f"{' or '.join(_sibling(image) for image in images)}; name the topic of the calibration, "
-            f"sensor_msgs/CameraInfo topics are: {_of_kind(topics, CAMERA_INFO)}"
+            f"{' or '.join(_sibling(image) for image in images)}; give the camera_info topic, "
+            f"sensor_msgs/CameraInfo topics are: {_listed(topics, CAMERA_INFO)}"
         )
     if len(complete) > 1:
         listed = "; ".join(f"{image} with {info}" for image, info in complete)
-        raise DataError(f"{len(complete)} cameras, name the image topic of one: {listed}")
+        raise DataError(f"{len(complete)} cameras; give the image topic of one: {listed}")
     image, info = complete[0]
     return CameraTopics(image, info, topics[image].kind)
 
 
 def _image_topics(topics: Mapping[str, TopicSummary]) -> list[str]:
-    """Image topics with messages, without the compressed copies of others among them."""
+    """Return the image topics with messages, without compressed copies of others."""
     raw = [topic for topic, summary in topics.items() if summary.kind == IMAGE and summary.count]
     compressed = [
         topic
@@ -80,12 +80,13 @@ def _image_topics(topics: Mapping[str, TopicSummary]) -> list[str]:
 
 
 def _info_beside(topics: Mapping[str, TopicSummary], image: str) -> str | None:
+    """Return the camera_info topic in the image's namespace, or the only one of the recording."""
     filled = [topic for topic, summary in topics.items() if summary.kind == CAMERA_INFO and summary.count]
     sibling = _sibling(image)
     if sibling in filled:
         return sibling
-    lonely = len(filled) == 1 and len(_image_topics(topics)) == 1
-    return filled[0] if lonely else None
+    is_only = len(filled) == 1 and len(_image_topics(topics)) == 1
+    return filled[0] if is_only else None
 
 
 def _base(image: str) -> str:
@@ -101,15 +102,16 @@ def _check_named(topics: Mapping[str, TopicSummary], topic: str, kinds: tuple[st
     if summary is None:
         raise DataError(f"there is no topic {topic}; topics: {_listed(topics)}")
     if summary.kind not in kinds:
-        raise DataError(f"topic {topic} is of type {summary.kind}, {' or '.join(kinds)} is needed")
+        raise DataError(f"topic {topic} is of type {summary.kind}; {' or '.join(kinds)} is required")
     if summary.count == 0:
         raise DataError(f"topic {topic} holds zero messages; topics: {_listed(topics)}")
 
 
-def _listed(topics: Mapping[str, TopicSummary]) -> str:
-    lines = [f"{topic} ({summary.kind}, {summary.count})" for topic, summary in sorted(topics.items())]
+def _listed(topics: Mapping[str, TopicSummary], kind: str = "") -> str:
+    """Return a list of the topics, or of those of one type, with type and number of messages."""
+    lines = [
+        f"{topic} ({summary.kind}, {summary.count})"
+        for topic, summary in sorted(topics.items())
+        if not kind or summary.kind == kind
+    ]
     return ", ".join(lines) or "none"
-
-
-def _of_kind(topics: Mapping[str, TopicSummary], kind: str) -> str:
-    return _listed({topic: summary for topic, summary in topics.items() if summary.kind == kind})

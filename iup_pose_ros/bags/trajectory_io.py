@@ -1,4 +1,4 @@
-"""Trajectories as files: TUM and KITTI, a line per pose; ``#`` starts a comment.
+"""Reading and writing of trajectory files, TUM and KITTI: one line per pose; ``#`` starts a comment.
 
 TUM: ``stamp tx ty tz qx qy qz qw``, https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
 KITTI: the 12 numbers of the matrix [R t], row by row; pose number k belongs to image number k.
@@ -24,7 +24,7 @@ _NORM_TOLERANCE = QUATERNION_TOLERANCE
 
 
 def read_tum(path: Path | str) -> Trajectory:
-    """Return the trajectory in a TUM file; of several poses with one stamp the first.
+    """Read a TUM file; of several poses with the same stamp the first is used.
 
     Raises:
         DataError: as ``read_tum_and_repeats``.
@@ -33,13 +33,13 @@ def read_tum(path: Path | str) -> Trajectory:
 
 
 def read_tum_and_repeats(path: Path | str) -> tuple[Trajectory, int]:
-    """Return the trajectory in a TUM file and how many poses were left out as repeating the stamp before.
+    """Read a TUM file; also return how many poses were omitted because they repeat the previous stamp.
 
-    The ground truths of TUM RGB-D and EuRoC, as published, repeat a stamp here and there.
+    The published ground truths of TUM RGB-D and EuRoC contain such repeated stamps.
 
     Raises:
-        DataError: the file is missing, is not text or holds no pose; a line has not eight finite numbers, its
-            quaternion is not of unit length, or its stamp goes back. The message names the line.
+        DataError: the file is missing, is not text or holds no pose; a line does not have eight finite
+            numbers, its quaternion is not of unit length, or its stamp decreases. The message names the line.
     """
     path = Path(path)
     numbers, rows = _rows(path, len(_COLUMNS), " ".join(_COLUMNS))
@@ -51,15 +51,15 @@ def read_tum_and_repeats(path: Path | str) -> tuple[Trajectory, int]:
 
 
 def read_kitti(path: Path | str, stamps: Sequence[float]) -> Trajectory:
-    """The trajectory in a KITTI file.
+    """Read a KITTI file.
 
     Args:
         path: the file.
-        stamps: of the images, seconds; the file has one pose for each of them.
+        stamps: stamps of the images, seconds; the file has one pose for each of them.
 
     Raises:
-        DataError: the file is missing, is not text or has another number of poses; a line has not twelve
-            finite numbers, or they are no rigid motion. The message names the line.
+        DataError: the file is missing, is not text or has another number of poses; a line does not have
+            twelve finite numbers, or they are not a rigid motion. The message names the line.
     """
     path = Path(path)
     numbers, rows = _rows(path, _KITTI_COLUMNS, "the matrix [R t] row by row")
@@ -81,7 +81,7 @@ def read_kitti(path: Path | str, stamps: Sequence[float]) -> Trajectory:
 
 
 def is_kitti(path: Path | str) -> bool:
-    """Whether the first pose of a trajectory file has the 12 columns of KITTI.
+    """Return whether the first pose of a trajectory file has the 12 columns of KITTI.
 
     Raises:
         DataError: the file is missing or is not text.
@@ -91,7 +91,7 @@ def is_kitti(path: Path | str) -> bool:
 
 
 def write_tum(path: Path | str, trajectory: Trajectory, comment: str = "") -> None:
-    """Write a trajectory; ``comment`` (one line) says what it is, for example the frames.
+    """Write a trajectory as a TUM file; ``comment`` (one line) describes it, for example the frames.
 
     Raises:
         DataError: the file cannot be written.
@@ -102,13 +102,13 @@ def write_tum(path: Path | str, trajectory: Trajectory, comment: str = "") -> No
 
 
 def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, comment: str = "") -> None:
-    """Write a TUM file, whole or not at all.
+    """Write a TUM file atomically.
 
     Args:
-        path: of the file.
-        stamps: seconds as text, so that none is rounded.
+        path: the file.
+        stamps: seconds as decimal text, so that they are exact.
         poses: (N, 7) position and quaternion (x, y, z, w).
-        comment: one line, says what it is.
+        comment: one line that describes it.
 
     Raises:
         DataError: the file cannot be written.
@@ -124,42 +124,37 @@ def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, commen
         raise DataError(f"trajectory file {path} cannot be written: {error.strerror}") from error
 
 
-def _lines(path: Path) -> list[str]:
+def _contents(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the number and columns of every line that is not empty or a comment."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"trajectory file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"trajectory file {path} is not a text file; a TUM file is expected") from error
-
-
-def _contents(path: Path) -> list[tuple[int, list[str]]]:
-    """Number and columns of every line that is not empty or a comment."""
-    split = (line.split("#", 1)[0].replace(",", " ").split() for line in _lines(path))
+    split = (line.split("#", 1)[0].replace(",", " ").split() for line in lines)
     return [(number, content) for number, content in enumerate(split, start=1) if content]
 
 
 def _rows(path: Path, columns: int, meaning: str) -> tuple[list[int], list[list[float]]]:
-    """Line numbers and values of all poses."""
+    """Return the line numbers and values of all poses."""
     contents = _contents(path)
     if not contents:
         raise DataError(f"{path} holds no pose; lines of {meaning} are expected")
-    return [number for number, _ in contents], [
-        _row(path, number, content, columns, meaning) for number, content in contents
-    ]
-
-
-def _row(path: Path, number: int, content: list[str], columns: int, meaning: str) -> list[float]:
-    if len(content) != columns:
-        raise DataError(f"{path}, line {number}: {len(content)} columns; {columns} are needed: {meaning}")
-    try:
-        return [float(value) for value in content]
-    except ValueError as error:
-        raise DataError(f"{path}, line {number}: {error}; numbers are needed: {meaning}") from error
+    rows: list[list[float]] = []
+    for number, content in contents:
+        if len(content) != columns:
+            found = f"{len(content)} columns; {columns} are required"
+            raise DataError(f"{path}, line {number}: {found}: {meaning}")
+        try:
+            rows.append([float(value) for value in content])
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}; numbers are required: {meaning}") from error
+    return [number for number, _ in contents], rows
 
 
 def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
-    """Refuses values that are not finite, quaternions of another length than 1 and stamps that go back."""
+    """Raise DataError for values that are not finite, non-unit quaternions or decreasing stamps."""
     finite = np.isfinite(table).all(axis=1)
     norms = np.linalg.norm(table[:, 4:], axis=1)
     increasing = np.diff(table[:, 0], prepend=-np.inf) >= 0.0
@@ -170,11 +165,11 @@ def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
         index = int(unit.argmin())
         raise DataError(
             f"{path}, line {numbers[index]}: quaternion of length {norms[index]:.4f}; "
-            "unit quaternions in the order qx qy qz qw are needed"
+            "unit quaternions in the order qx qy qz qw are required"
         )
     if not increasing.all():
         index = int(increasing.argmin())
         raise DataError(
             f"{path}, line {numbers[index]}: stamp {table[index, 0]:.9f} does not follow "
-            f"{table[index - 1, 0]:.9f}; stamps must not go back"
+            f"{table[index - 1, 0]:.9f}; stamps must not decrease"
         )

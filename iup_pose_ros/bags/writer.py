@@ -1,4 +1,4 @@
-"""Writes the recording of one camera as a rosbag2 folder, message by message."""
+"""Writing of the recording of one camera as a rosbag2 folder, message by message."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class CameraNames:
 
 @dataclass(frozen=True, eq=False)
 class CameraExtrinsics:
-    """Where the camera sits: recorded once on /tf_static."""
+    """Pose of the camera in the base frame, recorded once on /tf_static."""
 
     T_base_camera: Pose
     base_frame: str = "base_link"
 
 
 class CameraBagWriter:
-    """An open bag; made by ``write_camera_bag``. Every image goes out with its camera_info, same stamp.
+    """An open bag, created by ``write_camera_bag``. Every image is written with a camera_info of its stamp.
 
-    Receive times equal the stamps, so that players keep the camera's own rhythm.
+    Receive times equal the stamps, so that players reproduce the timing of the camera.
     """
 
     def __init__(self, writer: Writer, calibration: CameraCalibration, names: CameraNames) -> None:
@@ -77,8 +77,8 @@ class CameraBagWriter:
         """Write uint8 (H, W, 3) RGB or (H, W) grey taken at ``stamp`` nanoseconds.
 
         Raises:
-            ImageError: another kind of array.
-            DataError: an image of another size than the calibration's.
+            ImageError: the array has another type or shape.
+            DataError: the image has another size than the calibration.
         """
         message = messages.image_message(image, stamp, self._names.frame_id)
         expected = self._calibration.intrinsics
@@ -90,12 +90,12 @@ class CameraBagWriter:
         self._write_with_info(stamp, message, messages.IMAGE)
 
     def write_compressed(self, stamp: int, data: bytes, encoding: str) -> None:
-        """Write a whole image file taken at ``stamp`` nanoseconds; ``encoding`` is "jpeg" or "png"."""
+        """Write an image file taken at ``stamp`` nanoseconds; ``encoding`` is "jpeg" or "png"."""
         message = messages.compressed_image_message(data, encoding, stamp, self._names.frame_id)
         self._write_with_info(stamp, message, messages.COMPRESSED_IMAGE)
 
     def write_truth(self, stamp: int, T_world_camera: Pose) -> None:
-        """Write the camera's true pose on /ground_truth, as geometry_msgs/PoseStamped in frame "world"."""
+        """Write the ground-truth pose on /ground_truth, as geometry_msgs/PoseStamped in frame "world"."""
         message = messages.pose_message(T_world_camera, stamp, "world")
         self._write(TRUTH_TOPIC, messages.POSE_STAMPED, stamp, message)
 
@@ -108,7 +108,7 @@ class CameraBagWriter:
 
     def _write_with_info(self, stamp: int, image: Any, kind: str) -> None:
         info = messages.camera_info_message(self._calibration, stamp, self._names.frame_id)
-        # The small message first: a subscriber then has the pair complete as soon as the image arrives.
+        # The small message first, so that a subscriber has the pair as soon as the image arrives.
         self._write(self._names.info_topic, messages.CAMERA_INFO, stamp, info)
         self._write(self._names.image_topic, kind, stamp, image)
 
@@ -129,23 +129,23 @@ def write_camera_bag(
     storage: str = "mcap",
     start: int = 0,
 ) -> Iterator[CameraBagWriter]:
-    """Context in which a bag is written; it appears at ``path`` when the context ends without an error.
+    """Open a bag for writing; it appears at ``path`` when the context ends without an error.
 
     Args:
-        path: folder to make; it must not exist.
-        calibration: of all images.
+        path: folder to create; it must not exist.
+        calibration: calibration of all images.
         names: topics and frame; default /camera/image, /camera/camera_info, camera_optical.
-        extrinsics: written to /tf_static at ``start`` nanoseconds where given.
+        extrinsics: written to /tf_static at ``start`` nanoseconds if given.
         storage: "mcap" or "sqlite3".
-        start: stamp of the extrinsics, at most that of the first image.
+        start: stamp of the extrinsics, not after the first image.
 
     Raises:
-        DataError: the path exists or cannot be made; unknown storage.
+        DataError: the path exists or cannot be created; unknown storage.
     """
     path = Path(path)
     if storage not in STORAGES:
-        raise DataError(f"bag storage {storage!r} is not known; there are {', '.join(STORAGES)}")
-    # Format 8 is what distributions from Jazzy on can read.
+        raise DataError(f"unknown bag storage {storage!r}; accepted are {', '.join(STORAGES)}")
+    # Distributions from Jazzy on can read format 8.
     with (
         atomic_directory(path, "bag") as made,
         Writer(made, version=8, storage_plugin=STORAGES[storage]) as writer,

@@ -146,7 +146,7 @@ def doctor(
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
 ) -> None:
-    """Say what should be mended in a recording, most urgent first; exit code 1 where images are of no use."""
+    """List the problems of a recording, most urgent first; exit code 1 if images are unusable."""
     from iup_pose_ros.bags.reader import BagReader
     from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.replay.doctor import examine
@@ -158,7 +158,7 @@ def doctor(
     for number, finding in enumerate(findings, start=1):
         typer.echo(f"{number}. {'ERROR' if finding.is_fatal else 'warning'}: {finding.text}")
     if not findings:
-        typer.echo("nothing to mend")
+        typer.echo("no problems found")
     if any(finding.is_fatal for finding in findings):
         raise typer.Exit(EXIT_FAILED)
 

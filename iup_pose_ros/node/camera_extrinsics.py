@@ -1,4 +1,4 @@
-"""Where the camera sits on the robot, from TF."""
+"""Lookup of the camera's extrinsics on TF."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from iup_pose_ros.message_poses import pose_of
 
 
 class ExtrinsicsError(IupPoseError):
-    """The pose of the camera on the base is not known (yet)."""
+    """The pose of the camera in the base frame is not known (yet)."""
 
 
 class ExtrinsicsLookup:
-    """Looks the extrinsics ``T_base_camera`` up once per camera frame and remembers it.
+    """Looks up the extrinsics ``T_base_camera`` once per camera frame and caches them.
 
     Args:
         buffer: filled by a tf2_ros.TransformListener in another thread.
         base_frame: frame of the robot.
-        timeout: how long one lookup waits for the transform at the image's stamp, seconds.
-        assume_identity: answer identity without asking TF.
-        log: takes a sentence about every transform that is found.
+        timeout: maximum time that a lookup waits for the transform at the image's stamp, seconds.
+        assume_identity: return identity without using TF.
+        log: called with a message about every transform that is found.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ExtrinsicsLookup:
         self._found: dict[str, Pose] = {}
 
     def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """T_base_camera of the camera frame, at the image's stamp (builtin_interfaces/Time) when first asked.
+        """Return T_base_camera, at the image's stamp (builtin_interfaces/Time) of the first call.
 
         Raises:
             ExtrinsicsError: TF does not have the transform at that time; a later image may find it.
@@ -59,6 +59,7 @@ class ExtrinsicsLookup:
         return self._found[camera_frame]
 
     def _look_up(self, camera_frame: str, stamp: Any) -> Pose:
+        """Return T_base_camera from TF; log translation and Euler angles as TF tools print them."""
         waiting = f"waiting for transform {self._base_frame} <- {camera_frame}"
         try:
             found = self._buffer.lookup_transform(
@@ -70,12 +71,10 @@ class ExtrinsicsLookup:
             T_base_camera = pose_of(found.transform.translation, found.transform.rotation)
         except DataError as error:
             raise ExtrinsicsError(f"{waiting}: {error}") from error
-        self._log(f"camera extrinsics {self._base_frame} <- {camera_frame}: {_described(T_base_camera)}")
+        x, y, z = T_base_camera.translation
+        roll, pitch, yaw = np.degrees(tf_transformations.euler_from_matrix(T_base_camera.matrix))
+        self._log(
+            f"camera extrinsics {self._base_frame} <- {camera_frame}: x {x:.3f} y {y:.3f} z {z:.3f} m, "
+            f"roll {roll:.1f} pitch {pitch:.1f} yaw {yaw:.1f} deg"
+        )
         return T_base_camera
-
-
-def _described(pose: Pose) -> str:
-    """Return translation and Euler angles about the fixed axes x, y, z, as TF tools print them."""
-    x, y, z = pose.translation
-    roll, pitch, yaw = np.degrees(tf_transformations.euler_from_matrix(pose.matrix))
-    return f"x {x:.3f} y {y:.3f} z {z:.3f} m, roll {roll:.1f} pitch {pitch:.1f} yaw {yaw:.1f} deg"

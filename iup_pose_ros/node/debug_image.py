@@ -1,4 +1,4 @@
-"""Draws what the odometry saw in an image: tracks, the network's attention, state and figures."""
+"""Drawing of the debug image: tracks, the network's attention, state and text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
-from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Matches, check_image
 
 Colour = tuple[int, int, int]
@@ -25,7 +24,7 @@ _TEXT: Colour = (255, 255, 255)
 _TRACK: Colour = (0, 230, 120)
 _POINT: Colour = (255, 120, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-# Letters this high, as a share of the image's shorter side, yet never too small to read.
+# Height of letters: share of the image's shorter side, and minimum in pixels.
 _LETTER_SHARE = 0.033
 _MIN_LETTER = 9.0
 # Height of Hershey's capital letters at scale 1, in pixels.
@@ -43,16 +42,16 @@ def draw_debug_image(
     lines: Sequence[str],
     attention: NDArray[np.floating] | None,
 ) -> Image:
-    """A picture for people; the image itself is not changed.
+    """Return a copy of the image with tracks, attention and text drawn on it.
 
     Args:
         image: current image, (H, W, 3) RGB or (H, W) grey.
-        tracks: points of the last keyframe and where they are now, pixels of this image; drawn as lines
-            that end in a dot at the current position. Rows that are not finite are left out.
+        tracks: points in the last keyframe and in this image, pixels; drawn as lines that end in a dot at
+            the current position. Rows that are not finite are omitted.
         state: name of the tracking state, drawn first and in the state's colour.
-        lines: further text, a line each, wrapped where the image is too narrow and cut off at its bottom.
-        attention: (h, w) in [0, 1] of any resolution, spread over the whole image as translucent colour;
-            what is no number counts as 0.
+        lines: further lines of text, wrapped at the image's width and cut off at its bottom.
+        attention: (h, w) in [0, 1] of any resolution, overlaid on the whole image as translucent colour;
+            NaN counts as 0.
 
     Returns:
         (H, W, 3) RGB.
@@ -60,7 +59,13 @@ def draw_debug_image(
     Raises:
         ImageError: the image or the attention has another shape or type.
     """
-    canvas = _rgb(image)
+    check_image(image)
+    if image.size == 0:
+        raise ImageError(f"image of shape {image.shape} has no pixels")
+    if image.ndim == 2:
+        canvas = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    else:
+        canvas = np.ascontiguousarray(image).copy()
     if attention is not None:
         canvas = _with_attention(canvas, attention)
     if tracks is not None:
@@ -69,21 +74,11 @@ def draw_debug_image(
     return canvas
 
 
-def _rgb(image: Image) -> Image:
-    """A copy with three channels."""
-    check_image(image)
-    if image.size == 0:
-        raise ImageError(f"image of shape {image.shape} has no pixels")
-    if image.ndim == 2:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
-    return np.ascontiguousarray(image).copy()
-
-
 def _with_attention(canvas: Image, attention: NDArray[np.floating]) -> Image:
-    """The picture under a heat map that is the more opaque the higher the attention."""
+    """Return the image under a heat map whose opacity is proportional to the attention."""
     if attention.ndim != 2 or attention.size == 0 or not np.issubdtype(attention.dtype, np.floating):
         raise ImageError(
-            f"attention is {attention.dtype} {attention.shape}; floats from 0 to 1 of shape (h, w) are needed"
+            f"attention is {attention.dtype} {attention.shape}; floats (h, w) from 0 to 1 are required"
         )
     values = np.nan_to_num(attention.astype(np.float32), nan=0.0).clip(0.0, 1.0)
     heat = cv2.resize(values, (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_LINEAR)
@@ -94,9 +89,14 @@ def _with_attention(canvas: Image, attention: NDArray[np.floating]) -> Image:
 
 
 def _draw_tracks(canvas: Image, tracks: Matches) -> None:
+    """Draw tracks as lines with a dot at the end; ends far outside are clipped to one image size beyond."""
     thickness = max(1, round(min(canvas.shape[:2]) / 400))
     finite = np.isfinite(tracks.points_prev).all(axis=1) & np.isfinite(tracks.points_curr).all(axis=1)
-    starts, ends = (_subpixels(points[finite], canvas) for points in (tracks.points_prev, tracks.points_curr))
+    size = np.array([canvas.shape[1], canvas.shape[0]])
+    starts, ends = (
+        np.round(points[finite].clip(-size, 2 * size) * (1 << _SUBPIXEL_BITS)).astype(int).tolist()
+        for points in (tracks.points_prev, tracks.points_curr)
+    )
     for start, end in zip(starts, ends, strict=True):
         cv2.line(canvas, start, end, _TRACK, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     radius = (thickness + 1) << _SUBPIXEL_BITS
@@ -104,15 +104,8 @@ def _draw_tracks(canvas: Image, tracks: Matches) -> None:
         cv2.circle(canvas, end, radius, _POINT, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _subpixels(points: Array, canvas: Image) -> list[tuple[int, int]]:
-    """Pixels (N, 2) as OpenCV's fixed-point positions; those far outside end one image beyond its edge."""
-    size = np.array([canvas.shape[1], canvas.shape[0]])
-    fixed = np.round(points.clip(-size, 2 * size) * (1 << _SUBPIXEL_BITS)).astype(int)
-    return [(int(x), int(y)) for x, y in fixed]
-
-
 def _draw_text(canvas: Image, state: str, lines: Sequence[str]) -> None:
-    """State and lines, top left, on a darkened panel that keeps them readable over any image."""
+    """Draw state and lines at the top left on a darkened panel, so that they are readable on any image."""
     height, width = canvas.shape[:2]
     letter = max(_MIN_LETTER, _LETTER_SHARE * min(height, width))
     scale, step = letter / _HERSHEY_CAPITAL, round(1.9 * letter)
@@ -130,7 +123,7 @@ def _draw_text(canvas: Image, state: str, lines: Sequence[str]) -> None:
 
 
 def _wrapped(line: str, scale: float, width: int) -> list[str]:
-    """The line broken between words so that every row fits into ``width`` pixels where it can."""
+    """Break a line between words into rows of at most ``width`` pixels; longer words are not split."""
     rows: list[str] = []
     for word in line.split():
         longer = f"{rows[-1]} {word}" if rows else word

@@ -1,4 +1,4 @@
-"""~/debug_image: what the odometry sees, drawn only while someone looks."""
+"""Publisher of ~/debug_image, drawn only while somebody subscribes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class DebugOutput:
         self.forget()
 
     def forget(self) -> None:
-        """Forget the last image and step: the odometry begins at the origin again."""
+        """Forget the last image and step after a reset to the origin."""
         self._last: ProcessedFrame | None = None
         self._last_edge: KeyframeEdge | None = None
 
     def publish(self, processed: ProcessedFrame | None, header: Any, report: Report) -> None:
         """Publish an image with its tracks, its state and the standard deviations of the last step.
 
-        Draws only while somebody subscribes. An image that could not be processed (None) is announced on the
-        picture of the last one.
+        Draws only while somebody subscribes. If an image could not be processed (None), the report is drawn
+        on the last image.
         """
         self._last = processed or self._last
         if processed is not None:
@@ -42,7 +42,12 @@ class DebugOutput:
         lines = [report.reason] if report.reason else []
         lines.append(f"{report.keyframes} keyframes, {0 if matches is None else len(matches)} tracks")
         if self._last_edge is not None:
-            lines.append(_described(self._last_edge))
+            last = self._last_edge
+            rotation = " ".join(f"{sigma:.2f}" for sigma in np.degrees(last.sigma_R))
+            lines.append(
+                f"{last.estimator} {1e3 * last.inference_time:.0f} ms, sigma R {rotation} deg, "
+                f"direction {np.degrees(last.sigma_t):.1f} deg"
+            )
         attention = None if edge is None else edge.attention
         picture = draw_debug_image(image, matches, report.state.name, lines, attention)
         height, width = picture.shape[:2]
@@ -60,12 +65,3 @@ class DebugOutput:
     def close(self) -> None:
         """Remove the publisher."""
         self._node.destroy_publisher(self._publisher)
-
-
-def _described(edge: KeyframeEdge) -> str:
-    """Return the last step in a line."""
-    turn = " ".join(f"{sigma:.2f}" for sigma in np.degrees(edge.sigma_R))
-    return (
-        f"{edge.estimator} {1e3 * edge.inference_time:.0f} ms, sigma R {turn} deg, "
-        f"direction {np.degrees(edge.sigma_t):.1f} deg"
-    )

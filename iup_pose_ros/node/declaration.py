@@ -1,4 +1,4 @@
-"""The declaration of one parameter, without ROS."""
+"""Declaration and validation of one parameter, without ROS."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Parameter:
     """Declaration of one ROS parameter.
 
     Attributes:
-        name: the parameter's name.
-        default: its default; the type of the default is the type of the parameter.
+        name: name.
+        default: default value; its type is the type of the parameter.
         description: one or two sentences with the unit.
-        minimum: smallest accepted number, None for other types.
-        maximum: largest accepted number, None for other types.
-        choices: the accepted values of a text, empty where any text is.
-        pattern: regular expression that a text must match as a whole, empty where any text is accepted.
+        minimum: minimum of a number, None for other types.
+        maximum: maximum of a number, None for other types.
+        choices: accepted values of a string; empty if any is accepted.
+        pattern: regular expression that a string must match completely; empty if any is accepted.
         form: the pattern in words.
-        at_run_time: whether it can change while the node is configured; others are read when it is.
+        at_run_time: whether it can change while the node is configured; others are read when configuring.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Parameter:
 
     @property
     def accepted(self) -> str:
-        """What values are accepted, in words; empty where every value of the type is."""
+        """Accepted values in words; empty if every value of the type is accepted."""
         if self.choices:
             return f"one of: {', '.join(self.choices)}"
         if self.minimum is not None and self.maximum is not None:
@@ -47,10 +47,10 @@ class Parameter:
         return self.form
 
     def check(self, value: object) -> None:
-        """Raises ConfigurationError unless the parameter can have this value."""
+        """Raise ConfigurationError unless the value is accepted."""
         if type(value) is not type(self.default):
             raise ConfigurationError(
-                f"parameter {self.name} is {value!r}; a value of type {type(self.default).__name__} is needed"
+                f"parameter {self.name} is {value!r}; type {type(self.default).__name__} is required"
             )
         if self.choices and value not in self.choices:
             raise ConfigurationError(f"parameter {self.name} is {value!r}; {accepted_are(self.choices)}")

@@ -1,4 +1,4 @@
-"""/diagnostics: once per second, in every state of the life cycle."""
+"""/diagnostics, published once per second in every lifecycle state."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ _PERIOD = 1.0
 
 @dataclass(frozen=True)
 class Status:
-    """What the diagnostics tell.
+    """Content of the diagnostics.
 
     Attributes:
-        life_cycle: state of the life cycle.
-        report: how the tracker stands.
-        warnings: what else deserves one, a sentence each.
-        figures: counts and rates.
-        estimator: what measures the motion; None while there is none.
+        life_cycle: lifecycle state.
+        report: tracking state and reason.
+        warnings: further warnings, one sentence each.
+        figures: counters, rates and latencies.
+        estimator: relative pose estimator; None while there is none.
         device_megabytes: memory of the accelerator in use; ``nan`` without one.
         camera_frame: frame of the last image.
-        input_timeout: silence on the image topic that deserves a warning, seconds; infinite while nothing is
-            awaited.
+        input_timeout: seconds without images after which to warn; infinite while no images are expected.
     """
 
     life_cycle: str
@@ -45,11 +44,11 @@ class Status:
 
 
 class DiagnosticsPublisher:
-    """Publishes on /diagnostics, by a steady clock: time of a bag or simulator may stand still.
+    """Publishes on /diagnostics by a steady clock, as the time of a bag or simulator may stop.
 
     Args:
         node: owner of publisher and timer.
-        status: returns what they tell.
+        status: returns the content.
     """
 
     def __init__(self, node: Node, status: Callable[[], Status]) -> None:
@@ -74,7 +73,7 @@ class DiagnosticsPublisher:
 
 
 def judgement(status: Status) -> tuple[bytes, str]:
-    """Level and message of the status: OK while motion is measured, ERROR while it should be and is not."""
+    """Return level and message: OK while motion is measured, ERROR while it should be but is not."""
     report = status.report
     text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
     silence = status.figures.silence
@@ -93,7 +92,7 @@ def judgement(status: Status) -> tuple[bytes, str]:
 
 
 def values(status: Status) -> Mapping[str, str]:
-    """The figures, by name, in words that a table can show."""
+    """Return the values by name, as text."""
     figures, counts = status.figures, status.figures.counts
     estimator = status.estimator or EstimatorInfo("none", "")
     return {

@@ -1,4 +1,4 @@
-"""The images that come in, the count of those without camera_info, and what to say when they stay away."""
+"""Image and camera_info input: pairing, counters of unpaired images, detection of missing messages."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from iup_pose_ros.odometry import TrackingState
 from iup_pose_ros.stamp_intervals import StampIntervals
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
-# camera_info is rare where so many images come with less than this share of as many of it.
+# camera_info is rare if in this number of images there are fewer camera_info than this share of it.
 _RARITY_WINDOW = 10
 _RARE_SHARE = 0.7
 
 
 class Unpaired:
-    """Images that still wait for their camera_info; tells how many never will get it.
+    """Stamps of images that wait for their camera_info; counts those that will never get it.
 
     Args:
-        limit: so many may wait.
+        limit: maximum number of waiting images.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,32 +34,32 @@ class Unpaired:
         self._stamps: list[int] = []
 
     def add(self, stamp: int) -> int:
-        """An image came; returns the number of images given up for it."""
+        """Add an image; return how many older images are dropped for it."""
         self._stamps.append(stamp)
-        return self._give_up(len(self._stamps) - self._limit)
+        return self._drop_oldest(len(self._stamps) - self._limit)
 
     def pair(self, stamp: int) -> int:
-        """The image of this stamp found its partner; returns how many before it never will."""
+        """Remove the paired image of this stamp; return how many older unpaired images are dropped."""
         position = self._stamps.index(stamp) if stamp in self._stamps else -1
         if position >= 0:
             del self._stamps[position]
-        return self._give_up(position)
+        return self._drop_oldest(position)
 
     def clear(self) -> int:
-        """Gives all up and returns their number."""
-        return self._give_up(len(self._stamps))
+        """Drop all and return their number."""
+        return self._drop_oldest(len(self._stamps))
 
-    def _give_up(self, number: int) -> int:
+    def _drop_oldest(self, number: int) -> int:
         number = max(number, 0)
         del self._stamps[:number]
         return number
 
 
 class InfoRarity:
-    """Tells whether camera_info, once there was one, comes more rarely than images.
+    """Detects that camera_info, once received, arrives at a lower rate than images.
 
     Attributes:
-        is_rare: whether it did among the last images.
+        is_rare: result for the last window of images.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class InfoRarity:
         self._is_known = False
 
     def on_info(self) -> None:
-        """A camera_info came."""
+        """Count a camera_info."""
         self._is_known = True
         self._infos += 1
 
     def on_image(self) -> None:
-        """An image came; so many together tell whether there is too little camera_info between them."""
+        """Count an image; after a window of images update ``is_rare``."""
         self._images += 1
         if self._images == _RARITY_WINDOW:
             self.is_rare = self._is_known and self._infos < _RARE_SHARE * self._images
@@ -82,7 +82,7 @@ class InfoRarity:
 
 @dataclass
 class _Arrivals:
-    """When messages last came, seconds of the monotonic clock."""
+    """Arrival times of the last messages, seconds of the monotonic clock."""
 
     image: float
     info: float
@@ -90,12 +90,12 @@ class _Arrivals:
 
 
 class ImageInputs:
-    """Receives the images of one camera with its camera_info, and knows what stays away.
+    """Receives the images of one camera with its camera_info and detects missing messages.
 
     Args:
         node: owner of the subscriptions.
         config: settings.
-        monitor: counts every image, and those that never find their camera_info.
+        monitor: counts every image, and unpaired ones as dropped.
         on_pair: called with (image, camera_info) in the executor's thread.
     """
 
@@ -121,33 +121,33 @@ class ImageInputs:
         self._subscriptions = CameraSubscriptions(node, config, self._on_image, self._on_info, self._on_both)
 
     def follow_publishers(self) -> None:
-        """Adapts the subscriptions to the publishers there are now."""
+        """Adapt the subscriptions to the quality of service of the current publishers."""
         self._subscriptions.follow_publishers()
 
     def close(self) -> None:
-        """Ends the subscriptions."""
+        """End the subscriptions."""
         self._subscriptions.close()
 
     @property
     def _holds_info(self) -> bool:
-        """Whether images get the last camera_info rather than that of their stamp."""
+        """Whether images are paired with the last camera_info rather than that of their stamp."""
         return self._policy == "latest" or self._rarity.is_rare
 
     @property
     def warnings(self) -> list[str]:
-        """What is unusual about images and camera_info, a sentence each."""
+        """Warnings about images and camera_info, one sentence each."""
         rare = ""
         if self._rarity.is_rare:
             rare = (
-                f"camera_info on {self._subscriptions.topics[1]} is rarer than images: the last one is used "
-                "for every image (camera_info_policy)"
+                f"camera_info on {self._subscriptions.topics[1]} has a lower rate than the images: the last "
+                "one is used for every image (camera_info_policy)"
             )
         return [text for text in (rare, self._subscriptions.warning, self._intervals.warning) if text]
 
     def fault(self) -> Report | None:
         """Return why images do not reach the odometry; None while they do.
 
-        Images that were received and then ended are no fault: so ends every recording.
+        Images that were received and then stopped are no fault: every recording ends like this.
         """
         image_topic, info_topic = self._subscriptions.topics
         now = time.monotonic()
@@ -155,7 +155,7 @@ class ImageInputs:
         if now - arrivals.pair < self.timeout:
             return None
         if now - arrivals.image >= self.timeout:
-            # A camera or a player that has not begun is no error; one that has ended is none either.
+            # A camera or a player that has not started is no error, nor is one that has stopped.
             silence = self._silence("image", image_topic, now - arrivals.image)
             return None if self.last_header else Report(TrackingState.LOST, silence, Severity.WARNING)
         if now - arrivals.info >= self.timeout:
@@ -164,11 +164,12 @@ class ImageInputs:
         return Report(
             TrackingState.LOST,
             f"no camera_info on {info_topic} has the stamp of an image on {image_topic}; "
-            "sync_slop accepts stamps that differ",
+            "set sync_slop to pair stamps that differ",
             Severity.ERROR,
         )
 
     def _silence(self, what: str, topic: str, seconds: float) -> str:
+        """Return a message that nothing arrives on a topic, with the probable cause."""
         return f"no {what} on {topic} for {seconds:.1f} s: {self._subscriptions.why_silent(topic)}"
 
     def _on_image(self, image: Any) -> None:
@@ -177,7 +178,7 @@ class ImageInputs:
         self.last_header = image.header
         stamp = nanoseconds(image.header.stamp)
         if self._newest_stamp is not None and stamp < self._newest_stamp - NANOSECONDS:
-            # Slop may make the camera_info of the new time a little later than its image.
+            # With sync_slop the camera_info of the new time may be a little later than its image.
             self._subscriptions.forget_later(stamp + NANOSECONDS)
             self._monitor.count(dropped_invalid=self._unpaired.clear())
         self._newest_stamp = stamp

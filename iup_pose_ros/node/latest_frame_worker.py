@@ -1,4 +1,4 @@
-"""The one thread in which images are processed, so that callbacks never wait for the estimator."""
+"""The thread that processes images, so that callbacks never wait for the estimator."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Item = TypeVar("Item")
 
 
 class LatestFrameWorker(Generic[Item]):
-    """Hands the newest item to ``handle`` in a thread of its own, until stopped.
+    """Call ``handle`` with the newest item in a thread of its own, until stopped.
 
-    One item at most waits, so that a slow consumer works on the present and memory stays flat.
+    At most one item waits, so that latency and memory stay bounded if ``handle`` is slow.
 
     Args:
         handle: takes an item; must not raise.
@@ -29,7 +29,7 @@ class LatestFrameWorker(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Leave an item for the thread, in place of the one that still waits. A stopped worker drops it."""
+        """Replace the waiting item by this one. A stopped worker drops it."""
         with self._condition:
             if self._stopped:
                 self._on_drop()
@@ -39,12 +39,12 @@ class LatestFrameWorker(Generic[Item]):
             self._condition.notify()
 
     def clear(self) -> None:
-        """Drop the item that still waits, if there is one."""
+        """Drop the waiting item, if there is one."""
         with self._condition:
             self._drop_waiting()
 
     def stop(self) -> None:
-        """Drop the item that still waits and return when the thread has finished the one in hand."""
+        """Drop the waiting item and return when the thread has finished the current one."""
         with self._condition:
             self._stopped = True
             self._drop_waiting()
@@ -64,5 +64,5 @@ class LatestFrameWorker(Generic[Item]):
             if item is None:
                 return
             self._handle(item)
-            # Otherwise the last image would be held while waiting for the next one.
+            # Otherwise the last image would stay in memory while waiting for the next one.
             del item

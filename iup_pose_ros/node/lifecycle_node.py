@@ -1,4 +1,4 @@
-"""Visual odometry as a managed ROS 2 node: what exists in which state of its life cycle."""
+"""The managed ROS 2 node: construction and destruction of its parts in the lifecycle transitions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHUT_DOWN = "the node is shut down"
 
 @dataclass(frozen=True)
 class _Configured:
-    """What exists from configure to cleanup."""
+    """The objects that exist from configure to cleanup."""
 
     config: NodeConfig
     estimator: OutOfMemoryFallback
@@ -47,15 +47,15 @@ class _Configured:
 
 
 class VoNode(LifecycleNode):
-    """configure builds the estimator, activate subscribes and works, deactivate stops, cleanup frees.
+    """Visual odometry node: configure builds the estimator, activate subscribes and starts processing.
 
-    A transition that fails says why in the log and in ~/tracking_state and leaves the node as it was.
+    A transition that fails reports why in the log and on ~/tracking_state and leaves the node as it was.
 
     Args:
-        create: makes the estimator that the parameter ``estimator`` names.
+        create: creates the estimator that the parameter ``estimator`` names.
 
     Raises:
-        rclpy.exceptions.ParameterException: a parameter given at start has a wrong type or value.
+        rclpy.exceptions.ParameterException: a parameter override has a wrong type or value.
     """
 
     def __init__(self, create: CreateEstimator = create_estimator) -> None:
@@ -72,24 +72,24 @@ class VoNode(LifecycleNode):
         )
         self._monitor = Monitor()
         self._reporter = TrackingReporter(self, self._monitor)
-        # Listens from the start, so that a extrinsics published once is known when the first image comes.
+        # Subscribed from the start, so that extrinsics published once are known when the first image arrives.
         self._tf_buffer = tf2_ros.Buffer()
         self._tf_listener = tf2_ros.TransformListener(self._tf_buffer, self)
         NodeServices(self, self)
         DiagnosticsPublisher(self, self._status)
-        for sentence in self._unknown_parameters:
-            self.get_logger().warning(f"{sentence} It is ignored.")
+        for warning in self._unknown_parameters:
+            self.get_logger().warning(f"{warning} It is ignored.")
         self._say(_UNCONFIGURED)
 
     def autostart(self) -> None:
-        """Configures and activates the node where its parameter says so."""
+        """Configure and activate the node if the parameter ``autostart`` is true."""
         if not self.get_parameter("autostart").value:
             return
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
     def stop(self) -> None:
-        """Ends the work in any state; nothing is published any more."""
+        """End the session, if any; no odometry is published afterwards."""
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -101,7 +101,7 @@ class VoNode(LifecycleNode):
             self._session.reset()
         else:
             components.outputs.forget()
-        return "the odometry is at the origin"
+        return "odometry reset to the origin"
 
     def pause(self, paused: bool) -> str:
         """See services.Commands.pause."""
@@ -109,12 +109,12 @@ class VoNode(LifecycleNode):
             raise IupPoseError(_SHUT_DOWN)
         self._is_paused = paused
         if self._session is None:
-            return f"{'paused' if paused else 'not paused'}, from when the node is active"
+            return f"{'paused' if paused else 'not paused'} as soon as the node is active"
         if paused:
             self._session.pause()
         else:
             self._session.resume()
-        return "paused: images are ignored" if paused else "images are taken again"
+        return "paused: images are ignored" if paused else "resumed"
 
     def save_trajectory(self, filename: str) -> SavedTrajectory:
         """See services.Commands.save_trajectory."""
@@ -124,27 +124,31 @@ class VoNode(LifecycleNode):
         return ready.components.outputs.trajectory.save(config.output_directory, filename, frames)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Reads the parameters and builds the estimator."""
+        """Read the parameters and build the estimator."""
         return self._transition("configure", self._configure, "inactive", _INACTIVE)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribes to the images and starts the worker."""
+        """Subscribe to the images and start the worker."""
         return self._transition("activate", self._activate, "active")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Ends subscriptions and worker; the estimator stays."""
+        """End subscriptions and worker; keep the estimator."""
         return self._transition("deactivate", self.stop, "inactive", _INACTIVE)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Frees the estimator and the publishers."""
+        """Free the estimator and the publishers."""
         return self._transition("clean up", self._clean_up, "unconfigured", _UNCONFIGURED)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Ends everything, from any state."""
+        """End everything, from any state."""
         return self._transition("shut down", self._clean_up, "finalized", _SHUT_DOWN)
 
     def _ready(self) -> _Configured:
-        """What a configured node has; raises IupPoseError where there is none."""
+        """Return the objects of the configured node.
+
+        Raises:
+            IupPoseError: the node is not configured.
+        """
         if self._configured is None:
             raise IupPoseError(_SHUT_DOWN if self._life_cycle == "finalized" else _UNCONFIGURED)
         return self._configured
@@ -156,7 +160,7 @@ class VoNode(LifecycleNode):
         )
         if config.assume_identity_mount:
             self.get_logger().warning(
-                f"assume_identity_mount: {config.base_frame} is taken to be the camera's optical frame"
+                f"assume_identity_mount: {config.base_frame} is assumed to be the camera's optical frame"
             )
         extrinsics = ExtrinsicsLookup(
             self._tf_buffer,
@@ -190,7 +194,7 @@ class VoNode(LifecycleNode):
             ready.estimator.close()
 
     def _change(self, config: NodeConfig) -> None:
-        """Takes over what can change at run time."""
+        """Apply changed run-time parameters."""
         ready = self._ready()
         self._configured = replace(ready, config=config)
         if self._session is not None:
@@ -202,12 +206,12 @@ class VoNode(LifecycleNode):
     def _transition(
         self, name: str, action: Callable[[], None], life_cycle: str, afterwards: str = ""
     ) -> TransitionCallbackReturn:
-        """Runs the action of a transition; rclpy itself would swallow what it raises."""
+        """Run the action of a transition and report the result; rclpy would discard an exception."""
         try:
             action()
         except IupPoseError as error:
             reason = str(error)
-        except Exception as error:  # noqa: BLE001 - a failed transition is an answer, not the end of the node
+        except Exception as error:  # noqa: BLE001 - a failed transition must not end the node
             self.get_logger().debug(traceback.format_exc())
             reason = f"{type(error).__name__}: {error}"
         else:
@@ -215,25 +219,23 @@ class VoNode(LifecycleNode):
             if afterwards:
                 self._say(afterwards)
             return TransitionCallbackReturn.SUCCESS
-        self._say(f"cannot {name}: {reason}; {self._way_on(name)}", Severity.ERROR)
+        remedy = f"the node stays {self._life_cycle}"
+        if name == "configure":
+            node = self.get_fully_qualified_name()
+            remedy = (
+                f"correct it (ros2 param set {node} NAME VALUE), then: "
+                f"ros2 lifecycle set {node} configure, and activate"
+            )
+        self._say(f"cannot {name}: {reason}; {remedy}", Severity.ERROR)
         return TransitionCallbackReturn.FAILURE
 
-    def _way_on(self, transition: str) -> str:
-        """What a person can do about a failed transition."""
-        own = self.get_fully_qualified_name()
-        if transition == "configure":
-            return (
-                f"correct it (ros2 param set {own} NAME VALUE), then: "
-                f"ros2 lifecycle set {own} configure, and activate"
-            )
-        return f"the node stays {self._life_cycle}"
-
     def _say(self, reason: str, severity: Severity = Severity.NONE) -> None:
+        """Publish and log a reason that does not come from an image."""
         report = Report(TrackingState.INITIALIZING, reason, severity)
         self._reporter.report(report, self.get_clock().now().to_msg())
 
     def _status(self) -> Status:
-        """What the diagnostics tell now."""
+        """Return the current content of the diagnostics."""
         ready, session = self._configured, self._session
         warnings = [] if ready is None else [ready.components.outputs.warning]
         warnings += [] if session is None else session.warnings

@@ -1,6 +1,6 @@
-"""What the odometry found, as ROS messages.
+"""Conversion of odometry results to ROS messages.
 
-Message setters do not convert: every number passes through float() or int().
+Message setters do not convert types: every number passes through float() or int().
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def time_message(nanoseconds: int) -> Time:
 
 
 def header(stamp: Time, frame_id: str) -> Header:
-    """Header with the image's own stamp message, which keeps its nanoseconds."""
+    """Return a header with the image's own stamp message, which keeps its nanoseconds."""
     return Header(stamp=stamp, frame_id=frame_id)
 
 
 def relative_pose(
     edge: KeyframeEdge, stamp: Time, camera_frame: str
 ) -> geometry_msgs.PoseWithCovarianceStamped:
-    """Pose of the current keyframe's camera in the previous keyframe's camera frame."""
+    """Return the camera pose of the current keyframe in the camera frame of the previous one."""
     return geometry_msgs.PoseWithCovarianceStamped(
         header=header(stamp, camera_frame), pose=pose_with_covariance(edge.camera)
     )
@@ -46,7 +46,7 @@ def relative_pose(
 def keyframe_edge(
     edge: KeyframeEdge, stamp: Time, previous_stamp: Time, base_frame: str, state: TrackingState
 ) -> iup_pose_msgs.RelativePose:
-    """The edge between two keyframes in the base frame, for a pose graph."""
+    """Return the pose-graph edge between two keyframes, in the base frame."""
     variances = np.diag(edge.base.covariance)[3:]
     return iup_pose_msgs.RelativePose(
         header=header(stamp, base_frame),
@@ -68,7 +68,7 @@ def keyframe_edge(
 def odometry(
     pose: PoseWithCovariance, twist: Twist, stamp: Time, odom_frame: str, base_frame: str
 ) -> Odometry:
-    """Pose of the base in the odometry frame and its twist in the base frame."""
+    """Return the pose of the base in the odometry frame and its twist in the base frame."""
     return Odometry(
         header=header(stamp, odom_frame),
         child_frame_id=base_frame,
@@ -78,14 +78,14 @@ def odometry(
 
 
 def stamped_twist(twist: Twist, stamp: Time, base_frame: str) -> geometry_msgs.TwistWithCovarianceStamped:
-    """Twist of the base in its own axes."""
+    """Return the twist of the base in the base frame."""
     return geometry_msgs.TwistWithCovarianceStamped(
         header=header(stamp, base_frame), twist=twist_with_covariance(twist)
     )
 
 
 def transform(pose: Pose, stamp: Time, parent: str, child: str) -> geometry_msgs.TransformStamped:
-    """The pose ``T_parent_child`` for TF."""
+    """Return the pose ``T_parent_child`` as a transform for TF."""
     message = geometry_msgs.TransformStamped(header=header(stamp, parent), child_frame_id=child)
     message.transform.translation = _vector(pose.translation)
     message.transform.rotation = _quaternion(pose)
@@ -93,7 +93,7 @@ def transform(pose: Pose, stamp: Time, parent: str, child: str) -> geometry_msgs
 
 
 def stamped_pose(pose: Pose, stamp: Time, parent: str) -> geometry_msgs.PoseStamped:
-    """The pose ``T_parent_base`` as one of a path."""
+    """Return the pose ``T_parent_base`` for a path."""
     message = geometry_msgs.PoseStamped(header=header(stamp, parent))
     x, y, z = (float(value) for value in pose.translation)
     message.pose.position = geometry_msgs.Point(x=x, y=y, z=z)
@@ -104,7 +104,7 @@ def stamped_pose(pose: Pose, stamp: Time, parent: str) -> geometry_msgs.PoseStam
 def tracking_state(
     stamp: Time, camera_frame: str, state: TrackingState, reason: str, counts: FrameCounts, keyframes: int
 ) -> iup_pose_msgs.TrackingState:
-    """State of the tracker after the image of this stamp."""
+    """Return the tracking state after the image of this stamp."""
     return iup_pose_msgs.TrackingState(
         header=header(stamp, camera_frame),
         state=int(state),
@@ -118,7 +118,7 @@ def tracking_state(
 
 
 def pose_with_covariance(pose: PoseWithCovariance) -> geometry_msgs.PoseWithCovariance:
-    """Pose and its row-major covariance.
+    """Return the pose with its row-major covariance.
 
     Raises:
         EstimationError: as in ``covariance_values``.
@@ -131,7 +131,7 @@ def pose_with_covariance(pose: PoseWithCovariance) -> geometry_msgs.PoseWithCova
 
 
 def twist_with_covariance(twist: Twist) -> geometry_msgs.TwistWithCovariance:
-    """Twist and its row-major covariance.
+    """Return the twist with its row-major covariance.
 
     Raises:
         EstimationError: as in ``covariance_values``.
@@ -143,10 +143,10 @@ def twist_with_covariance(twist: Twist) -> geometry_msgs.TwistWithCovariance:
 
 
 def covariance_values(covariance: Array) -> Array:
-    """The 36 values of a covariance (6, 6), row by row.
+    """Return the 36 values of a covariance (6, 6) in row-major order.
 
     Raises:
-        EstimationError: not finite, symmetric and positive definite; a filter would take it in silence.
+        EstimationError: it is not finite, symmetric and positive definite; filters do not check this.
     """
     if not np.isfinite(covariance).all():
         raise EstimationError(f"covariance has values that are not finite: {covariance.tolist()}")

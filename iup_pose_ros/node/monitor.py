@@ -1,4 +1,4 @@
-"""Counts and figures of the running node; without ROS."""
+"""Counters, rates and latencies of the running node; without ROS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ESTIMATES = 200
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """Images since activation. Each received one is processed, dropped in one of two ways, or still waits."""
+    """Images since activation; each received one is processed, dropped in one of two ways, or waiting."""
 
     received: int = 0
     processed: int = 0
@@ -26,13 +26,13 @@ class FrameCounts:
 
 @dataclass(frozen=True)
 class Figures:
-    """The node's figures; ``nan`` where there is none yet.
+    """The node's statistics; ``nan`` if not available yet.
 
     Attributes:
-        counts: what became of the images since activation.
+        counts: images since activation by outcome.
         image_rate: images received per second since the last snapshot.
         odometry_rate: odometry messages per second since the last snapshot.
-        frame_age: seconds from the last image's stamp to its result.
+        frame_age: seconds from the stamp of the last image to its result.
         silence: seconds since the last image was received.
         inference_p50: median time of the estimator, seconds.
         inference_p99: 99th percentile, seconds.
@@ -48,7 +48,7 @@ class Figures:
 
 
 class Monitor:
-    """Counts images and collects figures; thread-safe."""
+    """Image counters and statistics; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class Monitor:
         self.count(received=1)
 
     def on_estimate(self, seconds: float) -> None:
-        """Take the time that the estimator needed."""
+        """Record the inference time of the estimator."""
         with self._lock:
             self._inference.append(seconds)
 
@@ -77,7 +77,7 @@ class Monitor:
             self._odometry += 1
 
     def on_result(self, age: float) -> None:
-        """Take the age of an image's stamp, seconds, when its result is out."""
+        """Record the age in seconds of an image's stamp when its result is published."""
         with self._lock:
             self._frame_age = age
 
@@ -101,12 +101,12 @@ class Monitor:
 
     @property
     def counts(self) -> FrameCounts:
-        """The counts now, consistent with each other."""
+        """The current counts, consistent with each other."""
         with self._lock:
             return self._counts
 
     def snapshot(self) -> Figures:
-        """Return the figures now; rates are since the last snapshot."""
+        """Return the current statistics; rates are since the last snapshot."""
         with self._lock:
             now = time.monotonic()
             elapsed = max(now - self._last_snapshot, 1e-3)
@@ -128,7 +128,7 @@ class Monitor:
 
 
 def resident_megabytes() -> float:
-    """Return the memory of this process; ``nan`` where the system does not tell."""
+    """Return the resident memory of this process; ``nan`` if the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmRSS:")[1].split()[0]) / 1024.0

@@ -1,4 +1,4 @@
-"""The publishers of what a good frame brought."""
+"""Publishers of odometry, twist, keyframe edge, path and transform."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _DEPTH = 10
 
 @dataclass(frozen=True)
 class _Broadcast:
-    """What exists while the node broadcasts its transform."""
+    """The objects that exist while the node broadcasts its transform."""
 
     broadcaster: TransformBroadcaster
     watch: TransformOwnerWatch
 
 
 class OdometryOutputs:
-    """Publishes what a good frame brought, and remembers the trajectory.
+    """Publishes odometry updates and stores the trajectory.
 
     Args:
         node: owner of the publishers.
         config: settings.
-        monitor: counts every odometry message.
+        monitor: counts the odometry messages.
     """
 
     def __init__(self, node: Node, config: NodeConfig, monitor: Monitor) -> None:
@@ -56,7 +56,7 @@ class OdometryOutputs:
         self.change(config)
 
     def change(self, config: NodeConfig) -> None:
-        """Goes on with other settings of what can change at run time."""
+        """Apply changed run-time parameters."""
         self._config = config
         self._path_poses = deque(self._path_poses, maxlen=config.path_length)
         if config.publish_tf and self._broadcast is None:
@@ -66,12 +66,12 @@ class OdometryOutputs:
             self._end_broadcast()
 
     def forget(self) -> None:
-        """Forgets trajectory and path: the odometry begins at the origin again."""
+        """Clear trajectory and path after a reset to the origin."""
         self.trajectory.clear()
         self._path_poses.clear()
 
     def close(self) -> None:
-        """Removes the publishers."""
+        """Remove the publishers."""
         self._end_broadcast()
         for publisher in (
             self._relative_pose,
@@ -84,23 +84,27 @@ class OdometryOutputs:
 
     @property
     def warning(self) -> str:
-        """Who else broadcasts the node's transform, one sentence; empty while nobody does."""
+        """Warning if another node broadcasts the same transform, one sentence; empty otherwise."""
         broadcast = self._broadcast
         return "" if broadcast is None else broadcast.watch.warning
 
     def publish(self, update: OdometryUpdate, stamp: Time, clock: StampClock) -> None:
-        """Publishes the update of the image of this stamp.
+        """Publish the update of the image of this stamp.
 
         Raises:
-            EstimationError: a covariance that no filter should get; then nothing is published.
+            EstimationError: a covariance is not finite and positive definite; then nothing is published.
         """
-        for publisher, message in [*self._of_edge(update, stamp, clock), *self._of_pose(update, stamp)]:
+        for publisher, message in self._messages(update, stamp, clock):
             publisher.publish(message)
         if update.pose is None:
             return
         self._monitor.on_odometry()
         if update.edge is not None:
-            self._remember(update, stamp)
+            self.trajectory.add(nanoseconds(stamp), update.pose.pose)
+            pose = message_conversion.stamped_pose(update.pose.pose, stamp, self._config.odom_frame)
+            self._path_poses.append(pose)
+            if self._path.get_subscription_count() > 0:
+                self._path.publish(Path(header=pose.header, poses=list(self._path_poses)))
         broadcast = self._broadcast
         if broadcast is not None:
             frames = (self._config.odom_frame, self._config.base_frame)
@@ -108,44 +112,29 @@ class OdometryOutputs:
             broadcast.watch.sending(transform)
             broadcast.broadcaster.sendTransform(transform)
 
-    def _remember(self, update: OdometryUpdate, stamp: Time) -> None:
-        """Appends the pose of a keyframe, and publishes the path where someone listens."""
-        assert update.pose is not None  # publish has asked
-        self.trajectory.add(nanoseconds(stamp), update.pose.pose)
-        pose = message_conversion.stamped_pose(update.pose.pose, stamp, self._config.odom_frame)
-        poses = self._path_poses
-        poses.append(pose)
-        if self._path.get_subscription_count() > 0:
-            self._path.publish(Path(header=pose.header, poses=list(poses)))
-
     def _end_broadcast(self) -> None:
+        """Stop broadcasting the transform, if it is broadcast."""
         if self._broadcast is not None:
             self._broadcast.watch.close()
             self._node.destroy_publisher(self._broadcast.broadcaster.pub_tf)
             self._broadcast = None
 
-    def _of_edge(self, update: OdometryUpdate, stamp: Time, clock: StampClock) -> list[tuple[Any, Any]]:
-        edge = update.edge
-        if edge is None:
-            return []
-        previous_stamp = message_conversion.time_message(clock.nanoseconds(edge.previous_stamp))
-        base_frame = self._config.base_frame
-        return [
-            (self._relative_pose, message_conversion.relative_pose(edge, stamp, update.frame_id)),
-            (
-                self._keyframe_edge,
-                message_conversion.keyframe_edge(edge, stamp, previous_stamp, base_frame, update.state),
-            ),
-        ]
-
-    def _of_pose(self, update: OdometryUpdate, stamp: Time) -> list[tuple[Any, Any]]:
-        if update.pose is None or update.twist is None:
-            return []
+    def _messages(self, update: OdometryUpdate, stamp: Time, clock: StampClock) -> list[tuple[Any, Any]]:
+        """Return the publishers with the messages of an update; all are valid before any is published."""
+        convert = message_conversion
         odom_frame, base_frame = self._config.odom_frame, self._config.base_frame
-        return [
-            (
-                self._odometry,
-                message_conversion.odometry(update.pose, update.twist, stamp, odom_frame, base_frame),
-            ),
-            (self._twist, message_conversion.stamped_twist(update.twist, stamp, base_frame)),
-        ]
+        edge, pose, twist = update.edge, update.pose, update.twist
+        messages: list[tuple[Any, Any]] = []
+        if edge is not None:
+            previous = convert.time_message(clock.nanoseconds(edge.previous_stamp))
+            keyframe_edge = convert.keyframe_edge(edge, stamp, previous, base_frame, update.state)
+            messages += [
+                (self._relative_pose, convert.relative_pose(edge, stamp, update.frame_id)),
+                (self._keyframe_edge, keyframe_edge),
+            ]
+        if pose is not None and twist is not None:
+            messages += [
+                (self._odometry, convert.odometry(pose, twist, stamp, odom_frame, base_frame)),
+                (self._twist, convert.stamped_twist(twist, stamp, base_frame)),
+            ]
+        return messages

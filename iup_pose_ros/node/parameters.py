@@ -1,4 +1,4 @@
-"""The node's settings as ROS parameters."""
+"""Declaration, reading and validation of the node's ROS parameters."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.node.declaration import Parameter
 from iup_pose_ros.node.settings import PARAMETERS, NodeConfig, unknown_parameter
 
-# Parameters that rclpy and tf2 declare by themselves.
+# Parameters that rclpy and tf2 declare themselves.
 _OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 
 def declare_parameters(node: Node) -> None:
-    """Declares every parameter with its description and range.
+    """Declare every parameter with its description and range.
 
     Raises:
-        rclpy.exceptions.ParameterException: a value given at start has the wrong type or is out of range.
+        rclpy.exceptions.ParameterException: an override has the wrong type or is out of range.
     """
     for parameter in PARAMETERS.values():
         node.declare_parameter(parameter.name, parameter.default, descriptor(parameter))
 
 
 def unknown_overrides(node: Node) -> list[str]:
-    """A sentence for each parameter that was given at the node's start and that it does not have.
+    """Return a warning for each parameter override that names no declared parameter.
 
-    rclpy ignores them in silence. It offers no public way to them: where a release keeps them elsewhere, none
-    is found.
+    rclpy ignores such overrides silently and has no public accessor for them: a release that stores them
+    under another name yields no warnings.
     """
     given: Iterable[str] = getattr(node, "_parameter_overrides", {})
     return [
@@ -41,10 +41,10 @@ def unknown_overrides(node: Node) -> list[str]:
 
 
 def read_config(node: Node) -> NodeConfig:
-    """The settings that the node's parameters hold now.
+    """Return the current values of the node's parameters.
 
     Raises:
-        ConfigurationError: a value that is not accepted.
+        ConfigurationError: a value is not accepted.
     """
     return NodeConfig.from_parameters({name: node.get_parameter(name).value for name in PARAMETERS})
 
@@ -52,14 +52,14 @@ def read_config(node: Node) -> NodeConfig:
 def change_parameters(
     node: Node, changes: Sequence[Any], configured: bool, apply: Callable[[NodeConfig], None]
 ) -> SetParametersResult:
-    """Accepts or refuses a change; parameters of others (use_sim_time, QoS overrides) always may change.
+    """Accept or reject a change; parameters declared elsewhere (use_sim_time, QoS overrides) are accepted.
 
     Args:
-        node: has the parameters.
+        node: owner of the parameters.
         changes: rclpy.Parameter objects.
-        configured: whether the node is: then only what can change at run time may.
-        apply: told of the new settings of a configured node. It is called before the parameters change,
-            because ROS 2 Humble has no callback for afterwards.
+        configured: whether the node is configured; then only run-time parameters may change.
+        apply: called with the new settings of a configured node, before the parameters change, because
+            ROS 2 Humble has no callback for after the change.
     """
     own = {change.name: change.value for change in changes if change.name in PARAMETERS}
     if not own:
@@ -67,10 +67,10 @@ def change_parameters(
     fixed = [name for name in own if not PARAMETERS[name].at_run_time]
     if fixed and configured:
         names = ", ".join(fixed)
-        reason = f"{names} can change only while the node is unconfigured: deactivate and clean it up first"
+        reason = f"{names} can only change while the node is unconfigured: deactivate and clean up first"
         return SetParametersResult(successful=False, reason=reason)
     current = {name: node.get_parameter(name).value for name in PARAMETERS}
-    # Of several wrong values given at start each can be corrected by itself.
+    # If several overrides are invalid, each can be corrected separately.
     problem = _problem(own) or (_problem({**current, **own}) if not _problem(current) else "")
     if problem:
         return SetParametersResult(successful=False, reason=problem)
@@ -80,7 +80,7 @@ def change_parameters(
 
 
 def _problem(values: Mapping[str, Any]) -> str:
-    """Why the values are not accepted; empty where they are."""
+    """Return why the values are not accepted; empty if they are."""
     try:
         NodeConfig.from_parameters(values)
     except ConfigurationError as error:
@@ -89,7 +89,7 @@ def _problem(values: Mapping[str, Any]) -> str:
 
 
 def descriptor(parameter: Parameter) -> ParameterDescriptor:
-    """What `ros2 param describe` shows; rclpy itself enforces the range."""
+    """Return what `ros2 param describe` shows; rclpy itself enforces the range."""
     described = ParameterDescriptor(name=parameter.name, description=parameter.description)
     if parameter.minimum is None or parameter.maximum is None:
         described.additional_constraints = parameter.accepted

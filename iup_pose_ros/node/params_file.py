@@ -1,4 +1,4 @@
-"""Writes config/vo.yaml from the declarations: `python -m iup_pose_ros.node.params_file > config/vo.yaml`."""
+"""Generate config/vo.yaml: `python -m iup_pose_ros.node.params_file > config/vo.yaml`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from iup_pose_ros.odometry import OdometryConfig
 _WIDTH = 110
 _INDENT = " " * 4
 _HEADER = """\
-# Every parameter of vo_node with its default. They are read when the node is configured; those marked with *
-# can change at run time, too.
-# This file is made from the node's declarations: python -m iup_pose_ros.node.params_file > config/vo.yaml
+# All parameters of vo_node with their defaults, read when the node is configured; those marked with *
+# can also be changed at run time.
+# This file is generated: python -m iup_pose_ros.node.params_file > config/vo.yaml
 
 /**:
   ros__parameters:
@@ -24,7 +24,7 @@ _HEADER = """\
 
 
 def params_file() -> str:
-    """The text of a ROS 2 parameter file with every parameter's description, range and default."""
+    """Return the text of a ROS 2 parameter file with every parameter's description, range and default."""
     odometry = [setting.name for setting in fields(OdometryConfig)]
     groups = {
         "The node": [name for name in PARAMETERS if name not in odometry],
@@ -38,18 +38,16 @@ def params_file() -> str:
 
 
 def _entry(parameter: Parameter) -> str:
-    mark = "* " if parameter.at_run_time else ""
-    comment = f"{mark}{parameter.description} {_accepted(parameter)}".strip()
+    """Return a parameter as a comment and a line of YAML."""
+    mark, accepted = "* " if parameter.at_run_time else "", ""
+    if parameter.minimum is not None:
+        accepted = f"Range: {parameter.accepted}."
+    elif parameter.choices:
+        accepted = f"One of: {', '.join(parameter.choices)}."
+    comment = f"{mark}{parameter.description} {accepted}".strip()
     lines = textwrap.wrap(comment, _WIDTH, initial_indent=f"{_INDENT}# ", subsequent_indent=f"{_INDENT}# ")
     value = yaml.safe_dump({parameter.name: parameter.default}).strip()
     return "\n".join([*lines, f"{_INDENT}{value}\n"])
-
-
-def _accepted(parameter: Parameter) -> str:
-    accepted = parameter.accepted
-    if parameter.minimum is not None:
-        return f"Range: {accepted}."
-    return f"{accepted[:1].upper()}{accepted[1:]}." if parameter.choices else ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From one image message and its camera_info to what the odometry makes of it."""
+"""Conversion of an image message and its camera_info to an odometry update."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from iup_pose_ros.types import Matches
 
 
 class ProcessedFrame(NamedTuple):
-    """The odometry's answer to one image, with what the debug image shows of it.
+    """The odometry update of one image, with the contents of the debug image.
 
     Attributes:
-        update: the answer; its stamps are seconds of ``FramePipeline.clock``.
+        update: the update; its stamps are seconds of ``FramePipeline.clock``.
         image: the undistorted image, (H, W, 3) RGB or (H, W) grey.
         matches: tracks from the last keyframe into the image; None where nothing is tracked.
     """
@@ -34,23 +34,23 @@ class ProcessedFrame(NamedTuple):
 
 
 class Extrinsics(Protocol):
-    """Poses of cameras on the base (ExtrinsicsLookup); a lookup waits ``timeout`` seconds."""
+    """Camera poses in the base frame (ExtrinsicsLookup); a lookup waits ``timeout`` seconds."""
 
     timeout: float
 
     def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """Return T_base_camera; raises ExtrinsicsError."""
+        """Return T_base_camera; raise ExtrinsicsError if it is unknown."""
 
 
 class FramePipeline:
-    """Decodes, undistorts and tracks the images of one camera; not thread-safe, the worker alone calls it.
+    """Decode, undistort and track the images of one camera; not thread-safe, only the worker calls it.
 
     Args:
-        estimator: relative pose of two frames.
+        estimator: relative pose estimator.
         config: settings of the node.
-        extrinsics: where the camera sits on the base.
-        wheels: wheel odometry, where the settings ask for it.
-        topic: of the images.
+        extrinsics: pose of the camera in the base frame.
+        wheels: history of wheel odometry; None unless scale_source is odometry.
+        topic: image topic.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FramePipeline:
         self.reset()
 
     def reset(self) -> None:
-        """Back to the origin; the camera is asked for anew with the next image."""
+        """Reset to the origin; the next image determines camera and extrinsics again."""
         self.clock = StampClock()
         self._frames = FrameBuilder(
             self.clock.seconds, self._config.image_transport == "compressed", self._config, self._topic
@@ -79,7 +79,7 @@ class FramePipeline:
         self._odometry: VisualOdometry | None = None
 
     def change(self, config: NodeConfig) -> None:
-        """Goes on with other settings of what can change at run time."""
+        """Apply changed run-time parameters."""
         self._config = config
         self._extrinsics.timeout = config.mount_timeout
         if self._odometry is not None:
@@ -92,19 +92,19 @@ class FramePipeline:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is unusual about camera and calibration, a sentence each."""
+        """Warnings about camera and calibration, one sentence each."""
         return (*self._frames.warnings, *([self._mount_warning] if self._mount_warning else []))
 
     def process(self, image: Any, info: Any) -> ProcessedFrame:
-        """Return the odometry's answer to an image.
+        """Return the odometry update of an image.
 
         Args:
-            image: sensor_msgs/Image, or CompressedImage where the settings say so.
-            info: the sensor_msgs/CameraInfo that belongs to it.
+            image: sensor_msgs/Image, or CompressedImage if image_transport is compressed.
+            info: the sensor_msgs/CameraInfo of the image.
 
         Raises:
-            ImageError: the image cannot be decoded or comes from another camera than those before.
-            CalibrationError: camera_info does not fit the image.
+            ImageError: the image cannot be decoded or comes from another camera than the first image.
+            CalibrationError: camera_info does not match the image.
             ExtrinsicsError: the camera's extrinsics are not known (yet).
         """
         frame = self._frames.build(image, info)
@@ -113,9 +113,9 @@ class FramePipeline:
         return ProcessedFrame(update, frame.image, odometry.matches)
 
     def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
-        """The odometry of the camera that took the first good image."""
+        """Return the odometry, which the first valid image creates with the extrinsics of its camera."""
         if not camera_frame:
-            raise ImageError("the image's header has no frame_id; the camera's optical frame is needed")
+            raise ImageError("the image header has no frame_id; the camera's optical frame is required")
         if self._odometry is None:
             T_base_camera = self._extrinsics.find(camera_frame, stamp)
             wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
@@ -127,7 +127,7 @@ class FramePipeline:
                 )
         if camera_frame != self._camera_frame:
             raise ImageError(
-                f"image is from camera {camera_frame!r}, but this node follows {self._camera_frame!r}: "
+                f"image is from camera {camera_frame!r}, but this node tracks {self._camera_frame!r}: "
                 "two cameras publish on one topic"
             )
         return self._odometry

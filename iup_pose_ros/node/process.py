@@ -1,4 +1,4 @@
-"""Runs the node until the process is asked to stop, and takes it down in order."""
+"""Run the node until the process is asked to stop, then shut it down in order."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from iup_pose_ros.node.stop_request import StopRequest
 
 
 def run(create_node: Callable[[], VoNode], stop: StopRequest, args: Sequence[str] | None = None) -> int:
-    """Creates, starts and spins the node until asked to stop; returns the exit code of the process."""
+    """Create, start and spin the node until a stop is requested; return the exit code of the process."""
     stop.defer()
-    # Handlers of rclpy would invalidate the context while the worker still publishes.
+    # The signal handlers of rclpy would invalidate the context while the worker still publishes.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = create_node()
@@ -39,7 +39,7 @@ def run(create_node: Callable[[], VoNode], stop: StopRequest, args: Sequence[str
 
 
 def _spin_until(stop: StopRequest, node: VoNode) -> None:
-    """Spins in a second thread: Python runs signal handlers only while the main thread runs Python."""
+    """Spin in a second thread: Python runs signal handlers only while the main thread executes Python."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     stopped: Future = Future()
@@ -52,10 +52,11 @@ def _spin_until(stop: StopRequest, node: VoNode) -> None:
 
 
 def _spin(executor: Executor, node: VoNode, stopped: Future) -> None:
+    """Execute callbacks until ``stopped`` is set; an exception in one of them is logged."""
     while not stopped.done() and node.context.ok():
         try:
             executor.spin_until_future_complete(stopped)
-        except Exception as error:  # noqa: BLE001 - a message that rclpy cannot read must not end the node
+        except Exception as error:  # noqa: BLE001 - a message that rclpy cannot decode must not end the node
             node.get_logger().debug(traceback.format_exc())
             node.get_logger().error(
                 f"unexpected {type(error).__name__} in a callback: {error}", throttle_duration_sec=5.0

@@ -1,4 +1,4 @@
-"""~/tracking_state and the log: how the tracker stands and why."""
+"""Publication and logging of the tracking state and its reason."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from iup_pose_ros.node import message_conversion
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.odometry import TrackingState
 
-# Deeper than one: a reliable publisher that keeps one sample loses states that come in quick succession.
+# With a depth of one a reliable publisher loses states that follow each other quickly.
 _DEPTH = 10
 _LOG_PERIOD = 5.0
 
 
 class Severity(enum.IntEnum):
-    """How bad a report is beside its state."""
+    """Severity of a report, independent of its tracking state."""
 
     NONE = 0
     WARNING = 1
@@ -32,12 +32,12 @@ class Severity(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """How the tracker stands.
+    """Tracking state with its reason.
 
     Attributes:
         state: the tracking state.
-        reason: why, one sentence; empty while TRACKING.
-        severity: whether something is wrong with the inputs or the node, not with the scene.
+        reason: one sentence; empty while TRACKING.
+        severity: whether the inputs or the node, not the scene, are faulty.
         keyframes: number of keyframes so far.
     """
 
@@ -48,13 +48,13 @@ class Report:
 
 
 class TrackingReporter:
-    """Publishes every report and logs, without flooding, those that are news.
+    """Publishes every report and logs changes of state and lasting faults, throttled.
 
-    Latched, so that a late subscriber learns the state. Several threads may report.
+    The topic is latched, so that a late subscriber receives the state. Thread-safe.
 
     Args:
         node: owner of the publisher.
-        monitor: counts the images.
+        monitor: image counters.
     """
 
     def __init__(self, node: Node, monitor: Monitor) -> None:
@@ -78,36 +78,33 @@ class TrackingReporter:
         return self._camera_frame
 
     def report(self, report: Report, stamp: Time, camera_frame: str = "") -> None:
-        """Publishes how the tracker stands after the image of this stamp."""
+        """Publish the tracking state after the image of this stamp."""
         message = message_conversion.tracking_state(
             stamp, camera_frame, report.state, report.reason, self._monitor.counts, report.keyframes
         )
         with self._lock:
-            if self._is_news(report):
-                self._log(report)
+            if self._should_log(report):
+                text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
+                if report.severity is Severity.ERROR:
+                    self._logger.error(text)
+                elif report.severity is Severity.WARNING or report.state == TrackingState.LOST:
+                    self._logger.warning(text)
+                else:
+                    self._logger.info(text)
             self._last = report
             self._camera_frame = camera_frame or self._camera_frame
             self._publisher.publish(message)
 
-    def _is_news(self, report: Report) -> bool:
-        """Whether the state changed or a fault lasts, and the like was not logged a moment ago."""
+    def _should_log(self, report: Report) -> bool:
+        """Return whether the state changed or a fault lasts, and no similar report was logged recently."""
         is_fault = report.severity is not Severity.NONE
         if not is_fault and report.state == self._last.state:
             return False
         now = time.monotonic()
         self._logged = {kind: at for kind, at in self._logged.items() if now - at < _LOG_PERIOD}
-        # Numbers tell faults of one kind apart; they must not defeat the throttle.
+        # Reasons that differ only in their numbers count as the same for the throttle.
         kind = (report.state, re.sub(r"\d", "", report.reason) if is_fault else "")
         if kind in self._logged:
             return False
         self._logged[kind] = now
         return True
-
-    def _log(self, report: Report) -> None:
-        text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
-        if report.severity is Severity.ERROR:
-            self._logger.error(text)
-        elif report.severity is Severity.WARNING or report.state == TrackingState.LOST:
-            self._logger.warning(text)
-        else:
-            self._logger.info(text)

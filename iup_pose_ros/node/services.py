@@ -1,4 +1,4 @@
-"""The node's services; each answers in every state of the life cycle."""
+"""The node's services; each responds in every lifecycle state."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from iup_pose_ros.node.trajectory_log import SavedTrajectory
 
 
 class Commands(Protocol):
-    """What the services order; each raises IupPoseError where the node cannot do it in its state."""
+    """The actions behind the services; each raises IupPoseError if the node's state does not allow it."""
 
     def reset(self) -> str:
-        """Back to the origin; says what was done."""
+        """Reset the odometry to the origin; return a message for the response."""
 
     def pause(self, paused: bool) -> str:
-        """Stops or goes on taking images; says what was done."""
+        """Pause or resume the processing of images; return a message for the response."""
 
     def save_trajectory(self, filename: str) -> SavedTrajectory:
-        """Writes the trajectory."""
+        """Write the trajectory to a file."""
 
 
 class NodeServices:
@@ -31,21 +31,21 @@ class NodeServices:
 
     Args:
         node: owner of the services.
-        commands: what they order.
+        commands: called by the services.
     """
 
     def __init__(self, node: Node, commands: Commands) -> None:
         self._node = node
         self._commands = commands
-        node.create_service(Trigger, "~/reset", self._reset)
-        node.create_service(SetBool, "~/pause", self._pause)
+        node.create_service(
+            Trigger, "~/reset", lambda _, response: self._respond(response, "reset", commands.reset)
+        )
+        node.create_service(
+            SetBool,
+            "~/pause",
+            lambda request, response: self._respond(response, "pause", lambda: commands.pause(request.data)),
+        )
         node.create_service(SaveTrajectory, "~/save_trajectory", self._save_trajectory)
-
-    def _reset(self, request: Any, response: Any) -> Any:
-        return self._answer(response, "reset", lambda: self._commands.reset())
-
-    def _pause(self, request: Any, response: Any) -> Any:
-        return self._answer(response, "pause", lambda: self._commands.pause(request.data))
 
     def _save_trajectory(self, request: Any, response: Any) -> Any:
         def save() -> str:
@@ -53,17 +53,17 @@ class NodeServices:
             response.path, response.poses = str(saved.path), saved.poses
             return saved.message
 
-        return self._answer(response, "save_trajectory", save)
+        return self._respond(response, "save_trajectory", save)
 
-    def _answer(self, response: Any, name: str, action: Callable[[], str]) -> Any:
-        """Fills success and message; nothing that an order does wrong ends the node."""
+    def _respond(self, response: Any, name: str, action: Callable[[], str]) -> Any:
+        """Fill in success and message of the response; an exception in the action does not end the node."""
         try:
             response.message, response.success = action(), True
             self._node.get_logger().info(f"{name}: {response.message}")
         except IupPoseError as error:
             response.message, response.success = str(error), False
             self._node.get_logger().warning(f"{name}: {error}")
-        except Exception as error:  # noqa: BLE001 - a service that fails is an answer
+        except Exception as error:  # noqa: BLE001 - reported in the response
             response.message, response.success = f"unexpected {type(error).__name__}: {error}", False
             self._node.get_logger().error(f"{name}: {response.message}")
         return response

@@ -1,4 +1,4 @@
-"""What runs while the node is active: images in, odometry out, and a watch over missing inputs."""
+"""Processing while the node is active: images in, odometry out, detection of missing inputs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from iup_pose_ros.node.wheel_odometry import WheelOdometry
 from iup_pose_ros.odometry import OdometryUpdate, TrackingState, WheelHistory
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
-PAUSED = "paused; ~/pause with data: false goes on"
+PAUSED = "paused; call ~/pause with data: false to resume"
 _CHECKS_PER_TIMEOUT = 4
 _FOLLOW_PERIOD = 0.1
 
 
 @dataclass(frozen=True)
 class SessionComponents:
-    """The parts of a session that exist from configure to cleanup.
+    """The objects of a session that exist from configure to cleanup.
 
     Attributes:
         pipeline: image to odometry.
         outputs: publishers of the odometry.
         debug: publisher of the debug image.
         reporter: publisher of the tracking state.
-        monitor: counts images and collects figures.
-        wheels: takes wheel odometry, where the settings ask for it.
+        monitor: image counters and statistics.
+        wheels: history of wheel odometry; None unless scale_source is odometry.
     """
 
     pipeline: FramePipeline
@@ -52,15 +52,15 @@ class SessionComponents:
 
 
 class TrackingSession:
-    """Starts with its creation, at the origin, and ends with ``close``.
+    """Track from the origin, from construction until ``close``.
 
-    Subscriptions, timers and services run in the executor's thread; ``_process`` alone runs in the worker's.
+    Subscriptions, timers and services run in the executor's thread; only ``_process`` runs in the worker's.
 
     Args:
         node: the node, for subscriptions, timers and log.
         config: settings.
-        components: what it works with.
-        paused: whether it begins without listening to images.
+        components: objects that outlive the session.
+        paused: whether to start without image subscriptions.
     """
 
     def __init__(self, node: Node, config: NodeConfig, components: SessionComponents, paused: bool) -> None:
@@ -71,7 +71,7 @@ class TrackingSession:
         self._changed_at = time.monotonic()
         self._warned: set[str] = set()
         self._header: Any = None
-        # Guards what the worker publishes against orders from the executor's thread.
+        # Serialises publishing in the worker with resets and parameter changes in the executor's thread.
         self._lock = threading.Lock()
         self._is_reset_due = False
         self._new_config: NodeConfig | None = None
@@ -85,7 +85,7 @@ class TrackingSession:
         self._inputs = None if paused else self._listen()
         wheels = components.wheels
         self._wheels = None if wheels is None else WheelOdometry(node, config.base_frame, wheels)
-        # A steady clock, because time of a bag or simulator stands still exactly when inputs are missing.
+        # A steady clock, because the time of a bag or simulator stops exactly when inputs are missing.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [
             node.create_timer(config.input_timeout / _CHECKS_PER_TIMEOUT, self._watch, clock=self._steady),
@@ -94,7 +94,7 @@ class TrackingSession:
         self._say(PAUSED if paused else "waiting for images")
 
     def close(self) -> None:
-        """End subscriptions and worker; waits for the image in hand."""
+        """End subscriptions and worker; wait for the current image."""
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._end_inputs()
@@ -104,14 +104,14 @@ class TrackingSession:
         self._components.monitor.reset_counts()
 
     def reset(self) -> None:
-        """Return to the origin. The result of the image in hand is not published."""
+        """Reset to the origin. The result of the current image is not published."""
         with self._lock:
             self._is_reset_due = True
             self._components.outputs.forget()
             self._say("reset to the origin" if self._inputs else f"reset to the origin; {PAUSED}")
 
     def pause(self) -> None:
-        """Take no more images; the result of the one in hand may still be published."""
+        """Stop receiving images; the result of the current one may still be published."""
         if self._inputs is None:
             return
         self._end_inputs()
@@ -120,7 +120,7 @@ class TrackingSession:
             self._report(self._unmeasured(PAUSED, Severity.NONE), self._header)
 
     def resume(self) -> None:
-        """Take images again."""
+        """Receive images again."""
         if self._inputs is None:
             self._inputs = self._listen()
             with self._lock:
@@ -129,12 +129,12 @@ class TrackingSession:
 
     @property
     def warnings(self) -> list[str]:
-        """What is unusual about the inputs, a sentence each."""
+        """Warnings about the inputs, one sentence each."""
         inputs = self._inputs
         return [*self._components.pipeline.warnings, *([] if inputs is None else inputs.warnings)]
 
     def change(self, config: NodeConfig) -> None:
-        """Continue with other settings of what can change at run time."""
+        """Apply changed run-time parameters."""
         with self._lock:
             self._config = self._new_config = config
             self._components.outputs.change(config)
@@ -150,17 +150,18 @@ class TrackingSession:
         )
 
     def _end_inputs(self) -> None:
+        """Unsubscribe from image and camera_info, if subscribed."""
         if self._inputs is not None:
             self._header = self._inputs.last_header or self._header
             self._inputs.close()
             self._inputs = None
 
     def _process(self, pair: tuple[Any, Any]) -> None:
-        """Process one image and its camera_info; every error ends here and is reported."""
+        """Process one image and its camera_info; every error is caught and reported."""
         image, info = pair
         processed: ProcessedFrame | None = None
         try:
-            self._follow_orders()
+            self._apply_requests()
             processed = self._components.pipeline.process(image, info)
             report = self._publish(processed.update, image.header)
         except IupPoseError as error:
@@ -170,10 +171,14 @@ class TrackingSession:
             report = self._unmeasured(f"unexpected {type(error).__name__}: {error}", Severity.ERROR)
         is_used = processed is not None and not processed.update.repeated
         if self._finish(report, image.header, is_used and report.severity is not Severity.ERROR):
-            self._draw(processed, image.header, report)
+            try:
+                self._components.debug.publish(processed, image.header, report)
+            except Exception as error:  # noqa: BLE001 - a debug image must not end the odometry
+                self._node.get_logger().debug(traceback.format_exc())
+                self._node.get_logger().warning(f"no debug image: {error}", throttle_duration_sec=5.0)
 
-    def _follow_orders(self) -> None:
-        """Carry out what was ordered since the last image; here, as the worker alone uses the pipeline."""
+    def _apply_requests(self) -> None:
+        """Apply a reset or parameter change requested since the last image, in the worker's thread."""
         with self._lock:
             if self._is_reset_due:
                 self._components.pipeline.reset()
@@ -184,7 +189,7 @@ class TrackingSession:
                 self._new_config = None
 
     def _publish(self, update: OdometryUpdate, header: Any) -> Report:
-        """Publish an update unless a reset makes it obsolete; return the report on it."""
+        """Publish an update unless a reset is pending; return the report on it."""
         components = self._components
         with self._lock:
             if not self._is_reset_due:
@@ -195,15 +200,15 @@ class TrackingSession:
         self._changed_at = self._changed_at if update.repeated else now
         if update.repeated and now - self._changed_at >= self._config.input_timeout:
             return self._unmeasured(
-                f"images come, but their pixels have not changed for {now - self._changed_at:.1f} s: the "
-                "camera or its driver sends the last image again",
+                f"images arrive, but their pixels have not changed for {now - self._changed_at:.1f} s: the "
+                "camera or its driver repeats the last image",
                 Severity.ERROR,
             )
         severity = Severity.ERROR if update.refused else Severity.NONE
         return Report(update.state, update.reason, severity, components.pipeline.keyframes)
 
     def _finish(self, report: Report, header: Any, is_used: bool) -> bool:
-        """Count an image that is done and report on it; return False where a reset makes that obsolete."""
+        """Count a processed image and report on it; return False if a reset is pending."""
         monitor = self._components.monitor
         with self._lock:
             if self._is_reset_due:
@@ -216,15 +221,8 @@ class TrackingSession:
         monitor.on_result((now - nanoseconds(header.stamp)) / NANOSECONDS)
         return True
 
-    def _draw(self, processed: ProcessedFrame | None, header: Any, report: Report) -> None:
-        try:
-            self._components.debug.publish(processed, header, report)
-        except Exception as error:  # noqa: BLE001 - a picture for people must not end the odometry
-            self._node.get_logger().debug(traceback.format_exc())
-            self._node.get_logger().warning(f"no debug image: {error}", throttle_duration_sec=5.0)
-
     def _unmeasured(self, reason: str, severity: Severity) -> Report:
-        """Return a report that motion is not measured: LOST, unless it never was."""
+        """Return a report without a measured pose: INITIALIZING before the first pose, LOST afterwards."""
         components = self._components
         started = components.reporter.last.state != TrackingState.INITIALIZING
         state = TrackingState.LOST if started else TrackingState.INITIALIZING
@@ -235,16 +233,13 @@ class TrackingSession:
             self._inputs.follow_publishers()
 
     def _watch(self) -> None:
+        """Log new warnings and report a fault of the inputs that two consecutive checks find."""
         for warning in self.warnings:
-            # Numbers change from time to time; what is said stays the same.
+            # Warnings that differ only in their numbers are logged once.
             kind = re.sub(r"\d", "", warning)
             if kind not in self._warned:
                 self._warned.add(kind)
                 self._node.get_logger().warning(warning)
-        self._watch_inputs()
-
-    def _watch_inputs(self) -> None:
-        """Report a fault of the inputs that two checks in a row find."""
         inputs = self._inputs
         fault = None if inputs is None else inputs.fault()
         if inputs is not None and fault is not None and self._had_fault:
@@ -256,6 +251,7 @@ class TrackingSession:
         self._report(Report(TrackingState.INITIALIZING, reason), self._header)
 
     def _report(self, report: Report, header: Any) -> None:
+        """Publish a report with the stamp and frame of an image header; None: the current time."""
         stamp = self._node.get_clock().now().to_msg() if header is None else header.stamp
         camera_frame = "" if header is None else header.frame_id
         self._components.reporter.report(report, stamp, camera_frame)

@@ -1,4 +1,4 @@
-"""Settings of the node, without ROS: what is a parameter, with which default, range and meaning.
+"""Declaration of the node's settings: default, range and description of every parameter; without ROS.
 
 Every setting of the odometry (odometry/odometry_config.py) is a parameter of the node under the same name.
 """
@@ -24,35 +24,35 @@ _MAX_AREA = 4096 * 4096
 
 @dataclass(frozen=True)
 class NodeConfig(CameraConfig):
-    """Settings of the node; every field's metadata holds its description and range or choices.
+    """Settings of the node; the metadata of each field holds its description and range or choices.
 
     Raises:
-        ConfigurationError: values that contradict each other.
+        ConfigurationError: a value is not accepted, or values contradict each other.
     """
 
     estimator: str = setting(
         "hybrid",
-        "What measures the motion between two images.",
+        "Relative pose estimator.",
         choices=estimator_names(),
     )
     weights: str = setting(
         "",
-        "Weights file (safetensors) of the network's estimators; empty: the one that the package carries.",
+        "Weights file (safetensors) of the network; empty: the shipped weights.",
     )
     device: str = setting(
         "auto",
-        "Where the network runs: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.",
+        "Device of the network: 'auto' (CUDA if available), 'cpu', 'cuda' or 'cuda:N'.",
         pattern=r"auto|cpu|cuda(:\d+)?",
         form="auto, cpu, cuda or cuda:N",
     )
     precision: str = setting(
         "float32",
-        "Of the network's arithmetic; 'float16' on CUDA only.",
+        "Floating-point type of the network; 'float16' on CUDA only.",
         choices=PRECISIONS,
     )
     image_area: int = setting(
         0,
-        f"Pixels (width x height) of the network's input, at least {_MIN_AREA}; 0: as the weights say.",
+        f"Pixels (width x height) of the network's input, minimum {_MIN_AREA}; 0: checkpoint default.",
         minimum=0,
         maximum=_MAX_AREA,
     )
@@ -64,17 +64,17 @@ class NodeConfig(CameraConfig):
     )
     on_out_of_memory: str = setting(
         "lower_resolution",
-        "What the network does when memory runs out: go on with half of the pixels, or on the CPU.",
+        "On CUDA out-of-memory: halve the pixels of the network's input, or move the network to the CPU.",
         choices=("lower_resolution", "cpu"),
     )
     base_frame: str = setting(
         "base_link",
-        "Frame of the robot whose motion is published. The camera's mount on it comes from TF.",
+        "Frame of the robot whose motion is published. The camera's extrinsics come from TF.",
     )
-    odom_frame: str = setting("odom", "Frame in which ~/odometry and the transform give the pose.")
+    odom_frame: str = setting("odom", "Parent frame of the published pose and transform.")
     publish_tf: bool = setting(
         True,
-        "Whether the transform odom_frame -> base_frame is broadcast; false where a filter owns it.",
+        "Broadcast the transform odom_frame -> base_frame; false if a filter publishes it.",
         at_run_time=True,
     )
     image_transport: str = setting(
@@ -85,58 +85,57 @@ class NodeConfig(CameraConfig):
     )
     sync_slop: float = setting(
         0.0,
-        "Largest difference between the stamps of an image and its camera_info; s. 0 asks for equal stamps.",
+        "Maximum difference between the stamps of an image and its camera_info; s. 0: equal stamps.",
         minimum=0.0,
         maximum=1.0,
     )
     camera_info_policy: str = setting(
         "synchronised",
-        "Which camera_info an image gets: 'synchronised', that of its stamp, or 'latest', the last one. "
-        "Where camera_info is rarer than images, 'synchronised' becomes 'latest' with a warning.",
+        "camera_info used for an image: 'synchronised', that of its stamp, or 'latest', the last one. "
+        "If camera_info has a lower rate than images, 'synchronised' becomes 'latest' with a warning.",
         choices=("synchronised", "latest"),
     )
     assume_identity_mount: bool = setting(
         False,
-        "For benches without TF: takes the camera's optical frame as base_frame.",
+        "Assume that base_frame is the camera's optical frame; for tests without TF.",
     )
     mount_timeout: float = setting(
         0.2,
-        "How long an image waits for the transform base_frame <- camera frame at its stamp; s.",
+        "Maximum time to wait for the transform base_frame <- camera frame at an image's stamp; s.",
         minimum=0.0,
         maximum=10.0,
         at_run_time=True,
     )
     input_reliability: str = setting(
         "auto",
-        "Quality of service of image and camera_info: 'reliable', 'best_effort', or 'auto': reliable where "
-        "all publishers are.",
+        "Reliability of the image and camera_info subscriptions: 'reliable', 'best_effort', or 'auto': "
+        "reliable if all publishers are.",
         choices=("auto", "best_effort", "reliable"),
     )
     input_timeout: float = setting(
         2.0,
-        "Silence on image or camera_info after which the node says what is missing; s.",
+        "Time without image or camera_info after which the node reports what is missing; s.",
         minimum=0.1,
         maximum=3600.0,
         at_run_time=True,
     )
     path_length: int = setting(
         1000,
-        "Poses in ~/path: those of the last so many keyframes.",
+        "Maximum number of poses in ~/path; those of the latest keyframes.",
         minimum=2,
         maximum=100_000,
         at_run_time=True,
     )
     output_directory: str = setting(
         "~/.ros/iup_pose_ros",
-        "Folder into which ~/save_trajectory writes; made when it is needed.",
+        "Output folder of ~/save_trajectory; created if needed.",
         pattern=r".+",
         form="a folder",
         at_run_time=True,
     )
     autostart: bool = setting(
         True,
-        "Whether the node configures and activates itself at its start; false leaves that to a life-cycle "
-        "manager.",
+        "Configure and activate the node at startup; false leaves this to a lifecycle manager.",
     )
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
 
@@ -146,7 +145,7 @@ class NodeConfig(CameraConfig):
             frame = getattr(self, name)
             if not frame or frame.startswith("/"):
                 raise ConfigurationError(
-                    f"parameter {name} is {frame!r}; a frame name without leading slash is needed"
+                    f"parameter {name} is {frame!r}; a frame name without leading slash is required"
                 )
         if self.base_frame == self.odom_frame:
             raise ConfigurationError(
@@ -159,7 +158,7 @@ class NodeConfig(CameraConfig):
 
     @property
     def network(self) -> NetworkOptions:
-        """How the network is run."""
+        """Weights, device, precision and input size of the network."""
         return NetworkOptions(
             weights=Path(self.weights).expanduser() if self.weights else None,
             device=self.device,
@@ -170,10 +169,10 @@ class NodeConfig(CameraConfig):
 
     @classmethod
     def from_parameters(cls, values: Mapping[str, Any]) -> NodeConfig:
-        """Settings from parameter values by name; what is left out keeps its default.
+        """Return the settings from parameter values by name; missing ones keep their default.
 
         Raises:
-            ConfigurationError: an unknown name, a value of the wrong type or outside its range.
+            ConfigurationError: a name is unknown, or a value has the wrong type or is out of range.
         """
         for name, value in values.items():
             if name not in PARAMETERS:
@@ -185,7 +184,7 @@ class NodeConfig(CameraConfig):
 
 
 def unknown_parameter(name: str) -> str:
-    """A sentence about a name that is no parameter, with the nearest one that is."""
+    """Return an error message for an unknown parameter name, with the most similar known one."""
     return f"parameter {name!r} does not exist; {did_you_mean(name, PARAMETERS)}"
 
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request that the process can honour at its own pace. Imports nothing slow."""
+"""Handling of SIGINT and SIGTERM as a stop request. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from types import FrameType
 
 
 class StopRequest:
-    """Takes both signals over from its creation on, which must be in the main thread.
+    """Handle both signals from construction on, which must be in the main thread.
 
-    Until ``defer`` a signal ends the process on the spot with exit code 0, as nothing runs yet; afterwards it
-    only wakes ``wait``, so that the node can finish the image in hand.
+    Until ``defer`` a signal ends the process immediately with exit code 0, as nothing runs yet; afterwards it
+    only wakes ``wait``, so that the node can finish the current image.
     """
 
     def __init__(self) -> None:
@@ -21,11 +21,11 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def defer(self) -> None:
-        """From now on signals are waited for."""
+        """Make signals wake ``wait`` from now on instead of ending the process."""
         self._deferred = True
 
     def wait(self) -> None:
-        """Returns when it is time to stop."""
+        """Block until a stop is requested."""
         self._event.wait()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

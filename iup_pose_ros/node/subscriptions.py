@@ -1,4 +1,4 @@
-"""Subscriptions to the images of one camera and to its camera_info, paired by stamp."""
+"""Subscriptions to the images and camera_info of one camera, paired by stamp."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from iup_pose_ros.images import VIDEO_REMEDY
 from iup_pose_ros.node.settings import NodeConfig
 
-# Messages of either kind that may wait for their partner.
+# Maximum number of unpaired messages of either topic.
 QUEUE_SIZE = 10
-# Images do not queue; camera_info does, so that an image finds its own although a newer one has come.
+# camera_info is queued, so that an image finds its own although a newer one has arrived.
 _DEPTHS = (1, QUEUE_SIZE)
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 
 
 class _Offer(NamedTuple):
-    """What of a quality of service the publishers decide."""
+    """The part of the quality of service that follows the publishers."""
 
     reliability: ReliabilityPolicy
     durability: DurabilityPolicy
@@ -32,7 +32,9 @@ _BEST_EFFORT = _Offer(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
 class CameraSubscriptions:
-    """``qos_overrides`` parameters may change history and depth of either subscription.
+    """The two subscriptions and their synchronizer.
+
+    ``qos_overrides`` parameters may change history and depth of either subscription.
 
     Args:
         node: owner of the subscriptions.
@@ -61,47 +63,48 @@ class CameraSubscriptions:
         self.follow_publishers()
 
     def follow_publishers(self) -> None:
-        """Subscribes anew where the publishers offer another quality of service than the one in use."""
+        """Resubscribe if the publishers offer another quality of service than the one in use."""
         wanted = tuple(self._wanted(topic, now) for topic, now in zip(self.topics, self._offers, strict=True))
         if wanted != self._offers:
             self.close()
             self._subscribe(wanted)
 
     def why_silent(self, topic: str) -> str:
-        """What may keep messages of one of the topics away."""
+        """Return the probable cause of missing messages on one of the topics."""
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return "nobody publishes there"
+            return "no publishers"
         index = self.topics.index(topic)
         wanted = self._types[index]
         foreign = {info.topic_type for info in publishers} - {f"sensor_msgs/msg/{wanted.__name__}"}
         if any("FFMPEGPacket" in kind or "CompressedVideo" in kind for kind in foreign):
-            return f"{', '.join(sorted(foreign))} is published there: {VIDEO_REMEDY}"
+            return f"the publisher's type is {', '.join(sorted(foreign))}: {VIDEO_REMEDY}"
         if foreign:
-            return f"{', '.join(sorted(foreign))} is published there, not sensor_msgs/msg/{wanted.__name__}"
+            kinds = ", ".join(sorted(foreign))
+            return f"the publisher's type is {kinds}, not sensor_msgs/msg/{wanted.__name__}"
         offered = {info.qos_profile.reliability for info in publishers}
         is_strict = self._offers[index].reliability == ReliabilityPolicy.RELIABLE
         if is_strict and ReliabilityPolicy.RELIABLE not in offered:
-            return "its publisher offers best effort, input_reliability asks for reliable"
-        return f"{len(publishers)} publisher(s), none heard"
+            return "the publisher offers best effort, but input_reliability requests reliable"
+        return f"{len(publishers)} publisher(s) but no messages received (check QoS and network)"
 
     @property
     def warning(self) -> str:
-        """Who else publishes images on the topic, one sentence; empty where there is one publisher."""
+        """Warning if several publishers send images on the topic, one sentence; empty otherwise."""
         publishers = self._node.get_publishers_info_by_topic(self.topics[0])
         if len(publishers) < 2:
             return ""
         names = sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers})
         return (
-            f"{len(publishers)} publishers send images on {self.topics[0]} ({', '.join(names)}): those of "
-            "one camera are needed; remap image or stop the other"
+            f"{len(publishers)} publishers send images on {self.topics[0]} ({', '.join(names)}); images of "
+            "one camera are required: remap image or stop the other publisher"
         )
 
     def forget_later(self, stamp: int) -> None:
-        """Drops messages of later stamps that wait for a partner.
+        """Drop unpaired messages with later stamps.
 
-        After a jump back in time they would starve newer ones. What is of the new time stays: a camera_info
-        may have come before its image.
+        After a jump back in time they would displace newer messages. Messages of the new time stay: a
+        camera_info may have arrived before its image.
         """
         with self._synchronizer.lock:
             for queue in self._synchronizer.queues:
@@ -109,16 +112,15 @@ class CameraSubscriptions:
                     del queue[later]
 
     def close(self) -> None:
-        """Ends the subscriptions."""
+        """End the subscriptions."""
         for source in self._sources:
             self._node.destroy_subscription(source.sub)
 
     def _wanted(self, topic: str, current: _Offer) -> _Offer:
-        """The quality of service that all publishers of a topic offer.
+        """Return the quality of service that all publishers of a topic offer.
 
-        Best effort accepts every publisher, but Fast DDS then loses most images larger than 512 KiB. A
-        camera_info that was published once, latched, before this node began comes to a latched subscription
-        only.
+        Best effort matches every publisher, but Fast DDS then loses most images larger than 512 KiB. Only a
+        latched subscription receives a latched camera_info that was published before this node started.
         """
         offers = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
         if not offers:
@@ -134,6 +136,7 @@ class CameraSubscriptions:
         )
 
     def _subscribe(self, offers: tuple[_Offer, ...]) -> None:
+        """Create both subscriptions with this quality of service, and their synchronizer."""
         self._offers = offers
         self._sources = [
             message_filters.Subscriber(
@@ -149,7 +152,7 @@ class CameraSubscriptions:
                 self._types, self.topics, _DEPTHS, offers, strict=True
             )
         ]
-        # Registered before the synchroniser: a jump in time is seen before the image reaches its queue.
+        # Registered before the synchronizer: a jump in time is detected before the image enters its queue.
         for source, callback in zip(self._sources, self._callbacks, strict=True):
             source.registerCallback(callback)
         slop = self._config.sync_slop
@@ -162,7 +165,7 @@ class CameraSubscriptions:
 
 
 def image_topic(node: Node, config: NodeConfig) -> str:
-    """Full name of the image topic; compressed images are on <image>/compressed, as in image_transport."""
+    """Return the image topic; compressed images are on <image>/compressed, as in image_transport."""
     name = str(node.resolve_topic_name("image"))
     suffix = "/compressed"
     is_compressed = config.image_transport == "compressed"

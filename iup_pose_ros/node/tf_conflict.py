@@ -1,4 +1,4 @@
-"""Watches whether somebody else moves the base, too: TF takes both transforms, and the robot flickers."""
+"""Detection of another publisher of the base frame's transform, between which TF would alternate."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tf2_msgs.msg import TFMessage
 
 from iup_pose_ros.stamps import nanoseconds
 
-# Seconds: how long a foreign transform is remembered, and how often the log repeats the warning.
+# Seconds: how long a warning stays after the other transform was received, and the period of its log message.
 _MEMORY = 5.0
 _LOG_PERIOD = 60.0
 _DEPTH = 100
 
 
 class TransformOwnerWatch:
-    """Listens to TF while the node broadcasts ``-> base_frame`` itself.
+    """Subscribes to TF while the node broadcasts ``odom_frame -> base_frame`` itself.
 
     Args:
         node: owner of the subscriptions.
         odom_frame: parent of the node's own transform.
-        base_frame: the child that only one may move.
+        base_frame: child of the node's own transform, which no other node may publish.
     """
 
     def __init__(self, node: Node, odom_frame: str, base_frame: str) -> None:
@@ -48,16 +48,16 @@ class TransformOwnerWatch:
         self._static_owner = ""
 
     def sending(self, transform: Any) -> None:
-        """The node is about to broadcast this transform."""
+        """Note that the node is about to broadcast this transform."""
         self._sent.append(_key(transform))
 
     @property
     def warning(self) -> str:
-        """Who else moves the base, one sentence; empty while nobody does."""
+        """Warning that names the other publisher, one sentence; empty while there is none."""
         return self._owner if time.monotonic() - self._heard < _MEMORY else self._static_owner
 
     def close(self) -> None:
-        """Ends the subscriptions."""
+        """End the subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -75,14 +75,8 @@ class TransformOwnerWatch:
                 self._warn(self._static_owner)
 
     def _named(self, topic: str, transform: Any, info: Any) -> str:
+        """Return the warning, with the publishing node or, if rclpy does not report it, the candidates."""
         edge = f"{transform.header.frame_id} -> {transform.child_frame_id}"
-        return (
-            f"{self._publisher(topic, info)} broadcasts {edge}, and this node {self._own_edge}: a frame "
-            "has one parent and one owner; set publish_tf to false here or stop the other"
-        )
-
-    def _publisher(self, topic: str, info: Any) -> str:
-        """The node that published, or, where rclpy does not tell, those that may have."""
         publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))
         # Older releases of rclpy give no gid with a message.
         gid = (info.get("publisher_gid") or {}).get("data") if isinstance(info, dict) else None
@@ -90,10 +84,14 @@ class TransformOwnerWatch:
         own = (self._node.get_name(), self._node.get_namespace())
         others = [item for item in publishers if (item.node_name, item.node_namespace) != own]
         names = sorted({f"{item.node_namespace.rstrip('/')}/{item.node_name}" for item in exact or others})
-        return "node " + " or ".join(names) if names else "an unknown node"
+        publisher = "node " + " or ".join(names) if names else "an unknown node"
+        return (
+            f"{publisher} broadcasts {edge}, and this node {self._own_edge}: a frame has one parent and one "
+            "publisher; set publish_tf to false here or stop the other node"
+        )
 
     def _warn(self, text: str) -> None:
-        """Logs a text now and then. A first transform can come before the graph tells whose it is."""
+        """Log a warning, throttled. A first transform can arrive before the graph knows its publisher."""
         now = time.monotonic()
         if now - self._logged.get(text, float("-inf")) >= _LOG_PERIOD:
             self._logged[text] = now
@@ -101,7 +99,7 @@ class TransformOwnerWatch:
 
 
 def _with_info(callback: Callable[[Any, Any], None]) -> Callable[..., None]:
-    """The callback, or one that does without the message's info where rclpy gives none."""
+    """Return the callback, adapted if this rclpy passes no message info."""
     return callback if hasattr(Subscription, "CallbackType") else lambda message: callback(message, None)
 
 
@@ -111,6 +109,6 @@ def _key(transform: Any) -> tuple[int, float, float, float]:
 
 
 def _same_gid(endpoint: Any, message: bytes) -> bool:
-    """Whether two gids agree; those of endpoints are padded in some releases."""
+    """Return whether two gids are equal; those of endpoints are padded in some releases."""
     length = min(len(endpoint), len(message))
     return bytes(endpoint[:length]) == bytes(message[:length])

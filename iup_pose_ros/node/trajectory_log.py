@@ -1,4 +1,4 @@
-"""The trajectory so far, and its file; without ROS."""
+"""Storage of the keyframe trajectory and its TUM file; without ROS."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.stamps import decimal_seconds
 
 DEFAULT_FILE = "trajectory.tum"
-# Ten hours of five keyframes per second.
+# Ten hours at five keyframes per second.
 _MAX_POSES = 200_000
 
 
 @dataclass(frozen=True)
 class SavedTrajectory:
-    """What was written: the file, the number of its poses, and a sentence."""
+    """The file that was written, the number of its poses, and a message."""
 
     path: Path
     poses: int
@@ -31,7 +31,7 @@ class SavedTrajectory:
 
 
 class TrajectoryLog:
-    """Poses of the base at keyframes. Several threads may use it."""
+    """Poses of the base at keyframes; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,33 +41,33 @@ class TrajectoryLog:
         return len(self._poses)
 
     def add(self, stamp: int, T_odom_base: Pose) -> None:
-        """The next pose; stamp in nanoseconds."""
+        """Append a pose; stamp in nanoseconds."""
         row = np.concatenate([T_odom_base.translation, T_odom_base.quaternion])
         with self._lock:
             self._poses.append((stamp, row))
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Remove all poses."""
         with self._lock:
             self._poses.clear()
 
     def save(self, directory: str, filename: str, frames: str) -> SavedTrajectory:
-        """Writes a TUM file into the directory, whole or not at all.
+        """Write a TUM file into the directory atomically.
 
-        Stamps of a TUM file increase: of a bag that was played again and again it holds the last round.
+        Stamps of a TUM file increase: of a bag played in a loop the file holds the last round.
 
         Args:
-            directory: folder, made where it does not exist; ``~`` is the home of the user.
+            directory: folder, created if needed; ``~`` is the user's home.
             filename: relative to the directory; empty: trajectory.tum.
-            frames: what the poses are, for the file's first line.
+            frames: frames of the poses, for the comment in the first line.
 
         Raises:
-            DataError: there is no pose, the file would lie outside the directory, or it cannot be written.
+            DataError: there is no pose, the file would be outside the directory, or it cannot be written.
         """
         with self._lock:
             poses = list(self._poses)
         if not poses:
-            raise DataError("there is no pose yet: nothing is written")
+            raise DataError("no pose yet: no file was written")
         path = file_inside(directory, filename or DEFAULT_FILE)
         starts = [
             index for index, (before, after) in enumerate(pairwise(poses), start=1) if after[0] <= before[0]
@@ -80,27 +80,27 @@ class TrajectoryLog:
         stamps = [decimal_seconds(stamp) for stamp, _ in last_round]
         write_tum_rows(path, stamps, np.array([row for _, row in last_round]), frames)
         omitted = len(poses) - len(last_round)
-        note = f"; {omitted} from before the clock was set back are left out" if omitted else ""
+        note = f"; {omitted} from before a jump back in time are omitted" if omitted else ""
         return SavedTrajectory(path, len(last_round), f"wrote {len(last_round)} poses to {path}{note}")
 
 
 def file_inside(directory: str, filename: str) -> Path:
-    """The absolute path of a file that lies inside the directory, links followed.
+    """Return the absolute path of a file inside the directory, with links resolved.
 
     Raises:
-        DataError: it would lie elsewhere.
+        DataError: the file would be outside the directory.
     """
     if "\0" in filename:
-        raise DataError("the file name holds a null character")
+        raise DataError("the file name contains a null character")
     try:
         root = Path(directory).expanduser().resolve()
         path = (root / filename).resolve()
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{filename!r} in output_directory {directory!r} is no path: {error}") from error
+        raise DataError(f"{filename!r} in output_directory {directory!r} is not a path: {error}") from error
     if root not in path.parents:
         raise DataError(
-            f"{filename!r} leads out of output_directory {str(root)!r}; a name relative to it is accepted"
+            f"{filename!r} is outside output_directory {str(root)!r}; a name relative to it is accepted"
         )
     if path.is_dir():
-        raise DataError(f"{str(path)!r} is a folder; the name of a file is needed")
+        raise DataError(f"{str(path)!r} is a folder; a file name is required")
     return path

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from iup_pose_ros.node.stop_request import StopRequest
 
 _HELP = """\
-Visual odometry as a managed (life cycle) node. Settings are ROS parameters, topics are remapped. Examples:
+Visual odometry as a managed (lifecycle) node, configured by ROS parameters and remappings. Examples:
 
   ros2 run iup_pose_ros vo_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
       --params-file config/vo.yaml -p estimator:=hybrid
@@ -19,13 +19,13 @@ Visual odometry as a managed (life cycle) node. Settings are ROS parameters, top
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the node; returns the exit code of the process: 0 when stopped by SIGINT or SIGTERM."""
+    """Run the node; return the exit code of the process: 0 when stopped by SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(
         "vo_node", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(own_arguments(sys.argv[1:] if args is None else args[1:]))
     stop = StopRequest()
-    # Imported late: ROS and OpenCV take a second, in which a signal must already end the process in order.
+    # Imported here because ROS and OpenCV take a second, during which a signal must already exit cleanly.
     from iup_pose_ros.node.lifecycle_node import VoNode
     from iup_pose_ros.node.process import run
 
@@ -33,7 +33,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def own_arguments(args: Sequence[str]) -> list[str]:
-    """Arguments that are not for ROS: those between ``--ros-args`` and ``--`` are."""
+    """Return the arguments that are not for ROS, that is not between ``--ros-args`` and ``--``."""
     own: list[str] = []
     of_ros = False
     for argument in args:

@@ -1,4 +1,4 @@
-"""The subscription to wheel odometry, for steps in metres."""
+"""Subscription to wheel odometry, for metric scale."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from iup_pose_ros.stamps import StampClock, nanoseconds
 
 _DEPTH = 50
 _LOG_PERIOD = 30.0
-# Seconds that an image waits for wheel odometry as late as itself.
+# Seconds that an image waits for wheel odometry that is at least as recent.
 _PATIENCE = 0.3
-# Some drivers publish quaternions that are far from normalised.
+# Some drivers publish quaternions that are far from unit length.
 _QUATERNION_TOLERANCE = 0.5
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 class WheelOdometry:
-    """Receives nav_msgs/Odometry on ``wheel_odometry`` into a history.
+    """Adds nav_msgs/Odometry received on ``wheel_odometry`` to a history.
 
     Args:
         node: owner of the subscription.
-        base_frame: frame whose motion is expected.
-        history: takes the poses.
+        base_frame: expected child frame of the messages.
+        history: stores the poses.
     """
 
     def __init__(self, node: Node, base_frame: str, history: WheelHistory) -> None:
         self._node = node
         self._base_frame = base_frame
         self._history = history
-        # Best effort accepts both kinds of publisher.
+        # A best-effort subscription matches both kinds of publisher.
         qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscription = node.create_subscription(
             Odometry,
@@ -48,7 +48,7 @@ class WheelOdometry:
         )
 
     def close(self) -> None:
-        """Ends the subscription."""
+        """End the subscription."""
         self._node.destroy_subscription(self._subscription)
 
     def _on_odometry(self, message: Any) -> None:
@@ -56,11 +56,11 @@ class WheelOdometry:
         try:
             T_odom_base = pose_of(pose.position, pose.orientation, _QUATERNION_TOLERANCE)
         except DataError as error:
-            self._warn(f"wheel odometry is ignored: {error}")
+            self._warn(f"wheel odometry message ignored: {error}")
             return
         if message.child_frame_id != self._base_frame:
             self._warn(
-                f"wheel odometry is of frame {message.child_frame_id!r}; it is taken for {self._base_frame!r}"
+                f"wheel odometry has child frame {message.child_frame_id!r}; {self._base_frame!r} is assumed"
             )
         self._history.add(nanoseconds(message.header.stamp), T_odom_base)
 
@@ -69,11 +69,11 @@ class WheelOdometry:
 
 
 class WheelsOfFrames:
-    """Wheel motion between stamps of frames (odometry.WheelMotion).
+    """Wheel motion between the stamps of frames (implements odometry.WheelMotion).
 
     Args:
         history: poses by nanoseconds since the epoch.
-        clock: of the frames' stamps.
+        clock: clock of the frames' stamps.
     """
 
     def __init__(self, history: WheelHistory, clock: StampClock) -> None:

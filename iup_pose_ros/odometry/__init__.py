@@ -1,4 +1,4 @@
-"""Images to trajectory, without ROS: tracks, keyframes, scale, integration, loss and recovery."""
+"""Visual odometry without ROS: tracks, keyframes, scale, integration, loss and recovery."""
 
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist

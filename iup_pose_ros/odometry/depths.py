@@ -1,4 +1,4 @@
-"""Inverse depths of tracks in units of the trajectory, and the lengths of steps that follow from them."""
+"""Inverse depths of tracks in units of the trajectory, and step lengths computed from them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, exp, hat
 from iup_pose_ros.odometry.track_geometry import StepDepths, TrackedRays
 
-# Errors of this many deviations have lost three quarters of their weight, and of their influence more.
+# Scale of the robust weight, in standard deviations: here the weight is a quarter.
 _TOLERANCE = 3.0
 _ITERATIONS = 10
 _GATE = 3.0
-# A track's patch is not a point: below this relative deviation more views of it bring nothing.
+# Minimum relative standard deviation of a depth: a track's patch is not a point.
 _MIN_RELATIVE_SIGMA = 0.02
 _PERTURBATION = 1e-5
 
@@ -26,9 +26,9 @@ class InverseDepths:
     """Inverse depths along z of the tracks in the latest keyframe.
 
     Attributes:
-        ids: (N,) the tracks' numbers, ascending.
+        ids: (N,) ids of the tracks, ascending.
         inverse: (N,) in 1 / unit of the trajectory.
-        information: (N,) inverse variances; 0 where nothing is known.
+        information: (N,) inverse variances; 0 if unknown.
     """
 
     ids: NDArray[np.int64]
@@ -37,26 +37,26 @@ class InverseDepths:
 
     @classmethod
     def none(cls) -> InverseDepths:
-        """Nothing known about any track."""
+        """Return the depths of no tracks."""
         return cls(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
 
     def of(self, ids: NDArray[np.int64]) -> InverseDepths:
-        """The same knowledge for the tracks ``ids``, row by row."""
+        """Return the depths of the tracks ``ids``, row by row; without information for unknown tracks."""
         inverse, information = np.zeros(len(ids)), np.zeros(len(ids))
         _, here, there = np.intersect1d(self.ids, ids, assume_unique=True, return_indices=True)
         inverse[there], information[there] = self.inverse[here], self.information[here]
         return InverseDepths(ids, inverse, information)
 
     def rows(self, rows: NDArray[np.bool_]) -> InverseDepths:
-        """The chosen tracks (N,) only."""
+        """Return only the chosen tracks (N,)."""
         return InverseDepths(self.ids[rows], self.inverse[rows], self.information[rows])
 
     def trusted(self, rows: NDArray[np.bool_]) -> InverseDepths:
-        """The same tracks, with knowledge of the chosen ones (N,) only."""
+        """Return the same tracks, with information only for the chosen ones (N,)."""
         return InverseDepths(self.ids, self.inverse, np.where(rows, self.information, 0.0))
 
     def fused(self, inverse: Array, information: Array) -> InverseDepths:
-        """Together with a new measurement (N,) of the same tracks; where the two contradict, neither."""
+        """Fuse with a new measurement (N,) of the same tracks; inconsistent tracks lose their information."""
         total = self.information + information
         mean = (self.information * self.inverse + information * inverse) / np.maximum(total, 1e-300)
         product = self.information * information / np.maximum(total, 1e-300)
@@ -65,7 +65,7 @@ class InverseDepths:
         return InverseDepths(self.ids, mean, np.where(consistent, np.minimum(total, limit), 0.0))
 
     def moved(self, rays: Array, T_prev_curr: Pose) -> InverseDepths:
-        """The tracks, on rays (N, 3) of the previous camera, as the current camera sees them."""
+        """Return the depths of the tracks, on rays (N, 3) of the previous camera, in the current camera."""
         turned = (rays @ T_prev_curr.rotation)[:, 2]
         depth_ratio = turned - self.inverse * (T_prev_curr.rotation.T @ T_prev_curr.translation)[2]
         visible = (depth_ratio > 0.05) & (turned > 0.05)
@@ -80,7 +80,7 @@ class StepLength:
 
     Attributes:
         length: the length.
-        sigma: its standard deviation from the tracks' noise alone.
+        sigma: its standard deviation due to the tracks' noise.
         weights: (N,) derivative of the length with respect to each track's inverse depth in steps.
     """
 
@@ -90,10 +90,10 @@ class StepLength:
 
 
 def step_length(mu: Array, variance: Array, known: InverseDepths) -> StepLength:
-    """The length s in mu = s rho that explains inverse depths in steps (mu) by known inverse depths (rho).
+    """Fit the length s in mu = s rho, given inverse depths in steps (mu) and known inverse depths (rho).
 
-    Both sides have errors, and plain regression on a noisy rho would shrink s at every step; so the sum of
-    (mu - s rho)^2 / (var_mu + s^2 var_rho) is minimised, by reweighted Gauss-Newton steps.
+    Both sides have errors, and ordinary least squares on a noisy rho would bias s towards zero; therefore
+    (mu - s rho)^2 / (var_mu + s^2 var_rho) is minimised by iteratively reweighted Gauss-Newton steps.
 
     Args:
         mu: (N,) inverse depths in steps.
@@ -117,7 +117,7 @@ def step_length(mu: Array, variance: Array, known: InverseDepths) -> StepLength:
 def pose_jacobian(
     weights: Array, depths_of: Callable[[Pose], StepDepths], T_prev_curr: Pose, nominal: StepDepths
 ) -> Array:
-    """Change (6,) of a step's length with the pose's error, in the order and frame of its covariance.
+    """Return the derivative (6,) of a step's length by the pose's error, in the order of its covariance.
 
     Args:
         weights: (N,) of StepLength.
@@ -138,14 +138,14 @@ def pose_jacobian(
 def translation_from_depths(
     rays: TrackedRays, R_prev_curr: Array, rotation_covariance: Array, known: InverseDepths, noise: float
 ) -> tuple[Array, Array]:
-    """Whole translation from known depths, where the parallax is too small to show its direction by itself.
+    """Estimate the translation from known depths if the parallax is too small to determine its direction.
 
     Args:
         rays: N tracks.
         R_prev_curr: (3, 3).
         rotation_covariance: (3, 3) about the previous camera's axes.
-        known: inverse depths of the same tracks; those without information have no say.
-        noise: of the tracks, pixels.
+        known: inverse depths of the same tracks; those without information are ignored.
+        noise: standard deviation of the tracks, pixels.
 
     Returns:
         translation (3,) in the previous frame and covariance (6, 6) of the pose, ROS convention.
@@ -158,7 +158,7 @@ def translation_from_depths(
     depth_ratio = (rays.previous @ R_prev_curr)[:, 2]
     rho_variance = np.where(known.information > 0.0, 1.0 / np.maximum(known.information, 1e-300), 0.0)
     design = np.where(known.information > 0.0, known.inverse, 0.0)[:, None, None] * projection
-    # Within ten times the median depth: keeps the system regular when every point is far away.
+    # Prior of ten times the median depth, which keeps the system regular if all points are distant.
     typical = float(np.median(np.abs(known.inverse[known.information > 0.0])))
     prior = np.eye(3) * (0.1 * max(typical, 1e-6)) ** 2
     translation = np.zeros(3)
@@ -179,11 +179,12 @@ def translation_from_depths(
 
 
 def _robust_weight(square: Array) -> Array:
-    """Weights (N,) of squared normalised errors (Geman and McClure's function)."""
+    """Return Geman-McClure weights (N,) of squared normalised errors."""
     return 1.0 / (1.0 + square / _TOLERANCE**2) ** 2
 
 
 def _weighted_median(values: Array, weights: Array) -> float:
+    """Return the weighted median of values (N,)."""
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(cumulative, 0.5 * cumulative[-1])])

@@ -1,4 +1,4 @@
-"""Chains steps into the pose of the base in the odometry frame."""
+"""Integration of steps to the pose of the base in the odometry frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from iup_pose_ros.odometry.state import Twist
 
 # The origin is exact by definition; a covariance in ROS must still be positive definite.
 _ORIGIN_VARIANCE = 1e-12
-# Until a speed is known a gap is bridged with one unit, and half a radian, per second.
+# Speeds per second assumed for a gap before any step was measured: units of length, radians.
 _UNKNOWN_SPEED = 1.0
 _UNKNOWN_TURN_RATE = 0.5
 _LATEST_SHARE = 0.3
@@ -29,12 +29,12 @@ class Integrator:
         self._turn_rate = _UNKNOWN_TURN_RATE
 
     def advance(self, T_prev_curr: PoseWithCovariance, previous_stamp: float, current_stamp: float) -> Twist:
-        """Appends the base's step between two stamps; time between the last step and this one is a gap."""
+        """Append a step of the base between two stamps; time between the last step and this one is a gap."""
         self._bridge_until(previous_stamp)
         self.pose = self.pose @ T_prev_curr
         self._stamp = current_stamp
         twist = mean_twist(T_prev_curr, current_stamp - previous_stamp)
-        # A mean of the last few steps, so that no single one decides what a gap may hold.
+        # Averaged over the last steps, so that no single step determines the uncertainty of a gap.
         share = _LATEST_SHARE if self.moved else 1.0
         self._speed += share * (float(np.linalg.norm(twist.linear)) - self._speed)
         self._turn_rate += share * (float(np.linalg.norm(twist.angular)) - self._turn_rate)
@@ -42,12 +42,12 @@ class Integrator:
         return twist
 
     def rest(self, since: float, stamp: float) -> None:
-        """The base has stood still from ``since`` to ``stamp``; time before that is a gap."""
+        """Note that the base was at rest from ``since`` to ``stamp``; time before that is a gap."""
         self._bridge_until(since)
         self._stamp = stamp
 
     def restart_clock(self, stamp: float, gap: float) -> None:
-        """Stamps start again at ``stamp``; about ``gap`` seconds have passed meanwhile."""
+        """Continue at ``stamp`` after the clock jumped back; assume ``gap`` seconds have elapsed."""
         if self._stamp is not None:
             self._bridge(gap)
             self._stamp = stamp
@@ -57,7 +57,7 @@ class Integrator:
             self._bridge(stamp - self._stamp)
 
     def _bridge(self, gap: float) -> None:
-        """Adds what may have happened unseen in ``gap`` seconds at about the speed of the last steps."""
+        """Add the covariance of unobserved motion during ``gap`` seconds at the speed of the last steps."""
         if gap <= _SAME_TIME:
             return
         growth = np.zeros((6, 6))
@@ -67,10 +67,9 @@ class Integrator:
 
 
 def mean_twist(T_prev_curr: PoseWithCovariance, interval: float) -> Twist:
-    """Velocity that makes the step in ``interval`` seconds, in axes midway between its ends.
+    """Return the mean velocity of a step of ``interval`` seconds, in the axes midway through its rotation.
 
-    A body that moves steadily keeps its velocity in its own axes; halfway through the turn these give the
-    step's mean velocity, to second order in the rotation.
+    Under constant body velocity this is exact to second order in the rotation.
     """
     turn = so3.log(T_prev_curr.pose.rotation)
     halfway = so3.exp(-0.5 * turn)
@@ -81,6 +80,6 @@ def mean_twist(T_prev_curr: PoseWithCovariance, interval: float) -> Twist:
 
 
 def zero_twist(linear_sigma: float, angular_sigma: float) -> Twist:
-    """Twist of a base at rest: deviations per axis in units per second and radians per second."""
+    """Return the twist of a base at rest; standard deviations per axis in units/s and rad/s."""
     variances = np.repeat([linear_sigma**2, angular_sigma**2], 3)
     return Twist(np.zeros(3), np.zeros(3), np.diag(variances))

@@ -1,4 +1,4 @@
-"""When the current frame becomes a keyframe."""
+"""Keyframe decision."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from iup_pose_ros.odometry.track_geometry import TrackedRays, fitted_rotation, r
 
 @dataclass(frozen=True)
 class Motion:
-    """What the tracks tell about the motion since the last keyframe before any pose is estimated.
+    """Motion of the tracks since the last keyframe, before any pose is estimated.
 
     Attributes:
-        parallax: median motion beyond a rotation, as a fraction of the image width.
+        parallax: median motion after compensating the rotation, as a fraction of the image width.
         rotation: angle of that rotation, radians.
     """
 
@@ -25,14 +25,14 @@ class Motion:
 
 
 def tracked_motion(rays: TrackedRays) -> Motion:
-    """Motion that the tracks show; at least three tracks are needed."""
+    """Return parallax and rotation of the tracks; requires at least three tracks."""
     rotation = fitted_rotation(rays)
     residuals = rotation_compensated_motion(rays, rotation)
     return Motion(float(np.median(residuals)) / rays.width, float(so3.angle(rotation)))
 
 
 def is_keyframe(motion: Motion, fraction: float, interval: float, config: OdometryConfig) -> bool:
-    """Whether any threshold is passed: parallax, rotation, share of surviving tracks, seconds."""
+    """Return whether any threshold is passed: parallax, rotation, share of surviving tracks, seconds."""
     return (
         motion.parallax >= config.keyframe_parallax
         or motion.rotation >= config.keyframe_rotation

@@ -1,6 +1,6 @@
-"""Settings of the odometry: one place for defaults, units, ranges and descriptions.
+"""Settings of the odometry with defaults, units, ranges and descriptions.
 
-Lengths in the image are fractions of its width, so that one setting serves every resolution.
+Lengths in the image are fractions of its width and therefore independent of the resolution.
 """
 
 from __future__ import annotations
@@ -27,72 +27,70 @@ def _number(
     return field(default=default, metadata=metadata)
 
 
-def _choice(default: str, choices: tuple[str, ...], description: str) -> Any:
-    return field(default=default, metadata={"description": description, "choices": choices})
-
-
 @dataclass(frozen=True)
 class OdometryConfig:
     """Settings of the odometry.
 
-    Every field's metadata holds its description, its range or choices, and whether it can change at run time.
+    The metadata of each field holds its description, range or choices, and whether it can change at run time.
 
     Raises:
-        ConfigurationError: a value of the wrong type or outside its range.
+        ConfigurationError: a value has the wrong type or is out of range.
     """
 
-    maximum_tracks: int = _number(400, 50, 5000, "Most points that are tracked at a time.")
+    maximum_tracks: int = _number(400, 50, 5000, "Maximum number of tracked points.")
     minimum_tracks: int = _number(
-        30, 8, 1000, "Fewest tracks that can check a pose; fewest corners with which tracking can begin."
+        30, 8, 1000, "Minimum number of tracks to validate a pose and of corners to start a keyframe."
     )
     keyframe_parallax: float = _number(
         0.02,
         0.002,
         0.5,
-        "A frame becomes a keyframe when the median track has moved this far since the last one, beyond what "
-        "a rotation explains; fraction of the image width.",
+        "Keyframe threshold: median motion of the tracks since the last keyframe after compensating the "
+        "rotation; fraction of the image width.",
     )
     keyframe_rotation: float = _number(
-        0.1, 0.01, 1.0, "A frame becomes a keyframe when the camera has turned this far since the last; rad."
+        0.1, 0.01, 1.0, "Keyframe threshold: rotation of the camera since the last keyframe; rad."
     )
     keyframe_tracked_fraction: float = _number(
-        0.6, 0.1, 0.95, "A frame becomes a keyframe when only this share of the last one's tracks survives."
+        0.6, 0.1, 0.95, "Keyframe threshold: share of the last keyframe's tracks that survive."
     )
     keyframe_interval: float = _number(
-        0.5, 0.05, 60.0, "A frame becomes a keyframe when the last one is this old and the camera moves; s."
+        0.5, 0.05, 60.0, "Keyframe threshold: time since the last keyframe while the camera moves; s."
     )
     stationary_motion: float = _number(
         0.0015,
         0.0001,
         0.02,
-        "The camera is at rest when the median track stays within this distance; fraction of image width.",
+        "Standstill threshold: maximum motion of the median track; fraction of the image width.",
     )
     stationary_window: float = _number(
-        0.5, 0.05, 10.0, "Time for which the tracks must stay in place before the camera counts as still; s."
+        0.5, 0.05, 10.0, "Standstill: time for which the motion must stay below stationary_motion; s."
     )
     stationary_hysteresis: float = _number(
-        2.0, 1.0, 10.0, "A camera at rest moves again when its tracks leave stationary_motion times this."
+        2.0, 1.0, 10.0, "Standstill ends when the motion exceeds stationary_motion times this factor."
     )
     minimum_inlier_fraction: float = _number(
-        0.4, 0.0, 1.0, "A pose with which fewer of its tracks agree is rejected; share of the tracks."
+        0.4, 0.0, 1.0, "Minimum share of tracks that agree with a pose; otherwise it is rejected."
     )
     maximum_rotation_rate: float = _number(
-        6.3, 0.1, 100.0, "A pose that turns the camera faster is rejected; rad/s."
+        6.3, 0.1, 100.0, "Maximum rotation rate of a pose; a faster one is rejected; rad/s."
     )
     lost_patience: float = _number(
-        0.5, 0.0, 10.0, "After a loss, tracks of the last good frame are tried for this long; s."
+        0.5, 0.0, 10.0, "Time after a loss during which the tracks of the last good frame are retried; s."
     )
-    scale_source: str = _choice(
-        "relative",
-        SCALE_SOURCES,
-        "Length of a step: 'relative' (the first step is 1, the others follow from shared tracks), "
-        "'odometry' (wheel odometry between the two images, metres) or 'fixed' (fixed_step_length).",
+    scale_source: str = field(
+        default="relative",
+        metadata={
+            "description": "Source of step lengths: 'relative' (the first step is 1, the others follow from "
+            "shared tracks), 'odometry' (wheel odometry, metres) or 'fixed' (fixed_step_length).",
+            "choices": SCALE_SOURCES,
+        },
     )
     fixed_step_length: float = _number(
         1.0,
         0.0001,
         1000.0,
-        "Length of every step between keyframes where scale_source is 'fixed'; m.",
+        "Length of every step between keyframes if scale_source is 'fixed'; m.",
         at_run_time=False,
     )
 
@@ -100,11 +98,15 @@ class OdometryConfig:
         for setting in fields(self):
             value = getattr(self, setting.name)
             what, limits = f"odometry setting {setting.name}", setting.metadata
-            if "choices" not in limits:
-                _check_kind(setting.name, value, integral=setting.type == "int")
-                check_number(what, value, limits["minimum"], limits["maximum"])
-            elif value not in limits["choices"]:
-                raise ConfigurationError(f"{what} is {value!r}; {accepted_are(limits['choices'])}")
+            if "choices" in limits:
+                if value not in limits["choices"]:
+                    raise ConfigurationError(f"{what} is {value!r}; {accepted_are(limits['choices'])}")
+                continue
+            integral = setting.type == "int"
+            if isinstance(value, bool) or not isinstance(value, int if integral else int | float):
+                kind = "an integer" if integral else "a number"
+                raise ConfigurationError(f"{what} is {value!r}; {kind} is required")
+            check_number(what, value, limits["minimum"], limits["maximum"])
 
         if self.minimum_tracks > self.maximum_tracks:
             raise ConfigurationError(
@@ -114,10 +116,10 @@ class OdometryConfig:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> OdometryConfig:
-        """Settings by name; what is left out keeps its default.
+        """Return the settings from values by name; missing ones keep their default.
 
         Raises:
-            ConfigurationError: a name that does not exist, or what the class itself rejects.
+            ConfigurationError: a name does not exist, or a value is rejected by the class.
         """
         names = [setting.name for setting in fields(cls)]
         for name in settings:
@@ -126,10 +128,3 @@ class OdometryConfig:
                     f"odometry setting {name!r} does not exist; {did_you_mean(name, names)}"
                 )
         return cls(**settings)
-
-
-def _check_kind(name: str, value: object, integral: bool) -> None:
-    kinds = (int,) if integral else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        kind = "an integer" if integral else "a number"
-        raise ConfigurationError(f"odometry setting {name} is {value!r}; {kind} is needed")

@@ -1,7 +1,7 @@
 """Choice between the two poses that a nearly planar scene allows, by depths known from earlier steps.
 
-Within two images of a plane both poses explain every track. They disagree about the depths: under the wrong
-pose the plane has another slant, which the depths that tracks bring along from earlier steps contradict.
+Both poses explain all tracks between two images of a plane, but they imply planes of different orientation
+and therefore different depths, which are compared with the depths known from earlier steps.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from iup_pose_ros.odometry.track_geometry import MIN_TRACKS, TrackedRays, observ
 from iup_pose_ros.types import RelativePose
 
 _MAXIMUM_COST = 9.0  # of one track: squared error in standard deviations
-# Smooth tracking errors make two images surer of one of the poses than they can be.
+# Limits the over-confidence of two images, whose tracking errors vary smoothly and are not independent.
 _MIN_PROBABILITY = 1e-4
-_TRACKS_PER_OBSERVATION = 16.0  # neighbouring tracks err alike; so many count as one independent track
+_TRACKS_PER_OBSERVATION = 16.0  # errors of neighbouring tracks correlate: this many count as one
 
 
 def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseDepths) -> RelativePose:
-    """Return the one of two hypotheses that the images and the known depths together support.
+    """Return the more probable of two hypotheses, given the images and the known depths.
 
-    Its covariance covers the other by the probability that is left to it. The pose is returned as it is where
-    it has no hypotheses, or fewer than ``MIN_TRACKS`` tracks have known depths.
+    Its covariance is that of the mixture of both. The pose is returned unchanged if it has no hypotheses or
+    if fewer than ``MIN_TRACKS`` tracks have known depths.
 
     Args:
         relative: an estimator's pose.
@@ -41,7 +41,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
         return relative
     first, second = relative.hypotheses
     difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
-    # As in ``second_pose_probability``, the scatter of the difference is the measure of its sum.
+    # As in ``second_pose_probability``, the sum is normalised by its empirical standard deviation.
     scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
     advantage = float(difference.sum()) / (scatter + 1e-9) / math.sqrt(_TRACKS_PER_OBSERVATION)
     by_depths = float(log_ndtr(advantage) - log_ndtr(-advantage))
@@ -68,7 +68,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
 def _depth_costs(
     relative: RelativePose, rays: TrackedRays, known: InverseDepths, rows: NDArray[np.bool_]
 ) -> Array:
-    """Return the costs of the chosen tracks: how far the depths that a pose shows are from the known ones."""
+    """Return the squared normalised differences of triangulated and known depths of the chosen tracks."""
     seen = observe(rays, relative.T_prev_curr)
     inverse, variance, known = seen.depths.inverse[rows], seen.variance[rows], known.rows(rows)
     length = step_length(inverse, variance, known).length

@@ -1,4 +1,4 @@
-"""Where the length of a step comes from."""
+"""Scale: the sources of a step's length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.depths import (
     InverseDepths,
     pose_jacobian,
@@ -36,16 +35,16 @@ from iup_pose_ros.odometry.track_geometry import (
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import RelativePose
 
-# Relative standard deviations of a length: at best, at worst of a measured one, when the last speed is held
-# (the camera may have stopped, or doubled its speed), when it is configured, when the wheels measure it;
-# wheels are never surer than so many metres.
+# Relative standard deviations of a length: minimum, maximum of a measured one, when the last speed is held
+# (the camera may have stopped, or doubled its speed), when it is configured, when measured by wheel odometry;
+# minimum standard deviation of wheel odometry in metres.
 _BEST = 0.01
 _WORST = 0.5
 _HELD = 1.0
 _FIXED = 0.1
 _WHEELS = 0.03
 _WHEELS_MIN = 0.003
-# Relative error across the direction that the wheels give.
+# Relative standard deviation across the direction given by wheel odometry.
 _WHEELS_DIRECTION = 0.1
 # Fraction of the image width below which motion is noise.
 _MIN_SHIFT = 0.5 / 640.0
@@ -60,29 +59,29 @@ class Interval(NamedTuple):
 
 
 class ScaleSource(Protocol):
-    """Gives the steps their lengths."""
+    """Interface of the sources of scale."""
 
     @property
     def depths(self) -> InverseDepths:
         """Inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory."""
 
     def check(self, interval: Interval) -> None:
-        """Raises EstimationError where no step of this interval can get a length."""
+        """Raise EstimationError if the length of a step over this interval cannot be determined."""
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """The step with its length; the interval has passed ``check``."""
+        """Return the scaled step; the interval must have passed ``check``."""
 
     def length_of_shift(self, shift: float) -> float:
-        """Length of a translation that moves the median track by ``shift``, a fraction of the image width."""
+        """Return the length that moves the median track by ``shift``, a fraction of the image width."""
 
 
 def scale_source(
     config: OdometryConfig, wheels: WheelMotion | None = None, T_base_camera: Pose = _IDENTITY
 ) -> ScaleSource:
-    """The source that the settings name.
+    """Return the scale source that the settings name.
 
     Raises:
-        ConfigurationError: lengths shall come from wheel odometry and there is none.
+        ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
     """
     if config.scale_source == "fixed":
         return FixedScale(config)
@@ -105,7 +104,7 @@ class FixedScale:
         """See ScaleSource.check; the length is always known."""
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step; without parallax a step is zero, plus or minus its length."""
+        """See ScaleSource.step; without parallax the step is zero with its length as standard deviation."""
         seen = observe(rays, relative.T_prev_curr)
         if not seen.shows_direction:
             zero = Length(0.0, self._length, "fixed (rotation only)", metric=True)
@@ -114,34 +113,39 @@ class FixedScale:
         return step_along(relative, length, seen.agreeing)
 
     def length_of_shift(self, shift: float) -> float:
-        """See ScaleSource.unseen; a step makes about the keyframe parallax."""
+        """See ScaleSource.length_of_shift; a step is assumed to have the keyframe parallax."""
         return self._length * shift / self._keyframe_parallax
 
 
 class WheelScale:
-    """Lengths in metres from wheel odometry; direction and rotation stay those of the images.
+    """Lengths in metres from wheel odometry; direction and rotation are those of the images.
 
     Args:
         config: settings.
         wheels: motion of the base.
-        T_base_camera: extrinsics of the camera, metres: turning, it moves otherwise than the base.
+        T_base_camera: extrinsics of the camera, metres, for its lever arm.
     """
 
     def __init__(self, config: OdometryConfig, wheels: WheelMotion, T_base_camera: Pose) -> None:
         self._wheels = wheels
         self._T_base_camera = T_base_camera
-        # More than most robots make per keyframe: at first rather too much is taken to be unseen.
+        # One metre per keyframe parallax, more than most robots move: conservative until the first step.
         self._metres_per_shift = 1.0 / config.keyframe_parallax
         self.depths = InverseDepths.none()
 
     def check(self, interval: Interval) -> None:
-        """See ScaleSource.check; fails where the wheels do not cover the interval."""
+        """See ScaleSource.check; fails if wheel odometry does not cover the interval."""
         self._wheels.between(*interval)
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step; where the images do not show the direction, it is that of the wheels, too."""
+        """See ScaleSource.step; if the images do not show the direction, it is that of wheel odometry."""
         seen = observe(rays, relative.T_prev_curr)
-        translation = self._camera_translation(relative, interval)
+        # Translation of T_prev_curr: that of the base by wheel odometry, its rotation by the images.
+        extrinsics = self._T_base_camera
+        R_base = extrinsics.rotation @ relative.T_prev_curr.rotation @ extrinsics.rotation.T
+        base = self._wheels.between(*interval).translation
+        lever_arm = R_base @ extrinsics.translation - extrinsics.translation
+        translation = extrinsics.rotation.T @ (base + lever_arm)
         value = float(np.linalg.norm(translation))
         sigma = max(_WHEELS_MIN, _WHEELS * value)
         if value <= sigma or not seen.shows_direction:
@@ -156,35 +160,28 @@ class WheelScale:
         return step_along(relative, Length(value, sigma, "odometry", metric=True), seen.agreeing)
 
     def length_of_shift(self, shift: float) -> float:
-        """See ScaleSource.unseen; by the last step."""
+        """See ScaleSource.length_of_shift; from the last step."""
         return shift * self._metres_per_shift
-
-    def _camera_translation(self, relative: RelativePose, interval: Interval) -> Array:
-        """Translation (3,) of T_prev_curr: the base's by the wheels, its turn by the images."""
-        extrinsics = self._T_base_camera
-        R_base = extrinsics.rotation @ relative.T_prev_curr.rotation @ extrinsics.rotation.T
-        base = self._wheels.between(*interval).translation
-        return extrinsics.rotation.T @ (base + R_base @ extrinsics.translation - extrinsics.translation)
 
 
 class RelativeScale:
-    """The first step has length 1; later ones follow from tracks shared by consecutive pairs of keyframes."""
+    """First step of length 1; later lengths follow from tracks shared by consecutive pairs of keyframes."""
 
     def __init__(self, config: OdometryConfig) -> None:
         self.depths = InverseDepths.none()
         self._speed: float | None = None
-        # Relative deviation of the unit of length since the first step: depths inherit that of a held length.
+        # Relative standard deviation of the unit of length; grows when a length is held, not measured.
         self._unit_sigma = 0.0
-        # How far a translation of one unit moves the median track, as a fraction of the image width. The
-        # first step has length 1 and makes at least the keyframe parallax.
+        # Motion of the median track by a translation of one unit, as a fraction of the image width. The
+        # first step has length 1 and at least the keyframe parallax.
         self._shift_per_unit = config.keyframe_parallax
 
     def length_of_shift(self, shift: float) -> float:
-        """See ScaleSource.unseen."""
+        """See ScaleSource.length_of_shift."""
         return shift / self._shift_per_unit
 
     def check(self, interval: Interval) -> None:
-        """See ScaleSource.check; a length is measured or held."""
+        """See ScaleSource.check; never fails, as the length is measured or held."""
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
         """See ScaleSource.step."""
@@ -208,7 +205,7 @@ class RelativeScale:
         seen: Observation,
         duration: float,
     ) -> Length:
-        """One for the first step, then by the tracks or, where they do not tell, by the last speed."""
+        """Return 1 for the first step, then the length by the tracks or else by the last speed."""
         if self._speed is None:
             return Length(1.0, _BEST, "relative")
         measured = _measured_length(relative.T_prev_curr, rays, known, seen)
@@ -222,7 +219,7 @@ class RelativeScale:
     def _turn(
         self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: Observation
     ) -> ScaledStep:
-        """A step whose direction the image motion does not show, though known depths still may."""
+        """Return a step without significant parallax: from known depths, or else the rotation only."""
         rows = seen.steady & (known.information > 0.0)
         if np.count_nonzero(rows) < MIN_TRACKS:
             sigma = self.length_of_shift(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
@@ -241,7 +238,7 @@ class RelativeScale:
     def _learn(
         self, rays: TrackedRays, known: InverseDepths, seen: Observation, pose: Pose, duration: float
     ) -> None:
-        """Takes the depths and the speed that a step of known length shows."""
+        """Update depths and speed by a scaled step."""
         length = float(np.linalg.norm(pose.translation))
         self._speed = length / duration
         information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
@@ -255,12 +252,12 @@ class RelativeScale:
 def _measured_length(
     T_prev_curr: Pose, rays: TrackedRays, known: InverseDepths, seen: Observation
 ) -> Length | None:
-    """Length by tracks of known depth; None where they are too few or contradictory."""
+    """Return the length by tracks of known depth; None if they are too few or inconsistent."""
     rows = seen.agreeing & (known.information > 0.0)
     if np.count_nonzero(rows) < MIN_TRACKS:
         return None
     found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
-    # Written so that a length that is no number fails, too.
+    # Written so that NaN fails, too.
     if not found.sigma <= _WORST * found.length:
         return None
     weights = np.zeros(len(rays))

@@ -1,4 +1,4 @@
-"""Steps of the camera, with the covariance that errors of length, direction and rotation make together."""
+"""Steps of the camera with the joint covariance of length, direction and rotation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Length:
     Attributes:
         value: metres or units of the trajectory.
         sigma: its standard deviation for an exact pose.
-        source: where it comes from.
+        source: name of its source.
         metric: whether it is in metres.
-        jacobian: (6,) its change with the pose's error, in the order and frame of the pose's covariance.
+        jacobian: (6,) derivative by the pose's error, in the order and frame of the pose's covariance.
     """
 
     value: float
@@ -37,14 +37,14 @@ class Length:
 
 @dataclass(frozen=True, eq=False)
 class ScaledStep:
-    """A step with its length.
+    """A scaled step.
 
     Attributes:
         camera: T_prev_curr of the camera, covariance in the previous camera frame.
-        sigma_t: standard deviation of the direction per axis, radians; pi/2 where it is unknown.
+        sigma_t: standard deviation of the direction per axis, radians; pi/2 if it is unknown.
         metric: whether the length is in metres.
-        source: where the length comes from.
-        inliers: (N,) the tracks that agree with the pose.
+        source: source of the length.
+        inliers: (N,) tracks that agree with the pose.
     """
 
     camera: PoseWithCovariance
@@ -55,7 +55,7 @@ class ScaledStep:
 
 
 def step_along(relative: RelativePose, length: Length, inliers: Mask) -> ScaledStep:
-    """A step along the estimated direction, which has unit length and a nominal error along itself."""
+    """Return the step along the estimated direction; its nominal variance along itself is replaced."""
     pose = relative.T_prev_curr
     direction = pose.translation / np.linalg.norm(pose.translation)
     along = np.outer(direction, direction)
@@ -71,7 +71,7 @@ def step_along(relative: RelativePose, length: Length, inliers: Mask) -> ScaledS
 
 
 def rotation_only_step(relative: RelativePose, length: Length, inliers: Mask) -> ScaledStep:
-    """The estimated rotation alone; a translation, if any, lies within ``length.sigma`` of zero."""
+    """Return the estimated rotation with zero translation of standard deviation ``length.sigma``."""
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = length.sigma**2 * np.eye(3)
     covariance[3:, 3:] = relative.covariance[3:, 3:]
@@ -87,7 +87,7 @@ def step_from_translation(
     inliers: Mask,
     metric: bool = False,
 ) -> ScaledStep:
-    """The estimated rotation, a translation (3,) found otherwise, and their covariance (6, 6)."""
+    """Return the estimated rotation with a given translation (3,) and their joint covariance (6, 6)."""
     pose = Pose(relative.T_prev_curr.rotation, translation)
     length = float(np.linalg.norm(translation))
     sigma = float(np.sqrt(np.trace(covariance[:3, :3]) / 3.0))
@@ -96,6 +96,6 @@ def step_from_translation(
 
 
 def metric_step(relative: RelativePose, inliers: Mask) -> ScaledStep:
-    """The step of an estimator that knows the length itself."""
+    """Return the step of an estimator with metric translation."""
     camera = PoseWithCovariance(relative.T_prev_curr, relative.covariance)
     return ScaledStep(camera, relative.sigma_t, True, "estimator", inliers)

@@ -1,4 +1,4 @@
-"""What the odometry reports for every frame."""
+"""Results of the odometry for every frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from iup_pose_ros.geometry.so3 import Array
 
 
 class TrackingState(enum.IntEnum):
-    """How the odometry stands; the numbers are those of iup_pose_msgs/TrackingState."""
+    """Tracking state; the values are those of iup_pose_msgs/TrackingState."""
 
     INITIALIZING = 0
     TRACKING = 1
@@ -23,7 +23,7 @@ class TrackingState(enum.IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class KeyframeEdge:
-    """Motion between two keyframes, as a pose graph takes it.
+    """Motion between two keyframes, an edge of a pose graph.
 
     Attributes:
         previous_id: number of the previous keyframe; keyframes count from 0.
@@ -34,14 +34,14 @@ class KeyframeEdge:
         base: T_prev_curr of the base frame, covariance in the previous base frame.
         sigma_R: (3,) standard deviations of the rotation about the previous camera's axes, radians.
         sigma_t: standard deviation of the direction of translation per axis of its tangent plane, radians;
-            pi/2 where the direction is unknown.
+            pi/2 if the direction is unknown.
         inlier_probability: calibrated probability that rotation and direction err by less than 10 degrees;
-            NaN where it is not known.
+            NaN if it is unknown.
         metric: whether lengths are metres.
-        scale_source: where the step's length comes from.
+        scale_source: source of the step's length.
         estimator: name of the estimator.
-        inference_time: seconds that the estimator took.
-        attention: of a network on the current image (RelativePose.attention); None where none was asked.
+        inference_time: inference time of the estimator, seconds.
+        attention: of a network on the current image (RelativePose.attention); None if no network was run.
     """
 
     previous_id: int
@@ -62,7 +62,7 @@ class KeyframeEdge:
 
 @dataclass(frozen=True, eq=False)
 class Twist:
-    """Velocity of the base in its own axes.
+    """Velocity of the base in the base frame.
 
     Attributes:
         linear: (3,) metres, or units of the trajectory, per second.
@@ -77,19 +77,19 @@ class Twist:
 
 @dataclass(frozen=True, eq=False)
 class OdometryUpdate:
-    """The answer to one frame.
+    """The result of one frame.
 
     Attributes:
         state: tracking state after this frame.
         reason: one sentence that explains the state; empty while TRACKING.
         stamp: the frame's stamp, seconds.
-        frame_id: the frame's camera.
-        edge: motion since the previous keyframe, when this frame became a keyframe with a good pose.
+        frame_id: the camera frame.
+        edge: motion since the previous keyframe, if this frame became a keyframe with a valid pose.
         pose: T_odom_base at ``stamp``, with every edge and while STATIONARY (repeating the last one).
         twist: velocity of the base, with every pose; zero while STATIONARY.
-        refused: the frame's stamp did not increase: it was not looked at and the state is that of before.
-        repeated: the frame's pixels are those of the frame before, sent again: it measures nothing and the
-            state is that of before.
+        refused: the frame was dropped because its stamp does not increase; the state is unchanged.
+        repeated: the frame was ignored because its pixels equal those of the previous frame; the state is
+            unchanged.
     """
 
     state: TrackingState

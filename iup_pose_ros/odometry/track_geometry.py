@@ -1,8 +1,8 @@
-"""What the tracks between two frames say about a relative pose: residuals, parallax, depth.
+"""Geometry of the tracks between two frames given a relative pose: residuals, parallax, depth.
 
-Tracks enter as viewing rays (z = 1). After a step of unit direction t and length s the current camera sees
-the point on ray a at depth z along R^T (a - mu t), mu = s / z: only this "inverse depth in steps" mu can be
-seen.
+Tracks are viewing rays (z = 1). After a step of unit direction t and length s the current camera sees the
+point on ray a at depth z along R^T (a - mu t) with mu = s / z: only mu, the inverse depth in units of the
+step, is observable.
 Source: Hartley and Zisserman, "Multiple View Geometry", 2nd edition, chapters 9 and 12.
 """
 
@@ -19,10 +19,10 @@ from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.types import Matches
 
 MIN_TRACKS = 12
-# The direction of a step shows when a quarter of its tracks moves by this many deviations of the noise.
+# The direction of a step is observable if a quarter of its tracks moves by this many sigmas of the noise.
 SIGNIFICANT_PARALLAX = 4.0
 
-# Tracking noise is never below this fraction of the image width (a quarter of a pixel at 640).
+# Minimum tracking noise as a fraction of the image width (a quarter of a pixel at 640).
 _NOISE_FLOOR = 0.25 / 640.0
 _INLIER = 3.5
 _ROTATION_ITERATIONS = 8
@@ -33,10 +33,10 @@ class TrackedRays:
     """Tracks between a keyframe and the current frame of one camera.
 
     Attributes:
-        ids: (N,) the tracks' numbers, ascending.
+        ids: (N,) ids of the tracks, ascending.
         previous: rays (N, 3), z = 1, of the keyframe.
         current: rays (N, 3), z = 1, of the current frame.
-        focal: geometric mean of the focal lengths in pixels, by which image-plane lengths become pixels.
+        focal: geometric mean of the focal lengths in pixels; converts image-plane lengths to pixels.
         width: image width in pixels.
     """
 
@@ -48,7 +48,7 @@ class TrackedRays:
 
     @classmethod
     def of(cls, ids: NDArray[np.int64], matches: Matches, intrinsics: Intrinsics) -> TrackedRays:
-        """Rays of pixel matches; ``ids`` (N,) names the rows."""
+        """Return the rays of pixel matches with track ids (N,)."""
         return cls(
             ids,
             intrinsics.rays(matches.points_prev),
@@ -63,7 +63,7 @@ class TrackedRays:
 
 @dataclass(frozen=True, eq=False)
 class StepDepths:
-    """Per track, what a relative pose of unit translation makes of it.
+    """Inverse depth and epipolar residual per track for a relative pose of unit translation.
 
     Attributes:
         inverse: (N,) step length over depth (mu); negative behind the camera.
@@ -78,15 +78,15 @@ class StepDepths:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What N tracks say about a pose of unit translation.
+    """Agreement of N tracks with a pose of unit translation.
 
     Attributes:
         depths: inverse depths in steps and epipolar residuals.
-        variance: (N,) of the inverse depths in steps.
-        noise: of the tracks, pixels; with a wrong pose its errors count as noise.
+        variance: (N,) variances of the inverse depths in steps.
+        noise: standard deviation of the tracks, pixels; includes the errors of the pose.
         agreeing: (N,) tracks near their epipolar lines and not behind the cameras.
-        steady: (N,) tracks that have hardly moved beyond the rotation.
-        shows_direction: whether the tracks move enough beyond the rotation to show where the step leads.
+        steady: (N,) tracks without significant motion beyond the rotation.
+        shows_direction: whether the tracks have enough parallax to determine the direction.
     """
 
     depths: StepDepths
@@ -98,7 +98,7 @@ class Observation:
 
 
 def step_depths(rays: TrackedRays, T_prev_curr: Pose) -> StepDepths:
-    """Inverse depths in steps, and epipolar residuals, for a pose of unit translation."""
+    """Return inverse depths in steps and epipolar residuals for a pose of unit translation."""
     point = rays.previous @ T_prev_curr.rotation
     epipole = T_prev_curr.rotation.T @ T_prev_curr.translation
     observed = rays.current[:, :2]
@@ -113,22 +113,22 @@ def step_depths(rays: TrackedRays, T_prev_curr: Pose) -> StepDepths:
 
 
 def robust_sigma(residuals: Array, floor: float) -> float:
-    """Standard deviation of mostly normal residuals (N,) about zero, by their median; at least ``floor``."""
+    """Return the standard deviation of residuals (N,) from their median absolute value, minimum ``floor``."""
     if len(residuals) == 0:
         return floor
     return max(floor, 1.4826 * float(np.median(np.abs(residuals))))
 
 
 def rotation_compensated_motion(rays: TrackedRays, R_prev_curr: Array) -> Array:
-    """Image motion (N,) in pixels that remains when the rotation's part is taken away."""
+    """Return the image motion (N,) in pixels after compensating the rotation."""
     turned = rays.previous @ R_prev_curr
     return np.linalg.norm(turned[:, :2] / turned[:, 2:] - rays.current[:, :2], axis=1) * rays.focal
 
 
 def fitted_rotation(rays: TrackedRays) -> Array:
-    """Rotation R_prev_curr (3, 3) that alone explains the tracks best: least absolute residuals.
+    """Return the rotation R_prev_curr (3, 3) that fits the tracks best, by least absolute residuals.
 
-    Weighted Kabsch alignment of unit rays, reweighted; far points and the majority win over near ones.
+    Iteratively reweighted Kabsch alignment of unit rays; robust to a minority of points with parallax.
     """
     previous = rays.previous / np.linalg.norm(rays.previous, axis=1, keepdims=True)
     current = rays.current / np.linalg.norm(rays.current, axis=1, keepdims=True)
@@ -142,7 +142,7 @@ def fitted_rotation(rays: TrackedRays) -> Array:
 
 
 def observe(rays: TrackedRays, T_prev_curr: Pose) -> Observation:
-    """What N tracks say about a pose of unit translation."""
+    """Return the agreement of N tracks with a pose of unit translation."""
     depths = step_depths(rays, T_prev_curr)
     noise = robust_sigma(depths.residual, _NOISE_FLOOR * rays.width)
     deviation = noise * depths.sensitivity

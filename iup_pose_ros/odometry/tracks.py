@@ -1,4 +1,4 @@
-"""Points followed from the last keyframe, frame by frame, into the current one."""
+"""Points tracked from the last keyframe, frame by frame, into the current frame."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from iup_pose_ros.types import Frame, Matches
 
 Ids = NDArray[np.int64]
 
-# Between neighbouring frames a small patch is followed as safely as a large one and is distorted less.
+# Between consecutive frames a small patch is tracked as reliably as a large one and is distorted less.
 _PATCH = LucasKanadeConfig(window=15)
-# Corners keep this share of the distance they would have on a regular grid.
+# Minimum distance of corners as a share of the spacing of a regular grid of as many.
 _SPREAD = 0.4
 _MIN_DISTANCE = 3.0
 _QUALITY = 0.003
-# So many times the corners wanted are found and then drawn evenly from so many cells of the image.
+# Detected candidates per wanted corner, and number of image cells over which corners are distributed evenly.
 _CANDIDATES = 4
 _CELLS = 48
-# Standard deviation in grey levels.
+# Minimum standard deviation of the grey levels.
 _MIN_CONTRAST = 4.0
 
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """Points seen in a keyframe and, row by row, in the latest frame. Nothing here changes in place.
+    """Points seen in a keyframe and, row by row, in the latest frame; immutable.
 
     Attributes:
-        keyframe: where the rows start.
-        latest: the last frame into which they were followed.
-        ids: (N,) numbers that stay with a point over keyframes; ascending.
+        keyframe: frame in which the tracks start.
+        latest: last frame into which they were tracked.
+        ids: (N,) ids of the tracks, which stay the same over keyframes; ascending.
         points_keyframe: (N, 2) pixels.
         points_latest: (N, 2) pixels.
-        started: number of rows that the keyframe began with.
+        started: number of tracks that the keyframe started with.
         keyframe_id: number of the keyframe.
     """
 
@@ -66,12 +66,12 @@ class Tracks:
 
     @property
     def fraction(self) -> float:
-        """Share of the keyframe's rows that survive; 0 where it had none."""
+        """Share of the keyframe's tracks that survive; 0 if it had none."""
         return len(self) / self.started if self.started else 0.0
 
     @property
     def median_motion(self) -> float:
-        """Median motion since the keyframe in pixels; at least one row is needed."""
+        """Median motion since the keyframe in pixels; requires at least one track."""
         return float(np.median(np.linalg.norm(self.points_latest - self.points_keyframe, axis=1)))
 
     @property
@@ -80,11 +80,11 @@ class Tracks:
         return self.latest.stamp - self.keyframe.stamp
 
     def fits(self, frame: Frame) -> bool:
-        """Whether ``frame`` comes from the same camera in the same resolution."""
+        """Return whether ``frame`` has the camera frame and intrinsics of the keyframe."""
         return frame.intrinsics == self.keyframe.intrinsics and frame.frame_id == self.keyframe.frame_id
 
     def advanced(self, frame: Frame) -> Tracks:
-        """The rows that can be followed from the latest frame into ``frame``."""
+        """Return the tracks that continue from the latest frame into ``frame``."""
         points, valid = track_points(self.latest.grey, frame.grey, self.points_latest, config=_PATCH)
         return replace(
             self,
@@ -95,7 +95,7 @@ class Tracks:
         )
 
     def kept(self, rows: NDArray[np.bool_]) -> Tracks:
-        """The chosen rows (N,) only."""
+        """Return only the chosen tracks (N,)."""
         return replace(
             self,
             ids=self.ids[rows],
@@ -104,18 +104,18 @@ class Tracks:
         )
 
     def at_rest(self, stamp: float) -> Tracks:
-        """The same tracks of a camera that has not moved up to ``stamp``: its keyframe is as recent."""
+        """Return the same tracks with ``stamp`` as the keyframe's stamp, for a camera at rest."""
         return replace(self, keyframe=replace(self.keyframe, stamp=stamp))
 
 
 class Tracker:
-    """Makes keyframes: numbers them and their points, and finds new points.
+    """Creates keyframes: numbers them and their tracks, and detects new corners.
 
     Args:
-        maximum: most points of a keyframe; may change.
+        maximum: maximum number of tracks of a keyframe; may change.
 
     Attributes:
-        keyframes: number of keyframes made so far.
+        keyframes: number of keyframes so far.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -124,20 +124,21 @@ class Tracker:
         self._next_id = 0
 
     def begin(self, frame: Frame) -> Tracks:
-        """A keyframe that continues nothing."""
+        """Return a keyframe without continued tracks."""
         none = np.zeros((0, 2))
         return self.renew(Tracks(frame, frame, np.zeros(0, dtype=np.int64), none, none, 0, -1))
 
     def renew(self, tracks: Tracks) -> Tracks:
-        """The latest frame as a new keyframe: rows go on, new corners fill the gaps between them."""
+        """Return the latest frame as a new keyframe: tracks continue, new corners fill the gaps."""
         self.keyframes += 1
         return self._replenished(tracks, self.keyframes - 1)
 
     def renew_in_place(self, tracks: Tracks) -> Tracks:
-        """As ``renew`` for a camera that has not moved: the keyframe keeps its number."""
+        """Return the latest frame as ``renew`` does, but keep the number of the keyframe (camera at rest)."""
         return self._replenished(tracks, tracks.keyframe_id)
 
     def _replenished(self, tracks: Tracks, keyframe_id: int) -> Tracks:
+        """Return tracks that start in the latest frame, filled up with new corners to the maximum."""
         image = tracks.latest.grey
         distance = max(_MIN_DISTANCE, _SPREAD * math.sqrt(image.size / self.maximum))
         wanted = max(self.maximum - len(tracks), 0)
@@ -153,11 +154,11 @@ class Tracker:
 
 
 def evenly_spread(points: Array, existing: Array, cell: float) -> NDArray[np.intp]:
-    """Rows of ``points`` in the order in which to take them so that every cell of the image gets its share.
+    """Return the rows of ``points`` in an order that fills the cells of the image evenly.
 
     Args:
         points: (N, 2) pixels, best first.
-        existing: (M, 2) pixels that are taken already.
+        existing: (M, 2) pixels of the points that are already in use.
         cell: side of a cell in pixels.
     """
     cells = np.floor(np.vstack([existing, points]) / cell).astype(np.int64)
@@ -170,5 +171,5 @@ def evenly_spread(points: Array, existing: Array, cell: float) -> NDArray[np.int
 
 
 def is_low_texture(frame: Frame) -> bool:
-    """Whether an image shows next to nothing: black, white or fog, apart from noise."""
+    """Return whether the contrast of an image is too low to track: black, white or fog, apart from noise."""
     return float(np.std(frame.grey)) < _MIN_CONTRAST

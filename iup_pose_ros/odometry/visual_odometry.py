@@ -1,4 +1,4 @@
-"""From frames to a trajectory: tracks, keyframe decision, estimator, scale, integrator, in that order."""
+"""Visual odometry: tracking, keyframe decision, relative pose, scale and integration, in that order."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
-# A stamp this much older than the last one, in seconds, means a clock that was set back; less is disorder.
+# Seconds: an older stamp within this of the last one is dropped; beyond it the clock has jumped back.
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
-# Share of the tracks that stay in place while the others move; of a moving camera hardly 2 % do.
+# Maximum share of tracks that stay in place while the others move; with a moving camera hardly 2 % do.
 _CONTRADICTING_SHARE = 0.2
 _CONTRADICTION = (
-    "more than a fifth of the tracks stand still while the others move: something moves in front of a "
-    "camera at rest, or most is too far away to show the motion"
+    "more than 20 % of the tracks stay in place while the others move: objects move in front of a resting "
+    "camera, or most of the scene is too far away to show the motion"
 )
 _WAITING = "waiting for enough motion for the first step"
 
@@ -41,14 +41,14 @@ class VisualOdometry:
     """Odometry of one camera on a moving base.
 
     Args:
-        estimator: relative pose of two frames.
+        estimator: relative pose estimator.
         config: settings.
-        T_base_camera: pose of the camera (optical frame) on the base. With a relative scale its lever arm
-            counts in the trajectory's unit, though it is given in metres.
-        wheels: motion of the base by wheel odometry, needed where ``scale_source`` is ``odometry``.
+        T_base_camera: pose of the camera (optical frame) in the base frame. With a relative scale its lever
+            arm, given in metres, is used in the trajectory's unit.
+        wheels: motion of the base by wheel odometry, required if ``scale_source`` is ``odometry``.
 
     Raises:
-        ConfigurationError: the settings ask for wheel odometry and there is none.
+        ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class VisualOdometry:
         self.reset()
 
     def reset(self) -> None:
-        """Back to the origin; nothing is remembered."""
+        """Reset to the origin and clear all state."""
         self.refused_frames = 0
         self.repeated_frames = 0
         self._image: NDArray[np.uint8] | None = None
@@ -80,7 +80,7 @@ class VisualOdometry:
         self._integrator = Integrator()
 
     def change(self, config: OdometryConfig) -> None:
-        """Goes on with other settings; those of the scale stay as they were."""
+        """Apply changed settings, except those of the scale."""
         self._config = config
         self._tracker.maximum = config.maximum_tracks
         self._stationary.config = config
@@ -92,18 +92,18 @@ class VisualOdometry:
 
     @property
     def matches(self) -> Matches | None:
-        """Tracks between the last keyframe and the last frame; None where nothing is tracked."""
+        """Tracks between the last keyframe and the last frame; None if nothing is tracked."""
         return None if self._tracks is None else self._tracks.matches
 
     def process(self, frame: Frame) -> OdometryUpdate:
-        """Return the odometry's answer to the next frame of the camera.
+        """Return the odometry update of the next frame of the camera.
 
-        A frame whose stamp does not increase is refused: counted in ``refused_frames``, the state repeated,
-        the reason said. A stamp more than a second back is a clock set back: the keyframe is dropped, the
-        pose stays. A frame whose pixels all equal those of the last one was sent again under a new stamp, as
-        some drivers do: counted in ``repeated_frames``, neither a step nor a sign of rest.
+        A frame whose stamp does not increase is dropped and counted in ``refused_frames``; the update repeats
+        the state and gives the reason. If the stamp is more than a second older, the clock has jumped back:
+        the keyframe is dropped, the pose stays. A frame with the same pixels as the last one, which some
+        drivers send under a new stamp, is counted in ``repeated_frames`` and otherwise ignored.
         """
-        # 1. Stamp and pixels: the stamp must increase, and the image must be a new one.
+        # 1. Stamp and pixels: the stamp must increase, and the pixels must differ from the last image.
         refusal = self._take_stamp(frame.stamp)
         if refusal:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
@@ -112,7 +112,7 @@ class VisualOdometry:
             return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, repeated=True)
         self._image = frame.image
 
-        # 2. Tracks: follow the points of the last keyframe into the frame, or begin a keyframe.
+        # 2. Tracks: track the points of the last keyframe into the frame, or start a keyframe.
         reference = self._reference(frame)
         if reference is None:
             return self._begin(frame)
@@ -123,7 +123,7 @@ class VisualOdometry:
         if resting and not self._has_unmeasured_motion(tracks):
             return self._rest(reference, tracks)
 
-        # 4. Keyframe decision. While LOST every frame is tried, so as to notice when poses succeed again.
+        # 4. Keyframe decision. While LOST, a pose is estimated for every frame to detect the recovery.
         due = resting or self._is_keyframe(tracks)
         if due and not resting and self._stationary.still_share(tracks) > _CONTRADICTING_SHARE:
             return self._lose(reference, tracks, _CONTRADICTION)
@@ -148,32 +148,32 @@ class VisualOdometry:
         base = step.camera.change_of_frame(self._T_base_camera)
         twist = self._integrator.advance(base, tracks.keyframe.stamp, frame.stamp)
 
-        # 8. New keyframe: tracks that agree with the step go on, new corners fill the gaps.
+        # 8. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks = self._tracker.renew(tracks.kept(step.inliers))
         edge = self._edge(tracks, self._tracks.keyframe_id, relative, step, base, seconds)
         self._state, self._reason = TrackingState.TRACKING, ""
         return self._report(frame, edge, self._integrator.pose, twist)
 
     def _take_stamp(self, stamp: float) -> str:
-        """Accepts the stamp of the next frame, or says why the frame is refused."""
+        """Accept the stamp of the next frame, or return why the frame is dropped."""
         last = self._stamp
         if not math.isfinite(stamp) or (last is not None and last - _CLOCK_JUMP <= stamp <= last):
             self.refused_frames += 1
-            return f"stamp {stamp:.6f} s does not increase over {last} s; the frame is refused"
+            return f"non-monotonic timestamp {stamp:.6f} s (last {last} s); frame dropped"
         if last is not None and stamp < last:
             self._integrator.restart_clock(stamp, _CLOCK_JUMP)
-            self._abandon("the clock was set back")
+            self._abandon("the clock jumped back")
         self._stamp = stamp
         return ""
 
     def _abandon(self, reason: str) -> None:
-        """Drops the keyframe; the next frame begins a new one."""
+        """Drop the keyframe; the next frame starts a new one."""
         self._tracks = self._suspended = None
         self._stationary.reset()
         self._state, self._reason = TrackingState.INITIALIZING, f"{reason}; starting from a new keyframe"
 
     def _reference(self, frame: Frame) -> Tracks | None:
-        """Tracks to follow into ``frame``: the last or, after a loss, those before it while they can be."""
+        """Return the tracks to continue: the last ones or, after a loss, those before it if possible."""
         if self._tracks is not None and not self._tracks.fits(frame):
             self._abandon("the camera or its calibration changed")
         suspended, self._suspended = self._suspended, None
@@ -185,53 +185,55 @@ class VisualOdometry:
         return self._tracks
 
     def _are_enough(self, tracks: int, of: int) -> bool:
+        """Return whether enough tracks survive, in number and as a share ``of`` the initial ones."""
         config = self._config
         return tracks >= config.minimum_tracks and tracks > config.keyframe_tracked_fraction * of
 
     def _begin(self, frame: Frame) -> OdometryUpdate:
-        """A keyframe that continues nothing; the state stays what it was."""
+        """Start a keyframe without a predecessor; the state does not change."""
         self._tracks = self._new_keyframe(frame)
         if self._tracks is None:
-            self._reason = "the image shows too little to track"
+            self._reason = "too few corners to track"
         elif self._state is TrackingState.LOST:
-            self._reason = "starting again from a new keyframe"
+            self._reason = "restarting from a new keyframe"
         elif not self._integrator.moved:
             self._reason = _WAITING
         return self._report(frame)
 
     def _new_keyframe(self, frame: Frame) -> Tracks | None:
-        """Corners of a frame; None where it has too few."""
+        """Return the corners of a frame as tracks; None if there are too few."""
         tracks = self._tracker.begin(frame)
         return None if is_low_texture(frame) or len(tracks) < self._config.minimum_tracks else tracks
 
     def _is_keyframe(self, tracks: Tracks) -> bool:
+        """Return whether the frame becomes a keyframe, also if too few tracks are left."""
         if len(tracks) < self._config.minimum_tracks:
             return True
-        # The first step defines the unit of length: however long it takes, it needs motion to show it.
+        # The first step defines the unit of length and therefore waits for parallax, not for an interval.
         timed = self._integrator.moved or self._has_left(tracks, self._config.keyframe_parallax)
         interval = tracks.interval if timed else 0.0
         return is_keyframe(tracked_motion(tracks.rays), tracks.fraction, interval, self._config)
 
     def _has_unmeasured_motion(self, tracks: Tracks) -> bool:
-        """Return whether the camera, coming to rest, has moved since the last keyframe."""
+        """Return whether the camera has moved between the last keyframe and its standstill."""
         if self._state is TrackingState.STATIONARY or not self._integrator.moved:
             return False
         return self._has_left(tracks, self._config.stationary_motion)
 
     def _has_left(self, tracks: Tracks, distance: float) -> bool:
-        """Return whether the median track has moved further than ``distance``, a fraction of the width."""
+        """Return whether the median track has moved more than ``distance``, a fraction of the width."""
         return tracks.median_motion > distance * tracks.latest.intrinsics.width
 
     def _estimate(self, tracks: Tracks) -> tuple[RelativePose, float]:
-        """Return the estimator's checked answer and the seconds that it took.
+        """Return the checked relative pose and the inference time in seconds.
 
         Raises:
-            EstimationError: there is nothing to see, the estimator fails, its answer cannot be right, or
-                the step has no length.
+            EstimationError: the image has no texture, the estimator fails, its pose is implausible, or the
+                length of the step is unknown.
         """
         few = len(tracks) < self._config.minimum_tracks
         if few and is_low_texture(tracks.latest):
-            raise EstimationError(f"{len(tracks)} tracks are left and the image shows next to nothing")
+            raise EstimationError(f"only {len(tracks)} tracks are left: image contrast too low")
         start = time.perf_counter()
         relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
         seconds = time.perf_counter() - start
@@ -270,7 +272,7 @@ class VisualOdometry:
         )
 
     def _go_on(self, tracks: Tracks) -> OdometryUpdate:
-        """A frame between keyframes."""
+        """Report a frame between keyframes."""
         self._tracks = tracks
         if self._integrator.moved:
             self._state, self._reason = TrackingState.TRACKING, ""
@@ -279,10 +281,10 @@ class VisualOdometry:
         return self._report(tracks.latest)
 
     def _rest(self, reference: Tracks, tracks: Tracks) -> OdometryUpdate:
-        """A frame of a camera that stands still.
+        """Report a frame of a camera at rest.
 
-        Later frames are compared with the image in which it came to rest, not with one another: so neither
-        tracking errors nor slow motion add up unseen.
+        Later frames are compared with the image in which the camera came to rest, not with one another, so
+        that neither tracking errors nor slow motion accumulate undetected.
         """
         config, frame = self._config, tracks.latest
         self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
@@ -290,17 +292,17 @@ class VisualOdometry:
             self._tracks = self._tracker.renew_in_place(tracks)
         else:
             self._tracks = reference.at_rest(frame.stamp)
-        self._state, self._reason = TrackingState.STATIONARY, "the camera stands still"
+        self._state, self._reason = TrackingState.STATIONARY, "the camera is at rest"
         shift = config.stationary_motion / config.stationary_window
         angular = shift * frame.intrinsics.width / frame.intrinsics.fx
         twist = zero_twist(self._scale.length_of_shift(shift), angular)
         return self._report(frame, pose=self._integrator.pose, twist=twist)
 
     def _lose(self, reference: Tracks, tracks: Tracks, reason: str) -> OdometryUpdate:
-        """No pose for this frame.
+        """Report a frame without a pose.
 
-        Sound tracks are kept, since more motion may make a pose of them. Otherwise a new keyframe begins, and
-        the tracks up to the last good frame are set aside to be tried again for a while.
+        Enough surviving tracks are kept, since more motion may yield a pose. Otherwise a new keyframe starts,
+        and the tracks up to the last good frame are kept aside and retried for ``lost_patience`` seconds.
         """
         if self._are_enough(len(tracks), of=tracks.started):
             self._tracks = tracks

@@ -1,4 +1,4 @@
-"""Motion of the base that the wheels measured, between any two moments."""
+"""History of wheel odometry and the motion of the base between any two stamps."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from scipy.spatial.transform import Rotation, Slerp
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.geometry.pose import Pose
 
-# Nanoseconds: how much is remembered; how far apart samples may be between which is interpolated; what is a
-# clock set back rather than disorder.
+# Nanoseconds: length of the history; maximum gap between samples for interpolation; an older stamp beyond
+# this is a clock that jumped back, within it a message out of order.
 _MEMORY = 120_000_000_000
 _MAX_GAP = 500_000_000
 _CLOCK_JUMP = 1_000_000_000
 
 
 class WheelMotion(Protocol):
-    """What the scale asks of wheel odometry."""
+    """Interface of wheel odometry for the scale."""
 
     def between(self, start: float, end: float) -> Pose:
-        """T_start_end of the base, metres; times in the clock of the frames' stamps, seconds.
+        """Return T_start_end of the base, metres; times are seconds on the clock of the frames' stamps.
 
         Raises:
-            EstimationError: the wheels do not cover the two moments.
+            EstimationError: wheel odometry does not cover the two times.
         """
 
 
 class WheelHistory:
-    """Poses of the base by wheel odometry in the last two minutes. Several threads may use it.
+    """Poses of the base by wheel odometry in the last two minutes; thread-safe.
 
-    Stamps are nanoseconds of any one clock, so that none is rounded.
+    Stamps are integer nanoseconds of one clock and therefore exact.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class WheelHistory:
         self._poses: list[Pose] = []
 
     def add(self, stamp: int, T_odom_base: Pose) -> None:
-        """Takes the next pose. One more than a second older than the last means a clock that was set back."""
+        """Add a pose; a stamp more than a second older than the last (clock jump) clears the history."""
         with self._changed:
             if self._stamps and stamp < self._stamps[-1] - _CLOCK_JUMP:
                 self._stamps.clear()
@@ -56,47 +56,47 @@ class WheelHistory:
             self._changed.notify_all()
 
     def between(self, start: int, end: int, patience: float = 0.0) -> Pose:
-        """T_start_end of the base, interpolated, metres.
+        """Return T_start_end of the base, interpolated, metres.
 
         Args:
             start: stamp, nanoseconds.
             end: stamp, nanoseconds.
-            patience: seconds to wait for a pose as late as ``end``.
+            patience: maximum seconds to wait for a pose at or after ``end``.
 
         Raises:
-            EstimationError: a stamp lies outside the poses, or between two that are too far apart.
+            EstimationError: a stamp is outside the history, or between two poses that are too far apart.
         """
         with self._changed:
-            # What is older than the widest gap is not awaited: the next pose could not be used.
+            # If the last pose is older than the maximum gap, the next one could not be used: do not wait.
             if self._stamps and self._stamps[-1] >= end - _MAX_GAP:
                 self._changed.wait_for(lambda: self._stamps[-1] >= end, patience)
             return self._at(start).inverse() @ self._at(end)
 
     def _at(self, stamp: int) -> Pose:
+        """Return the pose at a stamp, interpolated between its neighbours."""
         after = bisect.bisect_left(self._stamps, stamp)
         if after < len(self._stamps) and self._stamps[after] == stamp:
             return self._poses[after]
         if not self._stamps:
-            raise EstimationError("no wheel odometry has come: a step's length is not known")
+            raise EstimationError("no wheel odometry received: no metric scale")
         if after in (0, len(self._stamps)):
             distance = abs(stamp - self._stamps[min(after, len(self._stamps) - 1)]) * 1e-9
-            side = "begins" if after == 0 else "ends"
+            which, relation = ("first", "newer") if after == 0 else ("latest", "older")
             raise EstimationError(
-                f"wheel odometry {side} {distance:.2f} s {'after' if after == 0 else 'before'} the image: "
-                "a step's length is not known"
+                f"{which} wheel odometry is {distance:.2f} s {relation} than the image: no metric scale"
             )
         gap = self._stamps[after] - self._stamps[after - 1]
         if gap > _MAX_GAP:
             raise EstimationError(
-                f"wheel odometry has a gap of {gap * 1e-9:.2f} s around the image, at most "
-                f"{_MAX_GAP * 1e-9:g} s is bridged: a step's length is not known"
+                f"wheel odometry has a gap of {gap * 1e-9:.2f} s around the image, maximum "
+                f"{_MAX_GAP * 1e-9:g} s: no metric scale"
             )
         share = (stamp - self._stamps[after - 1]) / gap
         return interpolated(self._poses[after - 1], self._poses[after], share)
 
 
 def interpolated(before: Pose, after: Pose, share: float) -> Pose:
-    """The pose at ``share`` (0 to 1) of the way between two: straight and turning evenly."""
+    """Interpolate between two poses at ``share`` (0 to 1): linear translation, spherical linear rotation."""
     rotations = Slerp([0.0, 1.0], Rotation.from_matrix([before.rotation, after.rotation]))
     translation = (1.0 - share) * before.translation + share * after.translation
     return Pose(rotations(share).as_matrix(), translation)

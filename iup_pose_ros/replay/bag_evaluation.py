@@ -1,9 +1,8 @@
-"""One recording through several estimators, against ground truth, into one report."""
+"""Evaluation of one recording with several estimators against ground truth."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,12 +33,12 @@ from iup_pose_ros.replay.recorded import read_recorded_run
 
 @dataclass(frozen=True)
 class TruthSource:
-    """Where the ground truth comes from: at most one of file and topic.
+    """Source of the ground truth: at most one of file and topic.
 
     Attributes:
         file: TUM or KITTI file.
         topic: topic of the recording.
-        frame: whose poses these are; None: what the messages say, else the camera's own.
+        frame: frame of the poses; None: the one in the messages, or else the camera.
     """
 
     file: Path | None = None
@@ -49,20 +48,20 @@ class TruthSource:
 
 @dataclass(frozen=True)
 class BagEvaluationOptions:
-    """What to evaluate, and how.
+    """Input and settings of an evaluation.
 
     Attributes:
         bag: rosbag2 recording.
-        estimators: their names.
-        truth: where the ground truth comes from.
-        image_topic: needed where the recording holds several cameras.
-        info_topic: needed where camera_info does not lie beside the image topic.
-        real_time: whether to play into the node over DDS; else every image is processed without ROS.
-        rate: speed of the playing, 1 as recorded; 0 waits for the node, so that no image is dropped.
-        recorded: recording of what a node published while the bag played, evaluated instead of running.
-        report: folder for the report, made if needed; None for none.
-        network: how the network of learned estimators runs.
-        camera: how images and camera_info are read.
+        estimators: names of the estimators.
+        truth: source of the ground truth.
+        image_topic: required if the recording holds several cameras.
+        info_topic: required if camera_info is not in the image topic's namespace.
+        real_time: play the bag to the node over DDS; otherwise every image is processed without ROS.
+        rate: playback rate, 1 as recorded; 0 waits for the node, so that no image is dropped.
+        recorded: recording of a node's outputs on the bag, evaluated instead of running the node.
+        report: folder for the report, created if needed; None: no report.
+        network: weights and device of learned estimators.
+        camera: settings for reading images and camera_info.
     """
 
     bag: Path
@@ -84,8 +83,8 @@ class BagEvaluation:
 
     Attributes:
         title: name of the recording.
-        notes: how it was evaluated, a sentence each.
-        runs: by estimator.
+        notes: how it was evaluated and warnings, one sentence each.
+        runs: evaluated runs by estimator.
     """
 
     title: str
@@ -94,11 +93,11 @@ class BagEvaluation:
 
 
 def evaluate_bag(options: BagEvaluationOptions, console: Console) -> None:
-    """Run all estimators, print their figures side by side and write the report.
+    """Run all estimators, print their metrics side by side and write the report.
 
     Raises:
-        NodeProcessError: the node dies.
-        IupPoseError: input or output that is of no use.
+        NodeProcessError: the node exits unexpectedly.
+        IupPoseError: an input or output is unusable.
     """
     evaluation = run_evaluation(options, options.bag.resolve().name, console)
     print_comparison(console, evaluation.title, {name: run.values for name, run in evaluation.runs.items()})
@@ -109,24 +108,28 @@ def evaluate_bag(options: BagEvaluationOptions, console: Console) -> None:
 
 
 def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) -> BagEvaluation:
-    """Run all estimators and write the report, without printing anything but progress.
+    """Run all estimators and write the report; print only the progress.
 
     Args:
-        options: what to evaluate, and how.
+        options: input and settings.
         title: name of the recording in the report.
-        console: where to draw the progress.
+        console: output for the progress bar.
 
     Raises:
-        NodeProcessError: the node dies.
-        IupPoseError: input or output that is of no use.
+        NodeProcessError: the node exits unexpectedly.
+        IupPoseError: an input or output is unusable.
     """
-    # All of them first, so that a name or weights of no use do not come out after the first has run.
+    # Create all estimators first, so that a wrong name or weights file is reported before any run.
     names = () if options.recorded is not None else options.estimators
     estimators = {name: create_estimator(name, options.network) for name in names}
     with BagReader(options.bag, options.image_topic, options.info_topic, options.camera) as bag:
         truth = _ground_truth(options.truth, bag)
         if options.report is not None:
-            _make_folder(options.report)
+            try:
+                options.report.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                message = f"report folder {options.report} cannot be created: {error.strerror}"
+                raise DataError(message) from error
         if options.recorded is not None:
             record = read_recorded_run(options.recorded, bag)
             records = {record.estimator: record}
@@ -137,17 +140,11 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
         trajectory = None if truth is None else truth.trajectory
         runs = {name: EvaluatedRun.of(record, trajectory) for name, record in records.items()}
         notes = _notes(options, bag, truth)
-        notes += [f"Beware: {note}." for note in _doubts(bag, records.values())]
+        warnings = [*bag.warnings, *(note for record in records.values() for note in record.notes)]
+        notes += [f"Beware: {warning}." for warning in dict.fromkeys(warnings)]
         if options.report is not None:
             write_report(options.report, title, notes, bag, runs, trajectory)
         return BagEvaluation(title, notes, runs)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"report folder {path} cannot be made: {error.strerror}") from error
 
 
 def _ground_truth(source: TruthSource, bag: BagReader) -> GroundTruth | None:
@@ -175,24 +172,17 @@ def _run(
             )
 
 
-def _doubts(bag: BagReader, records: Iterable[RunRecord]) -> list[str]:
-    """Return what is unusual about the recording or its use, each sentence once."""
-    return list(dict.fromkeys([*bag.warnings, *(note for record in records for note in record.notes)]))
-
-
 def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | None) -> list[str]:
+    """Return sentences on images, mode of the run and ground truth."""
     how = "every image processed without ROS"
     if options.recorded is not None:
         how = f"the node's outputs as recorded in {options.recorded.name}"
     elif options.real_time:
-        how = f"played into the node at {options.rate:g} times the recorded speed"
+        how = f"played to the node at {options.rate:g} times the recorded rate"
     notes = [f"{bag.image_count} images of {bag.camera.image} in {bag.duration:.1f} s, {how}."]
     if truth is None:
         topics = ", ".join(ground_truth_topics(bag)) or "none"
-        notes.append(
-            "No ground truth: how accurate the paths are cannot be said. "
-            f"Topics that could be ground truth: {topics}."
-        )
+        notes.append(f"No ground truth: no accuracy metrics. Topics that could be ground truth: {topics}.")
     elif truth.note:
         notes.append(f"Beware: {truth.note}.")
     return notes

@@ -1,4 +1,4 @@
-"""The demo: `evaluate bag` on a rendered flight with the running node, summed up in six lines."""
+"""The demo: `evaluate bag` on a rendered flight with the running node, and a summary of six lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from iup_pose_ros.progress import progress_bar
 from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, run_evaluation
 from iup_pose_ros.replay.node_process import NodeProcessError
 
-# A camera that looks ahead, a little in front of and above the centre of a robot (REP-103: x ahead, z up).
+# A forward-looking camera, in front of and above the centre of a robot (REP-103: x forward, z up).
 _EXTRINSICS = CameraExtrinsics(
     Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.2, 0.0, 0.1]))
 )
@@ -31,17 +31,17 @@ _EXTRINSICS = CameraExtrinsics(
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What to run, and how.
+    """Input and settings of the demo.
 
     Attributes:
         bag: rosbag2 recording; None for the sequence or the rendered flight.
-        ground_truth: TUM file with T_world_camera of the bag's camera, if there is one.
+        ground_truth: TUM file with T_world_camera of the bag's camera, if any.
         sequence: sequence folder (bags/sequence.py).
-        output: folder for the results, made if needed.
+        output: folder for the results, created if needed.
         estimator: name of the estimator.
-        rate: speed of the replay, 1 as recorded; 0 waits for the node, so that no image is dropped.
-        offline: whether to process every image without ROS instead.
-        camera: how images and camera_info are read.
+        rate: playback rate, 1 as recorded; 0 waits for the node, so that no image is dropped.
+        offline: process every image without ROS instead of running the node.
+        camera: settings for reading images and camera_info.
     """
 
     bag: Path | None
@@ -62,13 +62,13 @@ class _Input:
 
 
 def run_demo(options: DemoOptions, console: Console) -> str:
-    """Evaluate the recording, write trajectory.tum and trajectory.png beside the report, print a summary.
+    """Evaluate the recording, add trajectory.tum and trajectory.png to its report, print a summary.
 
     Returns:
-        Why the run failed, one sentence: the node died or lost track; empty where all went well.
+        Why the run failed, one sentence: the node exited or tracking was lost; empty on success.
 
     Raises:
-        IupPoseError: input or output that is of no use.
+        IupPoseError: an input or output is unusable.
     """
     with _input(options, console) as source:
         evaluation_options = BagEvaluationOptions(
@@ -101,6 +101,7 @@ def run_demo(options: DemoOptions, console: Console) -> str:
 
 
 def _failure(record: RunRecord) -> str:
+    """Return why a run failed, one sentence; empty on success."""
     if not record.frames:
         return "no image was processed"
     last = record.frames[-1]
@@ -118,7 +119,7 @@ def _failure(record: RunRecord) -> str:
 
 @contextlib.contextmanager
 def _input(options: DemoOptions, console: Console) -> Iterator[_Input]:
-    """Yield the recording to play; one made of a sequence lasts as long as the context."""
+    """Yield the recording to play; one converted from a sequence exists as long as the context."""
     if options.bag is not None:
         yield _Input(options.bag.name, options.bag, options.ground_truth)
     elif options.sequence is not None:

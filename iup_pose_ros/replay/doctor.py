@@ -1,4 +1,4 @@
-"""What should be mended in a recording before its odometry is judged, most urgent first. Needs no ROS."""
+"""Checks of a recording for problems of camera driver, calibration and extrinsics; without ROS."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from iup_pose_ros.camera_frames import optical_frame_warning
 from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.stamp_intervals import StampIntervals
 
-# Seconds of the recording that are looked at.
-_LOOKED_AT = 10.0
+# Seconds of the recording that are examined.
+_EXAMINED = 10.0
 _NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to mend.
+    """A problem of the recording.
 
     Attributes:
         text: one sentence, with the remedy.
-        is_fatal: whether images cannot be used because of it.
+        is_fatal: whether it makes images unusable.
     """
 
     text: str
@@ -34,39 +34,40 @@ class Finding:
 
 
 def examine(bag: BagReader, base_frame: str) -> list[Finding]:
-    """Return what is wrong or unusual about the camera of a recording, most urgent first.
+    """Return the problems of the camera of a recording, most urgent first.
 
     Args:
         bag: the recording; its first ten seconds are read.
-        base_frame: frame of the robot, to which the camera's mount is looked up.
+        base_frame: frame of the robot, for the camera's extrinsics.
 
     Raises:
         DataError: the file is damaged.
     """
     faults: Counter[str] = Counter()
-    stamps = _first_stamps(bag)
+    stamps: list[int] = []
+    for stamp in bag.image_stamps():
+        if stamps and stamp - stamps[0] > _EXAMINED * _NANOSECONDS:
+            break
+        stamps.append(stamp)
     used, repeats = _count(bag, stamps, faults)
     findings = [
         Finding(f"{count} of {len(stamps)} images cannot be used: {fault}", is_fatal=True)
         for fault, count in faults.most_common()
     ]
-    findings += [*_of_stamps(stamps), *_of_repeats(used, repeats)]
+    findings += _of_stamps(stamps)
+    if repeats:
+        repetition = f"{repeats} of {used} images repeat the pixels of the previous one"
+        findings.append(Finding(f"{repetition}: the driver sends images again"))
     findings += [Finding(warning) for warning in bag.warnings]
-    return [*findings, *_of_camera_info(bag), *_of_mount(bag, base_frame)]
-
-
-def _first_stamps(bag: BagReader) -> list[int]:
-    """Stamps of the images in the first seconds."""
-    stamps: list[int] = []
-    for stamp in bag.image_stamps():
-        if stamps and stamp - stamps[0] > _LOOKED_AT * _NANOSECONDS:
-            break
-        stamps.append(stamp)
-    return stamps
+    infos, images = bag.topics[bag.camera.info].count, bag.image_count
+    if infos < 0.7 * images:
+        rate = f"camera_info on {bag.camera.info} has a lower rate than the images ({infos} for {images})"
+        findings.append(Finding(f"{rate}: the last one is used; correct if the calibration is constant"))
+    return [*findings, *_of_extrinsics(bag, base_frame)]
 
 
 def _count(bag: BagReader, stamps: list[int], faults: Counter[str]) -> tuple[int, int]:
-    """Read the images of these stamps; return how many can be used and repeat the one before."""
+    """Read the images of these stamps; return how many are usable and how many repeat the previous one."""
 
     def count(_: int, fault: IupPoseError) -> None:
         faults[str(fault)] += 1
@@ -81,6 +82,7 @@ def _count(bag: BagReader, stamps: list[int], faults: Counter[str]) -> tuple[int
 
 
 def _of_stamps(stamps: list[int]) -> Iterator[Finding]:
+    """Yield the problems of the image stamps."""
     steps = np.diff(stamps)
     if len(steps) and np.any(steps <= 0):
         what = "are all 0" if not any(stamps) else "do not increase everywhere"
@@ -97,28 +99,13 @@ def _of_stamps(stamps: list[int]) -> Iterator[Finding]:
         yield Finding(intervals.warning)
     if len(steps) and float(np.median(steps)) > 0.3 * _NANOSECONDS:
         yield Finding(
-            f"images come every {np.median(steps) / _NANOSECONDS:.2f} s: tracks between them are few; record "
-            "at 5 Hz at least"
+            f"images are {np.median(steps) / _NANOSECONDS:.2f} s apart: few tracks survive; record "
+            "at 5 Hz or more"
         )
 
 
-def _of_repeats(used: int, repeats: int) -> Iterator[Finding]:
-    if repeats:
-        yield Finding(
-            f"{repeats} of {used} images repeat the pixels of the one before: the driver sends images again"
-        )
-
-
-def _of_camera_info(bag: BagReader) -> Iterator[Finding]:
-    infos, images = bag.topics[bag.camera.info].count, bag.image_count
-    if infos < 0.7 * images:
-        yield Finding(
-            f"camera_info on {bag.camera.info} is rarer than images ({infos} for {images}): the last one is "
-            "used; right where the calibration is constant"
-        )
-
-
-def _of_mount(bag: BagReader, base_frame: str) -> Iterator[Finding]:
+def _of_extrinsics(bag: BagReader, base_frame: str) -> Iterator[Finding]:
+    """Yield the problems of the camera's frame and extrinsics."""
     frame = bag.camera_frame
     if not frame:
         yield Finding(
@@ -129,7 +116,7 @@ def _of_mount(bag: BagReader, base_frame: str) -> Iterator[Finding]:
     if mount is None:
         where = "no transform" if TF_STATIC in bag.topics else f"no {TF_STATIC}"
         yield Finding(
-            f"{where} from {base_frame} to {frame}: the node needs the camera's mount: ros2 run tf2_ros "
+            f"{where} from {base_frame} to {frame}: the node needs the camera's extrinsics: ros2 run tf2_ros "
             f"static_transform_publisher --frame-id {base_frame} --child-frame-id {frame} --x ... --yaw ..., "
             "or assume_identity_mount:=true"
         )

@@ -1,4 +1,4 @@
-"""A recording played over DDS into the node, which runs as its own process."""
+"""Playing of a recording over DDS to the node, which runs as a separate process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
@@ -41,21 +40,22 @@ def run_live(
     log: Path,
     network: NetworkOptions | None = None,
 ) -> RunRecord:
-    """Play a recording into ``vo_node`` and collect what it publishes.
+    """Play a recording to ``vo_node`` and collect its outputs.
 
-    The camera's extrinsics are the recording's own (/tf_static, base_link to the camera); where it has none
-    the node takes the camera for the base.
+    The camera's extrinsics are those of the recording (/tf_static, base_link to the camera); without them the
+    node assumes that the camera frame is the base frame.
 
     Args:
         bag: the recording.
         estimator: name of the estimator.
         progress: called after every image.
-        rate: speed, 1 as recorded; 0 waits for the node's answer to every image, so that none is dropped.
+        rate: playback rate, 1 as recorded; 0 waits for the node's state after every image, so that none is
+            dropped.
         log: file for the node's output.
         network: weights and device of learned estimators; None: the node's own defaults.
 
     Raises:
-        NodeProcessError: the node does not start, dies, or does not end with exit code 0 on SIGINT.
+        NodeProcessError: the node does not start, exits unexpectedly or with a code other than 0 on SIGINT.
     """
     environment = isolated_environment()
     extrinsics = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
@@ -66,8 +66,11 @@ def run_live(
         ros_session("iup_pose_replay", environment) as node,
         NodeProcess(_parameters(bag, estimator, extrinsics, network), remaps, environment, log) as process,
     ):
-        # Held until the end: latched transforms live as long as their publisher.
-        broadcaster = _broadcast(node, bag) if extrinsics is not None else None
+        # Kept until the end: latched transforms exist as long as their publisher.
+        broadcaster = StaticTransformBroadcaster(node) if extrinsics is not None else None
+        if broadcaster is not None:
+            recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
+            broadcaster.sendTransform([transform for each in recorded for transform in each.transforms])
         recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, types)
         _wait(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
@@ -78,14 +81,6 @@ def run_live(
         return recorder.record(estimator, extrinsics or Pose.identity())
 
 
-def _broadcast(node: Node, bag: BagReader) -> StaticTransformBroadcaster:
-    """Publish the recording's /tf_static, latched, for as long as the returned broadcaster lives."""
-    recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
-    broadcaster = StaticTransformBroadcaster(node)
-    broadcaster.sendTransform([transform for message in recorded for transform in message.transforms])
-    return broadcaster
-
-
 def _play(
     bag: BagReader,
     rate: float,
@@ -94,6 +89,7 @@ def _play(
     process: NodeProcess,
     progress: Callable[[], None],
 ) -> None:
+    """Play all messages; note the sending time of the images."""
     stamp = 0
     for message, sent_at in player.play(bag.camera_messages(), rate):
         if message.topic != bag.camera.image:
@@ -110,6 +106,7 @@ def _play(
 def _parameters(
     bag: BagReader, estimator: str, extrinsics: Pose | None, network: NetworkOptions | None
 ) -> dict[str, Parameter]:
+    """Return the node's parameters."""
     compressed = bag.camera.image_kind == COMPRESSED_IMAGE
     learned: dict[str, Parameter] = {}
     if network is not None:
@@ -125,12 +122,13 @@ def _parameters(
 
 
 def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:
+    """Wait until a condition about the node's topics holds."""
     deadline = time.monotonic() + _START_TIMEOUT
     while not condition():
         process.check_running()
         if time.monotonic() > deadline:
             raise NodeProcessError(
-                f"the node did not take up its topics within {_START_TIMEOUT:g} s; its last output:\n"
+                f"the node did not connect to its topics within {_START_TIMEOUT:g} s; its last output:\n"
                 f"{process.last_output()}"
             )
         time.sleep(0.05)

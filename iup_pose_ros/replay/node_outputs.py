@@ -1,4 +1,4 @@
-"""What a node published during a run, live or recorded, as a run of the visual odometry. Needs no ROS."""
+"""Conversion of a node's outputs, live or recorded, to a run record; without ROS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NodeOutputs:
     """Messages of vo_node in order of arrival, of rclpy or of rosbags.
 
     Attributes:
-        states: iup_pose_msgs/TrackingState, each with the time of its arrival in seconds.
+        states: iup_pose_msgs/TrackingState, each with its arrival time in seconds.
         odometry: nav_msgs/Odometry.
         edges: iup_pose_msgs/RelativePose.
     """
@@ -39,17 +39,33 @@ class NodeOutputs:
     edges: list[Any] = field(default_factory=list)
 
     def record(self, mode: str, estimator: str, sent: Mapping[int, float], T_base_camera: Pose) -> RunRecord:
-        """Everything as motion of the camera.
+        """Return the run as motion of the camera.
 
         Args:
             mode: "live" or "recorded".
             estimator: name of the estimator.
-            sent: time of sending, on the clock of the states' arrival, by the stamp (ns) of every image that
-                was offered; NaN where it is not known.
-            T_base_camera: where the camera sits on the base.
+            sent: sending time, on the clock of the states' arrival, by the stamp (ns) of every image; NaN if
+                unknown.
+            T_base_camera: extrinsics of the camera.
         """
-        poses = [_stamped_pose(message, T_base_camera) for message in self.odometry]
-        edges = [_edge(message, T_base_camera) for message in self.edges]
+        exact, T_camera_base = PoseWithCovariance.exact(T_base_camera), T_base_camera.inverse()
+        poses = [
+            StampedPose(epoch_seconds(message.header.stamp), _pose_with_covariance(message.pose) @ exact)
+            for message in self.odometry
+        ]
+        edges = [
+            EdgeRecord(
+                previous_stamp=epoch_seconds(message.previous_stamp),
+                current_stamp=epoch_seconds(message.header.stamp),
+                T_prev_curr=_pose_with_covariance(message.pose).change_of_frame(T_camera_base),
+                metric=bool(message.metric),
+                inference_time=float(message.inference_time),
+                inlier_probability=float(message.inlier_probability),
+            )
+            for message in self.edges
+        ]
+        last_state = self.states[-1][0] if self.states else None
+        counters = {name: int(getattr(last_state, name)) for name in _COUNTERS} if last_state else {}
         return RunRecord(
             mode=mode,
             estimator=estimator,
@@ -57,14 +73,15 @@ class NodeOutputs:
             frames=self._frames(sent),
             poses=from_origin(poses, edges, T_base_camera),
             edges=edges,
-            counters=self._counters(),
+            counters=counters,
         )
 
     def _frames(self, sent: Mapping[int, float]) -> list[FrameRecord]:
+        """Return the processed images with state and latency."""
         frames, processed = [], 0
         for message, arrived in self.states:
             stamp = stamp_of(message)
-            # States also tell of refused images; only a processed one moves this counter.
+            # States are also published for dropped images; only processed ones increase this counter.
             if message.frames_processed > processed and stamp in sent:
                 latency = arrived - sent.get(stamp, math.nan)
                 frames.append(
@@ -73,31 +90,7 @@ class NodeOutputs:
             processed = message.frames_processed
         return frames
 
-    def _counters(self) -> dict[str, int]:
-        if not self.states:
-            return {}
-        message = self.states[-1][0]
-        return {name: int(getattr(message, name)) for name in _COUNTERS}
-
 
 def _pose_with_covariance(message: Any) -> PoseWithCovariance:
     covariance = np.array(message.covariance, dtype=np.float64).reshape(6, 6)
     return PoseWithCovariance(pose_of(message.pose), covariance)
-
-
-def _stamped_pose(message: Any, T_base_camera: Pose) -> StampedPose:
-    T_odom_base = _pose_with_covariance(message.pose)
-    return StampedPose(
-        epoch_seconds(message.header.stamp), T_odom_base @ PoseWithCovariance.exact(T_base_camera)
-    )
-
-
-def _edge(message: Any, T_base_camera: Pose) -> EdgeRecord:
-    return EdgeRecord(
-        previous_stamp=epoch_seconds(message.previous_stamp),
-        current_stamp=epoch_seconds(message.header.stamp),
-        T_prev_curr=_pose_with_covariance(message.pose).change_of_frame(T_base_camera.inverse()),
-        metric=bool(message.metric),
-        inference_time=float(message.inference_time),
-        inlier_probability=float(message.inlier_probability),
-    )

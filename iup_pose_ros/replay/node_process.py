@@ -1,4 +1,4 @@
-"""A ROS 2 node as its own process."""
+"""The node as a child process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iup_pose_ros.errors import IupPoseError
 
 Parameter = bool | int | float | str
 
-# The ROS wheels re-execute Python with the path of their libraries and set this so as not to do it twice.
+# The ROS wheels re-execute Python with the path of their libraries and set this to do it only once.
 _WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 _STOP_TIMEOUT = 30.0
 
@@ -28,12 +28,12 @@ class NodeProcessError(IupPoseError):
 
 
 def isolated_environment() -> dict[str, str]:
-    """Environment variables for ROS that keep its traffic on this machine and let large images through.
+    """Return environment variables that keep ROS traffic on this machine and support large images.
 
     The domain is random unless ROS_DOMAIN_ID is set; a Fast DDS profile of the user's own is kept.
     """
     defaults = {
-        # Above 101 the ports of a domain can collide with those that Linux hands out to others.
+        # Above 101 the ports of a domain can collide with the ephemeral ports of Linux.
         "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 101)),
         "FASTDDS_DEFAULT_PROFILES_FILE": str(files(__package__) / "fastdds_large_images.xml"),
     }
@@ -42,7 +42,7 @@ def isolated_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that no node outlives its parent.
+    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that no node outlives its parent.
 
     For the main thread only.
     """
@@ -54,7 +54,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 class NodeProcess:
-    """``vo_node`` in a process of its own; a context manager that always ends it.
+    """``vo_node`` in a child process; a context manager that always ends it.
 
     Args:
         parameters: ROS parameters by name.
@@ -76,7 +76,7 @@ class NodeProcess:
         for name, value in parameters.items():
             # JSON is YAML, which ROS expects here, with strings that cannot be taken for numbers.
             self._command += ["-p", f"{name}:={json.dumps(value)}"]
-        # Without the guard the child finds the libraries anew, whether or not this process has the path.
+        # Without the guard the child sets up the library path itself.
         self._environment = {name: value for name, value in environment.items() if name != _WHEELS_GUARD}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -122,5 +122,5 @@ class NodeProcess:
             raise NodeProcessError(f"the node ended with exit code {code} on SIGINT:\n{self.last_output()}")
 
     def last_output(self, lines: int = 15) -> str:
-        """The last lines that the node wrote."""
+        """Return the last lines of the node's output."""
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -1,4 +1,4 @@
-"""The node's odometry on every image of a recording, without ROS: nothing is dropped, two runs agree."""
+"""Offline run of the odometry on every image of a recording, without ROS; reproducible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry
 
 
 def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Callable[[], None]) -> RunRecord:
-    """Process every image of a recording with the settings the node has by default.
+    """Process every image of a recording with the node's default settings.
 
     Args:
         bag: the recording.
@@ -30,7 +30,7 @@ def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Call
         progress: called after every image.
 
     Raises:
-        DataError: the recording is damaged from some image on, or none of its images is of use.
+        DataError: the recording is damaged, or none of its images is usable.
     """
     odometry = VisualOdometry(estimator)
     run = _Run()
@@ -44,10 +44,10 @@ def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Call
         else:
             run.take(update, time.perf_counter() - start)
         progress()
-    # One image, as the first of those without stamps, measures no motion.
+    # A single image, for example the first of those without stamps, shows no motion.
     if len(run.frames) < 2 and (run.refused or run.repeated):
         raise DataError(
-            f"bag {bag.path}: of its {len(run.stamps)} images {len(run.frames)} can be used: "
+            f"bag {bag.path}: {len(run.frames)} of {len(run.stamps)} images are usable: "
             f"{'; '.join(run.notes)}"
         )
     return RunRecord(
@@ -66,7 +66,7 @@ def run_offline(bag: BagReader, estimator: RelativePoseEstimator, progress: Call
 
 
 class _Run:
-    """What is kept of a run: of every image its outcome, not its pixels."""
+    """Results of a run, without the images."""
 
     def __init__(self) -> None:
         self.stamps: list[float] = []
@@ -79,19 +79,19 @@ class _Run:
 
     @property
     def notes(self) -> list[str]:
-        """What became of the images that were not processed, a sentence each."""
+        """Warnings about images that were not processed, one sentence each."""
         notes = []
         if self.refused:
-            notes.append(f"{self.refused} of {len(self.stamps)} images were refused, the last: {self._fault}")
+            notes.append(f"{self.refused} of {len(self.stamps)} images were dropped, the last: {self._fault}")
         if self.repeated:
             notes.append(
-                f"{self.repeated} of {len(self.stamps)} images repeat the pixels of the one before and were "
-                "left out: the driver sends images again"
+                f"{self.repeated} of {len(self.stamps)} images repeat the pixels of the previous one, "
+                "ignored: the driver sends images again"
             )
         return notes
 
     def take(self, update: OdometryUpdate, seconds: float) -> None:
-        """The odometry has processed an image."""
+        """Record the update of a processed image."""
         self.stamps.append(update.stamp)
         self.frames.append(FrameRecord(update.stamp, update.state, update.reason, seconds))
         if update.pose is not None:
@@ -110,12 +110,12 @@ class _Run:
             )
 
     def refuse(self, stamp: float, fault: str) -> None:
-        """An image is of no use; as in the node, those after it go on."""
+        """Count an unusable image; as in the node, processing continues."""
         self.stamps.append(stamp)
         self.refused += 1
         self._fault = fault
 
     def repeat(self, stamp: float) -> None:
-        """An image is the one before, sent again."""
+        """Count an image that repeats the previous one."""
         self.stamps.append(stamp)
         self.repeated += 1

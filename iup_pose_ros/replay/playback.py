@@ -1,4 +1,4 @@
-"""A recording through the node; free of ROS, which is asked for only when it plays."""
+"""Run of the node on a recording; imports ROS only when it runs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def run_in_node(
     log: Path,
     network: NetworkOptions | None = None,
 ) -> RunRecord:
-    """``live.run_live`` with these arguments, refused by a sentence where there is no ROS.
+    """Call ``live.run_live`` with these arguments; without ROS raise an error with the remedy.
 
     Raises:
-        IupPoseError: there is no ROS, or as ``run_live``.
+        IupPoseError: ROS is not available, or as ``run_live``.
     """
     try:
         from iup_pose_ros.replay.live import run_live

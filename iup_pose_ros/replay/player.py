@@ -1,4 +1,4 @@
-"""Plays the messages of a recording into DDS, byte for byte, at the recorded rate."""
+"""Publication of the messages of a recording, byte for byte, at the recorded rate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Player:
 
     @property
     def is_heard(self) -> bool:
-        """Whether every topic has a reliable subscription (vo_node begins with best effort, then follows)."""
+        """Whether every topic has a reliable subscription (vo_node starts with best effort, then adapts)."""
         return all(
             publisher.get_subscription_count() > 0
             and any(
@@ -41,11 +41,14 @@ class Player:
     def play(
         self, messages: Iterable[RecordedMessage], rate: float
     ) -> Iterator[tuple[RecordedMessage, float]]:
-        """Publish the messages at the recorded times; yields each with its ``time.monotonic()`` of sending.
+        """Publish the messages at the recorded times; yield each with its time of sending.
 
         Args:
             messages: in recorded order.
-            rate: speed, 1 as recorded, 2 twice as fast; 0 leaves the pace to the caller.
+            rate: playback rate, 1 as recorded, 2 twice as fast; 0: as fast as the caller iterates.
+
+        Yields:
+            Message and ``time.monotonic()`` of sending.
         """
         start = time.monotonic()
         first: int | None = None

@@ -1,4 +1,4 @@
-"""Waits until a node and its recorder are ready for a recording; replay.launch.py plays it then.
+"""Wait until a node and its recorder are ready; replay.launch.py then plays the recording.
 
 python3 -m iup_pose_ros.replay.readiness --node /vo_node --image /camera/image
 """
@@ -18,7 +18,7 @@ _PERIOD = 0.1
 
 
 def missing(node: Node, vo_node: str, image: str) -> list[str]:
-    """What is not there yet: who listens to the images, who publishes the outputs, who records them."""
+    """Return the missing endpoints: subscriber of the images, publishers and recorders of the outputs."""
     lacks = [] if node.count_subscribers(image) else [f"a subscriber of {image}"]
     for output in OUTPUTS:
         topic = f"{vo_node}/{output}"
@@ -28,7 +28,7 @@ def missing(node: Node, vo_node: str, image: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 as soon as nothing is missing, 1 with a sentence after the timeout."""
+    """Return exit code 0 as soon as nothing is missing, 1 with a message after the timeout."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--node", default="/vo_node", help="full name of the visual odometry's node")
     parser.add_argument("--image", required=True, help="topic of the images")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node = rclpy.create_node("replay_readiness", start_parameter_services=False)
         while lacks := missing(node, given.node, given.image):
             if time.monotonic() > deadline:
-                print(f"after {given.timeout:g} s there is not {', not '.join(lacks)}", file=sys.stderr)
+                print(f"missing after {given.timeout:g} s: {', '.join(lacks)}", file=sys.stderr)
                 return 1
             time.sleep(_PERIOD)
     finally:

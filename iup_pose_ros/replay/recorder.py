@@ -1,4 +1,4 @@
-"""Collects what the node publishes during a run."""
+"""Recording of the node's outputs during a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iup_pose_ros.replay.node_outputs import NodeOutputs
 
 
 class Recorder:
-    """Subscriptions to the node's outputs; keeps every message with the time of its arrival.
+    """Subscriptions to the node's outputs; stores all messages, the states with their arrival time.
 
     Args:
         node: the ROS node that subscribes.
@@ -54,7 +54,7 @@ class Recorder:
         return all(subscription.get_publisher_count() > 0 for subscription in self._subscriptions)
 
     def sent(self, stamp: int, sent_at: float) -> None:
-        """Note that the image with this stamp (ns) goes out now (``time.monotonic()``)."""
+        """Record the sending time (``time.monotonic()``) of the image with this stamp (ns)."""
         self._sent[stamp] = sent_at
 
     def wait_for_state(self, stamp: int, timeout: float) -> bool:
@@ -63,7 +63,7 @@ class Recorder:
             return self._changed.wait_for(lambda: stamp in self._answered, timeout)
 
     def record(self, estimator: str, T_base_camera: Pose) -> RunRecord:
-        """Everything that has arrived, as motion of the camera."""
+        """Return the received messages as motion of the camera."""
         return self._outputs.record("live", estimator, self._sent, T_base_camera)
 
     def _on_state(self, message: TrackingStateMessage) -> None:

@@ -1,4 +1,4 @@
-"""This process's own part in the ROS graph: one node, spun in the background."""
+"""A ROS node of this process, spun in a background thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 
 @contextlib.contextmanager
 def ros_session(name: str, environment: Mapping[str, str]) -> Iterator[Node]:
-    """A node whose callbacks run in a thread until the context ends.
+    """Create a node whose callbacks run in a thread until the context ends.
 
     Args:
         name: name of the node.
@@ -24,7 +24,7 @@ def ros_session(name: str, environment: Mapping[str, str]) -> Iterator[Node]:
     """
     with _variables(environment):
         context = Context()
-        # Ctrl-C stays with the caller, who has a node process to end.
+        # Ctrl-C is left to the caller, who has to end a node process.
         rclpy.init(
             args=[],
             context=context,
@@ -47,7 +47,7 @@ def ros_session(name: str, environment: Mapping[str, str]) -> Iterator[Node]:
 
 @contextlib.contextmanager
 def _variables(environment: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables of this process for a while: DDS reads them when a context begins."""
+    """Set environment variables of this process temporarily: DDS reads them when a context is created."""
     before = dict(os.environ)
     os.environ.update(environment)
     try:

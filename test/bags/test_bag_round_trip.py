@@ -103,7 +103,7 @@ def test_existing_bag_and_unknown_storage_are_refused(sample: Any, make_bag: Mak
     with pytest.raises(DataError, match="exists already"), write_camera_bag(path, sample.calibration):
         pass
     with (
-        pytest.raises(DataError, match="'rosbag1' is not known; there are mcap, sqlite3"),
+        pytest.raises(DataError, match="'rosbag1'; accepted are mcap, sqlite3"),
         write_camera_bag(tmp_path / "other", sample.calibration, storage="rosbag1"),
     ):
         pass

@@ -137,7 +137,7 @@ def test_of_several_moving_frames_one_must_be_named(make_recording: Callable[...
         for index in range(COUNT)
     ]
     with BagReader(make_recording({"/tf": (messages.TF_MESSAGE, contents)})) as bag:
-        with pytest.raises(DataError, match=r"2 moving frames, name the one .*: body, box"):
+        with pytest.raises(DataError, match=r"2 moving frames; choose the ground truth .*: body, box"):
             read_ground_truth_topic("/tf", bag)
         truth = read_ground_truth_topic("/tf", bag, "body")
     assert_is_path_of_camera(truth.trajectory, T_BODY_CAMERA)
@@ -197,8 +197,8 @@ def test_file_in_tum_or_kitti_format_is_told_by_its_columns(
         ("1 0 0 0 0 1 0 0 0 0 1 0\n" * 4 + "1 0 0 0 0 1 0 0 0 0 2 0\n", "line 5: R of .* is not a rotation"),
         ("1 0 0 0 0 1 0 0 0 0 1 0\n" * 4 + "1 0 0 0 0 1 0 0 0 0 -1 0\n", "line 5: R of .* is not a rotation"),
         ("1 0 0 0 0 1 0 0 0 0 1 nan\n" * 5, "not finite"),
-        ("1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0\n", "line 2: 3 columns; 12 are needed"),
-        ("1 0 0 0\n", "line 1: 4 columns; 8 are needed: timestamp tx"),
+        ("1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0\n", "line 2: 3 columns; 12 are required"),
+        ("1 0 0 0\n", "line 1: 4 columns; 8 are required: timestamp tx"),
         ("5 0 0 0 0 0 0 1\n6 0 0 0 0 0 0 1\n", r"\(5.000 to 6.000 s\) does not overlap the images \(1403"),
         ("1403715274.35 0 0 0 1 0 0 1\n", "quaternion of length 1.4142; unit quaternions in the order qx"),
     ],

@@ -69,7 +69,7 @@ def test_ground_truth_belongs_to_the_images_and_may_be_absent(sequence_folder: P
     [
         ("timestamps.csv", None, "timestamps.csv cannot be read"),
         ("timestamps.csv", "timestamp,filename\n", "lists no image"),
-        ("timestamps.csv", "time,file\n1,2\n", "line 2: columns timestamp,filename are needed"),
+        ("timestamps.csv", "time,file\n1,2\n", "line 2: columns timestamp,filename are required"),
         ("timestamps.csv", "timestamp,filename\nnow,a.png\n", "line 2: timestamp 'now' is not a number"),
         ("timestamps.csv", "timestamp,filename\n-1,a.png\n", "line 2: timestamp -1 s is outside"),
         ("timestamps.csv", "timestamp,filename\n1.0,none.png\n", "line 2: image .*none.png does not exist"),
@@ -82,7 +82,7 @@ def test_ground_truth_belongs_to_the_images_and_may_be_absent(sequence_folder: P
         (
             "intrinsics.yaml",
             "{fx: 9, fy: 5, cx: 3, cy: 3, width: 8, height: 8, distortion_model: fov}",
-            "'fov' is not known; there are none, radtan",
+            "unknown distortion_model 'fov'; accepted are none, radtan",
         ),
         (
             "intrinsics.yaml",

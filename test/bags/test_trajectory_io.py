@@ -55,7 +55,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0 0 0 0 0 0 1\n", "line 1: 7 columns; 8 are needed"),
+        ("0 0 0 0 0 0 1\n", "line 1: 7 columns; 8 are required"),
         ("# c\n0 0 0 0 0 0 0 one\n", "line 2: could not convert"),
         ("0 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 1.2\n", r"line 2: quaternion of length 1\.2000"),
         ("0 0 0 0 0 0 0 0\n", "quaternion of length 0"),

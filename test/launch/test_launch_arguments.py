@@ -35,7 +35,7 @@ def start(launch_file):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"log_level": "loud"}, "log_level is 'loud'; one of debug, info, warn, error, fatal is needed"),
+        ({"log_level": "loud"}, "log_level is 'loud'; accepted: debug, info, warn, error, fatal"),
         ({"params_file": "/nowhere/vo.yaml"}, "params_file is '/nowhere/vo.yaml', which does not exist"),
     ],
 )

@@ -178,7 +178,7 @@ def test_camera_info_that_ends_is_held_and_named(tracking_camera, bench, node):
         return any(state.state == TrackingState.TRACKING for state in bench.states())
 
     wait_until(tracking, 20.0, lambda: f"{bench.states()}")
-    node.wait_for_log("is rarer than images: the last one is used for every image")
+    node.wait_for_log("has a lower rate than the images: the last one is used for every image")
 
 
 def test_stamps_that_never_match_are_named(tracking_camera, bench):

@@ -70,7 +70,7 @@ def test_the_last_camera_info_is_held_where_it_is_rarer_than_images(start_node, 
         running.send(with_info=(index + 1) % every == 0)
     bench.clear()
     running.send_until(lambda state: state.state == TrackingState.TRACKING, with_info=False)
-    assert "is rarer than images: the last one is used for every image" in node.log
+    assert "has a lower rate than the images: the last one is used for every image" in node.log
 
 
 def test_a_picture_that_is_sent_again_and_again_is_said_after_the_timeout(start_node, bench, stream):
@@ -88,4 +88,4 @@ def test_images_in_the_frame_of_the_cameras_body_are_named(start_node, bench):
     node = start_node(parameters={"base_frame": "camera_link"})
     bench.wait_for_node()
     bench.show(*messages(0, "camera_link"))
-    node.wait_for_log("frame 'camera_link' of the images seems to be no optical frame")
+    node.wait_for_log("frame 'camera_link' of the images seems not to be an optical frame")

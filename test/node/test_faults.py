@@ -93,8 +93,8 @@ def test_parameters_that_can_change_while_active_do(unconfigured):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"device": "cpu"}, "device can change only while the node is unconfigured"),
-        ({"scale_source": "fixed"}, "scale_source can change only while the node is unconfigured"),
+        ({"device": "cpu"}, "device can only change while the node is unconfigured"),
+        ({"scale_source": "fixed"}, "scale_source can only change while the node is unconfigured"),
         ({"keyframe_parallax": 3.0}, "keyframe_parallax"),
         ({"maximum_tracks": 60, "minimum_tracks": 100}, "minimum_tracks is 100, more than maximum_tracks"),
     ],

@@ -180,4 +180,4 @@ def test_recording_that_is_played_three_times_keeps_the_pose_continuous(flight):
     assert jumps == ROUNDS
     for states in flight.rounds:
         assert states[-1].state == 1
-        assert "the clock was set back" in states[0].reason
+        assert "the clock jumped back" in states[0].reason

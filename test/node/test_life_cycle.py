@@ -100,7 +100,7 @@ def test_images_without_texture_are_lost_and_nothing_else_is_published(active):
 def test_parameter_in_use_does_not_change_and_says_why(active):
     result = set_text(active, "base_frame", "chassis")
     assert not result.successful
-    assert "base_frame can change only while the node is unconfigured" in result.reason
+    assert "base_frame can only change while the node is unconfigured" in result.reason
 
 
 def test_parameter_set_before_configuring_takes_effect(bench, node):

@@ -22,7 +22,7 @@ def test_missing_camera_info_and_mount_are_named_and_may_come_late(bench, start_
     state = bench.wait_for_reason("no camera_info on /camera_info for")
     assert state.state == TrackingState.INITIALIZING
     assert state.frames_processed == 0
-    bench.wait_for_reason("1 publisher(s), none heard")
+    bench.wait_for_reason("1 publisher(s) but no messages received")
 
     for state in drive.show(2):
         assert state.state == TrackingState.INITIALIZING

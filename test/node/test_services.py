@@ -67,7 +67,7 @@ def test_node_that_was_paused_before_it_is_active_takes_no_image_until_it_may(be
     assert pause(bench, True).success
     bench.clear()
     bench.bring_to("active")
-    state = bench.wait_for_reason("paused; ~/pause with data: false goes on")
+    state = bench.wait_for_reason("paused; call ~/pause with data: false to resume")
     assert bench.node.count_subscribers("/image") == 0
     assert state.frames_received == 0
     assert pause(bench, False).success
@@ -109,7 +109,7 @@ def test_nothing_is_written_outside_the_folder(bench, node, folder, name):
     before = sorted(folder.parent.rglob("*"))
     answer = save(bench, name)
     assert not answer.success
-    assert "leads out of output_directory" in answer.message
+    assert "is outside output_directory" in answer.message
     assert (answer.path, answer.poses) == ("", 0)
     assert sorted(folder.parent.rglob("*")) == before
 

@@ -38,8 +38,8 @@ def test_every_parameter_is_described_and_every_number_has_a_range():
     ("name", "value", "words"),
     [
         ("publish_ft", True, "did you mean 'publish_tf'"),
-        ("publish_tf", "yes", "publish_tf is 'yes'; a value of type bool"),
-        ("sync_slop", 1, "sync_slop is 1; a value of type float"),
+        ("publish_tf", "yes", "publish_tf is 'yes'; type bool is required"),
+        ("sync_slop", 1, "sync_slop is 1; type float is required"),
         ("sync_slop", float("nan"), "sync_slop is nan; 0.0 to 1.0"),
         ("sync_slop", 2.0, "sync_slop is 2.0; 0.0 to 1.0"),
         ("estimator", "orb", "estimator is 'orb'; accepted are '"),

@@ -150,7 +150,7 @@ def test_without_wheels_the_node_is_lost_and_publishes_nothing(bench, robot):
     states = robot.drive(14, with_wheels=False)
     lost = [state for state in states if state.state == state.LOST]
     assert states[-1].state == states[-1].LOST
-    assert {("wheel odometry ends" in state.reason) for state in lost} == {True}
+    assert {("latest wheel odometry is" in state.reason) for state in lost} == {True}
     stamps = {nanoseconds(message.header.stamp) for message in bench.received(ODOMETRY)[published:]}
     assert not stamps & {nanoseconds(state.header.stamp) for state in lost}
     recovered = robot.drive(12)

@@ -33,7 +33,7 @@ def test_file_is_read_back(tmp_path):
 def test_of_a_bag_that_was_played_again_the_last_round_is_written(tmp_path):
     saved = log_of(SECOND, 2 * SECOND, SECOND, 2 * SECOND, 3 * SECOND).save(str(tmp_path), "a.tum", "")
     assert saved.poses == len(read_tum(saved.path).stamps) == 3
-    assert "2 from before the clock was set back are left out" in saved.message
+    assert "2 from before a jump back in time are omitted" in saved.message
 
 
 def test_home_is_expanded_and_folders_are_made(tmp_path, monkeypatch):

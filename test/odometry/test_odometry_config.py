@@ -26,7 +26,7 @@ def test_unknown_setting_is_rejected_with_the_nearest_name():
     ],
 )
 def test_bad_value_is_rejected_by_name_with_what_is_accepted(name: str, value: object):
-    with pytest.raises(ConfigurationError, match=rf"{name} is .*(is needed|is accepted|accepted are)"):
+    with pytest.raises(ConfigurationError, match=rf"{name} is .*(is required|is accepted|accepted are)"):
         OdometryConfig.from_dict({name: value})
 
 

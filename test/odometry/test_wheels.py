@@ -57,7 +57,7 @@ def test_motion_is_interpolated_between_samples():
 @pytest.mark.parametrize(
     ("stamps", "start", "end", "words"),
     [
-        ((), 0.0, 0.1, "no wheel odometry has come"),
+        ((), 0.0, 0.1, "no wheel odometry received"),
         ((0.0, 0.1), 0.05, 0.3, "ends 0.20 s before the image"),
         ((1.0, 1.1), 0.5, 1.05, "begins 0.50 s after the image"),
         ((0.0, 0.1, 0.9), 0.05, 0.5, "gap of 0.80 s"),
