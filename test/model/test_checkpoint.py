@@ -65,7 +65,7 @@ def test_weights_survive_in_half_precision(model: IUPPose, weights: Path) -> Non
         )
     assert not loaded.training
     assert info.config == model.config
-    assert info.temperatures == SigmaCalibration(1.5, 0.8, 0.01, 0.02)
+    assert info.network_calibration == SigmaCalibration(1.5, 0.8, 0.01, 0.02)
     assert info.input_size == (320, 256)
     assert info.training_data == "rendered rooms, nothing else"
     assert info.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -97,7 +97,7 @@ def reshape(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
         ),
         (
             lambda tensors, _: tensors.update(extra=torch.zeros(1)),
-            "1 weights the network has not, first extra",
+            "1 weights that are not in the network, first extra",
         ),
         (reshape, r"matcher.neck.lateral_8.bias is \[63\]; \[64\] is needed"),
         (poison, "matcher.neck.lateral_8.weight holds values that are not finite"),
@@ -152,7 +152,7 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path)
     assert not path.exists()
 
 
-def test_temperatures_scale_deviations_and_add_a_floor() -> None:
-    temperatures = SigmaCalibration(2.0, 3.0, 0.3, 0.4)
-    assert temperatures.corrected_rotation(np.array([0.2, 0.0])) == pytest.approx([0.5, 0.3])
-    assert temperatures.corrected_direction(0.1) == pytest.approx(0.5)
+def test_sigma_calibration_scales_and_adds_a_floor() -> None:
+    calibration = SigmaCalibration(2.0, 3.0, 0.3, 0.4)
+    assert calibration.corrected_rotation(np.array([0.2, 0.0])) == pytest.approx([0.5, 0.3])
+    assert calibration.corrected_direction(0.1) == pytest.approx(0.5)
