@@ -114,7 +114,7 @@ def test_frames_are_encoded_once(estimator: IUPPoseEstimator) -> None:
     estimator.estimate(third, frame(3))
     hook.remove()
     assert len(encoded) == 4
-    fresh = IUPPoseEstimator(estimator.model, estimator.temperatures, "cpu")
+    fresh = IUPPoseEstimator(estimator.model, estimator.calibration, "cpu")
     assert_same(kept, fresh.estimate(keyframe, third))
 
 
@@ -240,7 +240,7 @@ def test_the_surer_half_of_the_matches_is_trusted_and_not_too_many_of_them() -> 
 @pytest.mark.skipif(not SHIPPED_WEIGHTS.is_file(), reason="the network's weights are not installed")
 def test_deviations_are_those_that_the_errors_of_the_networks_matches_call_for() -> None:
     estimator = IUPPoseEstimator.from_options(NetworkOptions(device="cpu"))
-    estimator.temperatures = SigmaCalibration()
+    estimator.calibration = SigmaCalibration()
     scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
     picture = np.random.default_rng(2).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     image = cv2.resize(picture, (640, 480), interpolation=cv2.INTER_CUBIC)

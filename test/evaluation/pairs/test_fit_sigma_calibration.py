@@ -96,7 +96,7 @@ def test_the_weights_file_contains_the_fitted_factors(tmp_path: Path) -> None:
         network, CheckpointInfo(network.config, (64, 64), SigmaCalibration(0.5, 3.0), "none"), weights
     )
     before, after = calibrate_weights(weights, {"made_up": made_up_pairs(tmp_path, 12)}, output)
-    temperatures = load_checkpoint(output)[1].temperatures
+    calibration = load_checkpoint(output)[1].network_calibration
 
     def misfit(report, block: str) -> float:
         coverage = report.pooled("iup_pose").coverage[block]
@@ -104,8 +104,8 @@ def test_the_weights_file_contains_the_fitted_factors(tmp_path: Path) -> None:
 
     for block in ("rotation", "direction"):
         assert misfit(after, block) < misfit(before, block)
-    assert temperatures.rotation != 0.5
-    assert temperatures.direction != 3.0
-    assert load_checkpoint(output)[1].track_temperatures != SigmaCalibration()
-    assert load_checkpoint(weights)[1].temperatures == SigmaCalibration(0.5, 3.0)
-    assert load_checkpoint(weights)[1].track_temperatures == SigmaCalibration()
+    assert calibration.rotation != 0.5
+    assert calibration.direction != 3.0
+    assert load_checkpoint(output)[1].hybrid_calibration != SigmaCalibration()
+    assert load_checkpoint(weights)[1].network_calibration == SigmaCalibration(0.5, 3.0)
+    assert load_checkpoint(weights)[1].hybrid_calibration == SigmaCalibration()
