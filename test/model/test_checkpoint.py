@@ -99,12 +99,12 @@ def reshape(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
             lambda tensors, _: tensors.update(extra=torch.zeros(1)),
             "1 weights that are not in the network, first extra",
         ),
-        (reshape, r"matcher.neck.lateral_8.bias is \[63\]; \[64\] is needed"),
-        (poison, "matcher.neck.lateral_8.weight holds values that are not finite"),
-        (lambda _, metadata: metadata.clear(), "holds no IUP-Pose weights"),
-        (set_metadata("format_version", "7"), "format version 7; this package reads 1"),
-        (set_metadata("config", "{"), "damaged metadata"),
-        (set_metadata("config", json.dumps({"encoder": "vgg"})), "damaged metadata"),
+        (reshape, r"matcher.neck.lateral_8.bias has shape \[63\]; \[64\] is required"),
+        (poison, "matcher.neck.lateral_8.weight has values that are not finite"),
+        (lambda _, metadata: metadata.clear(), "contains no IUP-Pose weights"),
+        (set_metadata("format_version", "7"), "format version 7; supported is 1"),
+        (set_metadata("config", "{"), "invalid metadata"),
+        (set_metadata("config", json.dumps({"encoder": "vgg"})), "invalid metadata"),
         (set_metadata("temperatures", '{"rotation": 0.0, "direction": 1.0}'), "must be positive"),
     ],
     ids=["missing", "foreign", "shape", "nan", "other format", "version", "no json", "config", "temperature"],
@@ -126,7 +126,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_truncated_file_is_refused(weights: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.safetensors"
     path.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match="not an undamaged safetensors file"):
+    with pytest.raises(CheckpointError, match="not a valid safetensors file"):
         load_checkpoint(path)
 
 
@@ -147,7 +147,7 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path)
     with torch.no_grad():
         next(model.matcher.parameters())[0] = 1e6
     path = tmp_path / "large.safetensors"
-    with pytest.raises(CheckpointError, match="half precision cannot hold"):
+    with pytest.raises(CheckpointError, match="half precision holds at most"):
         save_checkpoint(model, information(model), path)
     assert not path.exists()
 

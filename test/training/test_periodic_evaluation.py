@@ -67,5 +67,5 @@ def test_folders_without_sets_and_sets_of_one_name_are_refused(tmp_path, write_p
         PeriodicEvaluation(EvaluationConfig(folders=(tmp_path,)), tmp_path, "cpu")
     for split in ("near", "far"):
         write_photographs(tmp_path / split / "a", 1)
-    with pytest.raises(DataError, match=r"two sets.*name a"):
+    with pytest.raises(DataError, match=r"two sets.*named a"):
         PeriodicEvaluation(EvaluationConfig(folders=(tmp_path / "near", tmp_path / "far")), tmp_path, "cpu")

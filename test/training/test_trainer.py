@@ -145,7 +145,7 @@ def test_a_checkpoint_whose_writing_dies_leaves_the_one_before(whole_run, tmp_pa
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole_run):
-    with pytest.raises(ConfigurationError, match="holds a run already"):
+    with pytest.raises(ConfigurationError, match="already contains a run"):
         train(tiny(whole_run))
 
 
@@ -251,7 +251,7 @@ def test_wrong_settings_are_named(tmp_path, changes, message):
 def test_a_setting_without_default_must_be_given(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("output: run\n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="lacks the setting training_data"):
+    with pytest.raises(ConfigurationError, match="setting training_data is missing"):
         read_config(path)
 
 
