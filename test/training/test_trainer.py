@@ -229,14 +229,14 @@ def test_evaluation_on_real_pairs_is_logged(whole_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": {}}, "optimizer does not exist; did you mean 'optimizer'"),
+        ({"optimiser": {}}, "unknown setting optimiser; did you mean 'optimizer'"),
         ({"optimizer": {"learning_rat": 1.0}}, r"did you mean 'optimizer\.learning_rate'"),
         ({"source": {"cluster": 1}}, r"did you mean 'source\.clusters'"),
         ({"precision": "16"}, "accepted: '32-true', 'bf16-mixed'"),
-        ({"steps": 0}, "steps is 0; at least 1"),
+        ({"steps": 0}, "steps is 0; the minimum is 1"),
         (
             {"source": {"sizes": [[96, 64], [320, 240]]}},
-            "320x240; the network takes multiples of 32",
+            "320x240 in sizes; multiples of 32 are required",
         ),
         ({"training_data": None}, "training_data"),
     ],
