@@ -42,7 +42,7 @@ def test_nested_settings_reach_their_place():
         ({"views": {"camera": {}}}, r"unknown setting views\.camera; did you mean 'views\.cameras'"),
         (
             {"views": {"regimes": {"wide": {"shared": 1}}}},
-            r"views\.regimes\.wide\.shared .* 'views\.regimes\.wide\.share",
+            r"views\.regimes\.wide\.shared; .* 'views\.regimes\.wide\.share",
         ),
         ({"seed": 0.5}, "setting seed is 0.5; a value of type int"),
         ({"procedural": True}, "setting procedural is True; a value of type float"),
