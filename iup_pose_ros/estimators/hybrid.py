@@ -219,8 +219,9 @@ class HybridEstimator:
             return best.result if joint is None else joint
         if "sift" not in evidence.matches:
             return exact
-        matches = tracks.followed_by(evidence.agreeing(T_prev_curr, ["sift"]))
-        return self._track_solver.refine(exact.T_prev_curr, previous, current, matches)
+        matches, start = tracks.followed_by(evidence.agreeing(T_prev_curr, ["sift"])), exact.T_prev_curr
+        joint = _try(lambda: self._track_solver.refine(start, previous, current, matches))
+        return exact if joint is None else joint
 
     def _retracked(self, previous: Frame, current: Frame, result: EpipolarResult) -> EpipolarResult:
         """Repeat tracking from the inliers of a reliable pose; return the new pose if it is reliable, too."""

@@ -12,6 +12,7 @@ from iup_pose_ros.estimators.epipolar.residuals import CameraPair
 from iup_pose_ros.estimators.epipolar.solver import EpipolarSolver
 from iup_pose_ros.estimators.pose_evidence import (
     KINDS,
+    MINIMUM_PROBABILITY,
     Candidate,
     InlierModel,
     PoseEvidence,
@@ -132,6 +133,10 @@ def test_without_fitted_weights_agreeing_matches_make_a_pose_probable() -> None:
 
 
 def test_a_pose_is_refused_below_the_minimum_probability() -> None:
-    check_probability(0.5)
-    with pytest.raises(EstimationError, match=r"right with a probability of 0\.49, at least 0\.5 is needed"):
-        check_probability(0.49)
+    check_probability(MINIMUM_PROBABILITY)
+    with pytest.raises(
+        EstimationError, match=f"probability of 0.1., at least {MINIMUM_PROBABILITY} is needed"
+    ):
+        check_probability(0.15)
+    with pytest.raises(EstimationError):
+        check_probability(MINIMUM_PROBABILITY - 1e-6)
