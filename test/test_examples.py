@@ -97,6 +97,7 @@ def edge_message(types, index, step, previous_id, current_id):
         pose=kinds["geometry_msgs/msg/PoseWithCovariance"](pose=pose, covariance=step.covariance.ravel()),
         sigma_rotation=SIGMAS[3:],
         sigma_direction=0.05,
+        inlier_probability=0.95,
         metric=True,
         scale_source="odometry",
         estimator="epipolar_klt",

@@ -51,8 +51,8 @@ PUBLISHED = {
     ),
     "~/keyframe_edge": (
         "iup_pose_msgs/RelativePose",
-        "the same motion in the base frame, for a pose graph: both stamps and ids, sigmas, scale source, "
-        "estimator",
+        "the same motion in the base frame, for a pose graph: both stamps and ids, sigmas, probability "
+        "that the errors are below 10 degrees, scale source, estimator",
     ),
     "~/odometry": (
         "nav_msgs/Odometry",

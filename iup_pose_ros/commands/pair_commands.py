@@ -20,7 +20,7 @@ EstimatorNames = Annotated[str, typer.Option("--estimator", help="Comma-separate
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the metrics to this JSON file.")]
 PlotFolder = Annotated[
     Path | None,
-    typer.Option("--plots", help="Write reliability.png and sparsification.png to this folder."),
+    typer.Option("--plots", help="Write plots of reliability and sparsification to this folder."),
 ]
 MaxPairs = Annotated[
     int | None, typer.Option(min=1, help="Maximum number of pairs per set, sampled at random.")
@@ -53,10 +53,10 @@ def pairs(
 ) -> None:
     """Evaluate pose accuracy and covariance consistency on image pairs with known relative pose."""
     from iup_pose_ros.estimators.network.options import NetworkOptions
-    from iup_pose_ros.evaluation.pairs.evaluate import load_sets
+    from iup_pose_ros.evaluation.pairs.evaluate import load_sets, splits_by_parent
 
-    found = load_sets(folders)
-    report = _evaluate(found, estimator, max_pairs, seed, NetworkOptions(weights, device))
+    found, splits = load_sets(folders), splits_by_parent(folders)
+    report = _evaluate(found, estimator, max_pairs, seed, NetworkOptions(weights, device), splits)
     _output(report, json_file, plots)
 
 
@@ -136,11 +136,12 @@ def _evaluate(
     max_pairs: int | None,
     seed: int,
     network: NetworkOptions,
+    splits: Mapping[str, Sequence[str]] | None = None,
 ) -> PairsReport:
     from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, evaluate_on
 
     estimators = create_estimators(estimator.split(","), network)
-    return evaluate_on(sets, estimators, max_pairs, seed, table_console())
+    return evaluate_on(sets, estimators, max_pairs, seed, table_console(), splits)
 
 
 def _output(report: PairsReport, json_file: Path | None, plots: Path | None) -> None:

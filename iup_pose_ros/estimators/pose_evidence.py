@@ -28,7 +28,7 @@ KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5}
 # Share of the matches that agree with a wrong pose by chance.
 _CHANCE = 0.03
 _SHARE_PRIOR = 5.0  # matches; keeps the share of a few matches low
-MINIMUM_PROBABILITY = 0.2  # of a pose that is published
+MINIMUM_PROBABILITY = 0.5  # of a pose that is published
 INLIER_ERROR_DEG = 10.0  # of rotation and direction, of a pose that is no outlier
 
 # Weights of a network without fitted ones: about 15 agreeing matches make a pose as probable as not.

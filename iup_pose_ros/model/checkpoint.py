@@ -170,9 +170,13 @@ def _parse_temperatures(values: Mapping[str, Any]) -> SigmaCalibration:
 
 
 def _parse_inlier_model(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    return {
-        kinds: {name: float(weight) for name, weight in weights.items()} for kinds, weights in values.items()
+    model = {
+        kinds: {name: float(weight) for name, weight in dict(weights).items()}
+        for kinds, weights in dict(values).items()
     }
+    if not all(math.isfinite(weight) for weights in model.values() for weight in weights.values()):
+        raise ValueError("weights of the inlier model must be finite")
+    return model
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

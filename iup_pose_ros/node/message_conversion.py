@@ -56,6 +56,7 @@ def keyframe_edge(
         pose=pose_with_covariance(edge.base),
         sigma_rotation=[float(sigma) for sigma in np.sqrt(variances)],
         sigma_direction=float(edge.sigma_t),
+        inlier_probability=float(edge.inlier_probability),
         metric=bool(edge.metric),
         scale_source=edge.scale_source,
         estimator=edge.estimator,

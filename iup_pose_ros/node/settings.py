@@ -12,7 +12,7 @@ from typing import Any
 
 from iup_pose_ros.camera_config import CameraConfig, setting
 from iup_pose_ros.errors import ConfigurationError
-from iup_pose_ros.estimators.network.options import PRECISIONS, NetworkOptions
+from iup_pose_ros.estimators.network.options import ASK_NETWORK, PRECISIONS, NetworkOptions
 from iup_pose_ros.estimators.registry import estimator_names
 from iup_pose_ros.node.declaration import Parameter
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
@@ -55,6 +55,12 @@ class NodeConfig(CameraConfig):
         f"Pixels (width x height) of the network's input, minimum {_MIN_AREA}; 0: checkpoint default.",
         minimum=0,
         maximum=_MAX_AREA,
+    )
+    ask_network: str = setting(
+        "auto",
+        "When the estimator hybrid runs the network: 'when_needed' (tracks do not determine the pose), 'always' or "
+        "'auto' (always on CUDA, when needed on a CPU).",
+        choices=ASK_NETWORK,
     )
     on_out_of_memory: str = setting(
         "lower_resolution",
@@ -158,6 +164,7 @@ class NodeConfig(CameraConfig):
             device=self.device,
             precision=self.precision,
             image_area=self.image_area or None,
+            ask_network=self.ask_network,
         )
 
     @classmethod

@@ -35,6 +35,8 @@ class KeyframeEdge:
         sigma_R: (3,) standard deviations of the rotation about the previous camera's axes, radians.
         sigma_t: standard deviation of the direction of translation per axis of its tangent plane, radians;
             pi/2 if the direction is unknown.
+        inlier_probability: calibrated probability that rotation and direction err by less than 10 degrees;
+            NaN if unknown.
         metric: whether lengths are metres.
         scale_source: source of the step's length.
         estimator: name of the estimator.
@@ -50,6 +52,7 @@ class KeyframeEdge:
     base: PoseWithCovariance
     sigma_R: Array
     sigma_t: float
+    inlier_probability: float
     metric: bool
     scale_source: str
     estimator: str

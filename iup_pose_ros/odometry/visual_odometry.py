@@ -253,6 +253,7 @@ class VisualOdometry:
         base: PoseWithCovariance,
         seconds: float,
     ) -> KeyframeEdge:
+        probability = relative.inlier_probability
         return KeyframeEdge(
             previous_id=tracks.keyframe_id,
             current_id=current_id,
@@ -262,6 +263,7 @@ class VisualOdometry:
             base=base,
             sigma_R=relative.sigma_R,
             sigma_t=step.sigma_t,
+            inlier_probability=math.nan if probability is None else probability,
             metric=step.metric,
             scale_source=step.source,
             estimator=self._estimator.name,

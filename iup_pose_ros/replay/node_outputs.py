@@ -60,6 +60,7 @@ class NodeOutputs:
                 T_prev_curr=_pose_with_covariance(message.pose).change_of_frame(T_camera_base),
                 metric=bool(message.metric),
                 inference_time=float(message.inference_time),
+                inlier_probability=float(message.inlier_probability),
             )
             for message in self.edges
         ]

@@ -100,7 +100,12 @@ class _Run:
             edge = update.edge
             self.edges.append(
                 EdgeRecord(
-                    edge.previous_stamp, edge.current_stamp, edge.camera, edge.metric, edge.inference_time
+                    edge.previous_stamp,
+                    edge.current_stamp,
+                    edge.camera,
+                    edge.metric,
+                    edge.inference_time,
+                    edge.inlier_probability,
                 )
             )
 

@@ -105,7 +105,7 @@ def test_network_is_freed_when_it_is_closed_and_when_it_gives_way():
 
 
 class CountingNetwork:
-    """Counts the pairs that it is asked about, and has no answer."""
+    """Counts the pairs that it is asked about, and finds no matches."""
 
     info = EstimatorInfo("network", "cuda", "float32", 80_000, "weights.safetensors", "0f1e")
 
@@ -114,7 +114,7 @@ class CountingNetwork:
 
     def match(self, previous, current):
         self.pairs += 1
-        raise EstimationError("no answer")
+        raise EstimationError("no matches")
 
 
 def test_the_network_itself_is_used_once_however_seldom_its_estimator_asks_it():

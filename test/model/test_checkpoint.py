@@ -24,12 +24,19 @@ from iup_pose_ros.model.checkpoint import (
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 
+INLIER_MODEL = {"tracks": {"constant": -2.5, "tracks count": 0.125}, "tracks sift": {"constant": 1.0}}
+
 Change = Callable[[dict[str, Tensor], dict[str, str]], None]
 
 
 def information(model: IUPPose) -> CheckpointInfo:
     return CheckpointInfo(
-        model.config, (320, 256), SigmaCalibration(1.5, 0.8, 0.01, 0.02), "rendered rooms, nothing else"
+        model.config,
+        (320, 256),
+        SigmaCalibration(1.5, 0.8, 0.01, 0.02),
+        "rendered rooms, nothing else",
+        track_temperatures=SigmaCalibration(1.1, 1.2),
+        inlier_model=INLIER_MODEL,
     )
 
 
@@ -66,9 +73,20 @@ def test_weights_survive_in_half_precision(model: IUPPose, weights: Path) -> Non
     assert not loaded.training
     assert info.config == model.config
     assert info.temperatures == SigmaCalibration(1.5, 0.8, 0.01, 0.02)
+    assert info.track_temperatures == SigmaCalibration(1.1, 1.2)
+    assert info.inlier_model == INLIER_MODEL
     assert info.input_size == (320, 256)
     assert info.training_data == "rendered rooms, nothing else"
     assert info.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_weights_of_earlier_versions_have_no_inlier_model(weights: Path, tmp_path: Path) -> None:
+    def older(_: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        del metadata["inlier_model"], metadata["track_temperatures"]
+
+    info = load_checkpoint(altered(weights, tmp_path / "older.safetensors", older))[1]
+    assert info.inlier_model == {}
+    assert info.track_temperatures == SigmaCalibration()
 
 
 def test_small_fits_the_repository(weights: Path) -> None:
@@ -106,8 +124,25 @@ def reshape(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
         (set_metadata("config", "{"), "damaged metadata"),
         (set_metadata("config", json.dumps({"encoder": "vgg"})), "damaged metadata"),
         (set_metadata("temperatures", '{"rotation": 0.0, "direction": 1.0}'), "must be positive"),
+        (
+            set_metadata("inlier_model", '{"tracks": {"constant": NaN}}'),
+            "weights of the inlier model.*finite",
+        ),
+        (set_metadata("inlier_model", "[1.0]"), "damaged metadata"),
     ],
-    ids=["missing", "foreign", "shape", "nan", "other format", "version", "no json", "config", "temperature"],
+    ids=[
+        "missing",
+        "foreign",
+        "shape",
+        "nan",
+        "other format",
+        "version",
+        "no json",
+        "config",
+        "temperature",
+        "inlier weight",
+        "inlier model",
+    ],
 )
 def test_unfit_weights_are_refused_in_words(
     weights: Path, tmp_path: Path, change: Change, reason: str

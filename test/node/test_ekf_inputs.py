@@ -39,6 +39,7 @@ KNOWN = {
         "smooth_lagged_data",
         "history_length",
         "reset_on_time_jump",
+        "process_noise_covariance",
     ),
     *("publish_tf", "map_frame", "odom_frame", "base_link_frame", "world_frame"),
 }

@@ -32,6 +32,7 @@ def edge():
         "previous_id": np.int64(3),
         "current_id": np.int64(4),
         "sigma_t": np.float32(0.25),
+        "inlier_probability": np.float32(0.75),
         "metric": np.bool_(True),
         "inference_time": np.float64(0.125),
     }
@@ -72,6 +73,7 @@ def test_numpy_scalars_of_an_edge_arrive_as_numbers():
     )
     assert (message.previous_id, message.current_id, message.previous_stamp) == (3, 4, previous)
     assert (message.sigma_direction, message.inference_time, message.metric) == (0.25, 0.125, True)
+    assert message.inlier_probability == 0.75
     assert message.tracking_state == TrackingState.TRACKING
     np.testing.assert_allclose(message.sigma_rotation, np.sqrt([0.11, 0.21, 0.31]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.node.settings import PARAMETERS, NodeConfig
 from iup_pose_ros.odometry import OdometryConfig
 
@@ -17,6 +18,12 @@ def test_defaults_of_the_parameters_are_the_defaults_of_the_settings():
 def test_settings_of_the_odometry_are_parameters_too():
     config = NodeConfig.from_parameters({"base_frame": "chassis", "scale_source": "fixed"})
     assert (config.base_frame, config.odometry.scale_source) == ("chassis", "fixed")
+
+
+def test_how_the_network_is_run_follows_from_the_parameters():
+    config = NodeConfig.from_parameters({"ask_network": "when_needed", "device": "cpu", "image_area": 8192})
+    assert config.network == NetworkOptions(device="cpu", image_area=8192, ask_network="when_needed")
+    assert NodeConfig().network == NetworkOptions()
 
 
 def test_every_parameter_is_described_and_every_number_has_a_range():
@@ -36,6 +43,7 @@ def test_every_parameter_is_described_and_every_number_has_a_range():
         ("sync_slop", float("nan"), "sync_slop is nan; 0.0 to 1.0"),
         ("sync_slop", 2.0, "sync_slop is 2.0; 0.0 to 1.0"),
         ("estimator", "orb", "estimator is 'orb'; accepted are '"),
+        ("ask_network", "never", "ask_network is 'never'; accepted are 'auto', 'always', 'when_needed'"),
         ("scale_source", "gps", "scale_source is 'gps'"),
         ("base_frame", "", "base_frame is ''"),
         ("odom_frame", "/odom", "odom_frame is '/odom'"),

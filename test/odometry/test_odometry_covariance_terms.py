@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -145,6 +146,33 @@ def test_lengths_measured_after_a_held_one_inherit_its_uncertainty():
     assert measured.source == "relative"
     length = float(np.linalg.norm(measured.camera.pose.translation))
     assert step_deviation(measured) == pytest.approx(length, rel=0.05)
+
+
+def test_the_uncertainties_of_held_lengths_add_up():
+    source, cloud = RelativeScale(OdometryConfig()), Cloud(noise=0.2)
+    relative = relative_pose(pose(0.5), TINY, TINY)
+    source.step(relative, cloud.rays(pose(), pose(0.5), last=100), SECOND)
+    source.step(relative, cloud.rays(pose(0.5), pose(1.0), 100, 200), Interval(1.0, 2.0))
+    second = source.step(relative, cloud.rays(pose(1.0), pose(1.5), 200), Interval(2.0, 3.0))
+    assert second.source == "relative (held)"
+    assert step_deviation(second) == pytest.approx(np.sqrt(2.0), rel=1e-3)
+
+
+def test_a_step_from_known_depths_inherits_the_uncertainty_of_their_unit():
+    source, cloud = RelativeScale(OdometryConfig()), Cloud(noise=0.2)
+    relative = relative_pose(pose(0.5), TINY, TINY)
+    source.step(relative, cloud.rays(pose(), pose(0.5), last=150), SECOND)
+    source.step(relative, cloud.rays(pose(0.5), pose(1.0), 150), Interval(1.0, 2.0))
+    exact = copy.deepcopy(source)
+    exact._unit_sigma = 0.0
+    rays = cloud.rays(pose(1.0), pose(1.005), 150)
+    small = relative_pose(pose(0.005), TINY, TINY)
+    uncertain, certain = (each.step(small, rays, Interval(2.0, 3.0)).camera for each in (source, exact))
+    translation = uncertain.pose.translation
+    assert np.linalg.norm(translation) > 1e-4
+    added = uncertain.covariance - certain.covariance
+    np.testing.assert_allclose(added[:3, :3], np.outer(translation, translation), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(added[3:], 0.0, atol=1e-15)
 
 
 def test_a_turn_before_any_step_hides_what_four_deviations_of_the_noise_cover():

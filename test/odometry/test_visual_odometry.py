@@ -82,6 +82,17 @@ def test_edges_form_a_chain_and_carry_pose_and_twist(curve: list[OdometryUpdate]
     assert not edges[0].metric
 
 
+@pytest.mark.parametrize("probability", [0.75, None])
+def test_edges_carry_the_probability_of_the_estimate(probability: float | None):
+    vo, oracle = odometry(forward_right)
+    oracle.change = lambda relative: replace(relative, inlier_probability=probability)
+    edges = [update.edge for update in drive(vo, forward_right, range(8)) if update.edge]
+    assert edges
+    for edge in edges:
+        expected = np.nan if probability is None else probability
+        assert edge.inlier_probability == pytest.approx(expected, nan_ok=True)
+
+
 def test_every_covariance_is_positive_definite_and_the_poses_grow(curve: list[OdometryUpdate]):
     for update in curve:
         if update.edge:

@@ -235,7 +235,7 @@ def test_quaternions_in_the_wrong_order_are_found_out(
     result = evaluate(bag, "--gt", wrong, "--report", tmp_path / "report")
     assert result.exit_code == 2
     assert "implausible" in result.stderr
-    assert "the order x y z w is needed" in result.stderr
+    assert "the order x y z w is required" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     right = evaluate(bag, "--gt", sequence_folder / "groundtruth.tum", "--report", tmp_path / "right")
     assert right.exit_code == 0, right.output

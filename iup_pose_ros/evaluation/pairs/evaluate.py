@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +50,7 @@ def evaluate_on(
     max_pairs: int | None = None,
     seed: int = 0,
     console: Console | None = None,
+    splits: Mapping[str, Sequence[str]] | None = None,
 ) -> PairsReport:
     """Run estimators on the same pairs and compute their errors.
 
@@ -58,6 +60,7 @@ def evaluate_on(
         max_pairs: maximum number of pairs per set, sampled at random; default: all.
         seed: random seed of the sampling.
         console: where to show a progress bar; default: none.
+        splits: names of the sets of each split; default: no splits.
 
     Raises:
         DataError: an image is missing or does not fit its camera.
@@ -77,7 +80,7 @@ def evaluate_on(
                 for name, estimator in estimators.items():
                     results[name][set_name].append(evaluate_pair(estimator, frames, pair))
                 progress.advance(task)
-    return PairsReport(results)
+    return PairsReport(results, splits or {})
 
 
 def evaluate_pair(
@@ -97,6 +100,7 @@ def evaluate_pair(
         rotation_deg=rotation_error_deg(T_1_0, pair.T_1_0),
         direction_deg=direction_error_deg(T_1_0, pair.T_1_0),
         estimate=PoseWithCovariance(estimate.T_prev_curr, estimate.covariance),
+        inlier_probability=math.nan if estimate.inlier_probability is None else estimate.inlier_probability,
     )
 
 
@@ -126,6 +130,15 @@ def load_sets(folders: Iterable[Path]) -> dict[str, list[DataSetPair]]:
     if not sets:
         raise DataError("no folder of pairs given; at least one folder with a pairs.csv is required")
     return sets
+
+
+def splits_by_parent(folders: Iterable[Path]) -> dict[str, list[str]]:
+    """Group sets by the name of the folder that contains theirs; empty if all are in the same one."""
+    splits: dict[str, list[str]] = {}
+    for folder in folders:
+        path = folder.resolve()
+        splits.setdefault(path.parent.name, []).append(path.name)
+    return splits if len(splits) > 1 else {}
 
 
 def scene_of(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Plots of covariance consistency, as PNG files: reliability and sparsification.
+"""Plots of covariances and inlier probabilities, as PNG files: reliability and sparsification.
 
 Reliability: observed coverage over nominal probability. On the diagonal the estimator is consistent, below it
-is over-confident.
+is over-confident. The same for the observed share of inliers over the inlier probability.
 Sparsification: median error of the remaining pairs when the pairs with the largest sigma are removed first,
 compared with an oracle that removes the pairs with the largest error. Sources: Guo et al., "On calibration of
 modern neural networks", 2017; Ilg et al., "Uncertainty estimates and multi-hypotheses networks", 2018.
@@ -29,7 +29,7 @@ _MIN_KEPT = 0.1  # fraction of pairs; medians of fewer pairs are noise
 
 
 def write_plots(report: PairsReport, folder: Path) -> None:
-    """Write reliability.png and sparsification.png, with the pairs of all sets pooled.
+    """Write reliability.png, sparsification.png and inlier_probability.png of the pairs of all sets.
 
     Raises:
         DataError: the files cannot be written.
@@ -41,6 +41,9 @@ def write_plots(report: PairsReport, folder: Path) -> None:
             for axes, block in zip(figure.subplots(1, len(BLOCKS)), BLOCKS, strict=True):
                 draw(axes, report, block)
             figure.savefig(folder / f"{name}.png", dpi=110)
+        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+        draw_inlier_reliability(figure.subplots(), report)
+        figure.savefig(folder / "inlier_probability.png", dpi=110)
     except OSError as error:
         raise DataError(f"cannot write plots to {folder}: {error}") from error
 
@@ -74,7 +77,7 @@ def draw_reliability(axes: Axes, report: PairsReport, block: str) -> None:
     """Draw the reliability curve of each estimator."""
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="consistent")
     for name in report.results:
-        coverage = reliability(consistencies(_pooled(report, name))[block], _LEVELS)
+        coverage = reliability(consistencies(report.all_results(name))[block], _LEVELS)
         axes.plot(_LEVELS, coverage, label=name)
     axes.set(xlabel="nominal probability", ylabel="observed coverage", title=block)
     axes.legend()
@@ -83,7 +86,7 @@ def draw_reliability(axes: Axes, report: PairsReport, block: str) -> None:
 def draw_sparsification(axes: Axes, report: PairsReport, block: str) -> None:
     """Draw the sparsification curve and the oracle of each estimator."""
     for name in report.results:
-        errors, sigmas = errors_and_sigmas(_pooled(report, name), block)
+        errors, sigmas = errors_and_sigmas(report.all_results(name), block)
         if not len(errors):
             continue
         by_sigma, by_error = sparsification(errors, sigmas)
@@ -95,6 +98,27 @@ def draw_sparsification(axes: Axes, report: PairsReport, block: str) -> None:
         xlabel="fraction removed (dotted: oracle)", ylabel="median error of the rest, degrees", title=block
     )
     axes.set_yscale("log")
+    axes.legend()
+
+
+def draw_inlier_reliability(axes: Axes, report: PairsReport) -> None:
+    """Draw the observed share of inliers of each estimator over its inlier probability.
+
+    Error bars are standard deviations of a share of so many poses (Agresti and Coull, "Approximate is better
+    than 'exact'", 1998).
+    """
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="calibrated")
+    for name in report.results:
+        bins = report.inlier_reliability(name)
+        if not bins:
+            continue
+        poses = np.array([found.poses for found in bins])
+        shares = np.array([found.inlier_share for found in bins])
+        smoothed = (shares * poses + 2.0) / (poses + 4.0)
+        deviations = np.sqrt(smoothed * (1.0 - smoothed) / (poses + 4.0))
+        means = [found.mean_probability for found in bins]
+        axes.errorbar(means, shares, yerr=deviations, marker="o", capsize=2.0, label=name)
+    axes.set(xlabel="inlier probability", ylabel="observed share of inliers", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend()
 
 
@@ -115,7 +139,3 @@ def errors_and_sigmas(results: Sequence[PairResult], block: str) -> tuple[Array,
         rows.append((error, np.sqrt(variance)))
     table = np.array(rows).reshape(-1, 2)
     return table[:, 0], table[:, 1]
-
-
-def _pooled(report: PairsReport, name: str) -> list[PairResult]:
-    return [result for results in report.results[name].values() for result in results]

@@ -1,19 +1,23 @@
 """Metrics of estimators on sets of image pairs: a JSON document and console tables.
 
-Format: {"estimators": {NAME: {"pooled": STATS, "sets": {SET: STATS}}}} with STATS = {"pairs", "failures",
-"median_rotation_deg", "median_direction_deg", "auc_unfolded": {"5", "10", "20"}, "auc_folded": {...},
-"ms_per_pair_p50", "coverage": {"rotation": {"1", "2", "3"}, "direction": {...}}, "nees": {"rotation",
-"direction"}}. AUCs are in percent, coverages are fractions of the pairs that did not fail, "nees" is the mean
-(ideal: 3 for rotation, 2 for direction). A failed pair has an infinite error; a metric that is infinite or
-undefined is null. "pooled" weights all pairs equally; the mean over sets in the console table weights all
-sets equally.
+Format: {"estimators": {NAME: {"pooled": STATS, "mean": STATS, "splits": {SPLIT: STATS}, "sets": {SET: STATS},
+"inlier_reliability": [BIN]}}}. "pooled" weights all pairs equally, "mean" all sets equally; "splits" is the
+mean over the sets of each split.
+
+STATS = {"pairs", "failures", "median_rotation_deg", "median_direction_deg", "auc_unfolded": {"5", "10",
+"20"}, "auc_folded": {...}, "ms_per_pair_p50", "coverage": {"rotation": {"1", "2", "3"}, "direction": {...}},
+"nees": {"rotation", "direction"}, "confident_outlier_share", "mean_inlier_probability", "inlier_share"}. AUCs
+are in percent, "nees" is the mean (ideal: 3 for rotation, 2 for direction). A failed pair has an infinite
+error; it does not count in coverages, shares and the mean probability. An inlier errs by less than 10 degrees
+in rotation and direction, a confident outlier by more in one of them, and there by more than 3 sigma. A
+metric that is infinite or undefined is null. BIN has the attributes of ``ReliabilityBin``, for all pairs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from iup_pose_ros.estimators.pose_evidence import INLIER_ERROR_DEG
 from iup_pose_ros.evaluation.json_document import json_value, write_json
 from iup_pose_ros.evaluation.metrics.consistency import (
     Consistency,
@@ -29,6 +34,7 @@ from iup_pose_ros.evaluation.metrics.consistency import (
     direction_errors,
     rotation_errors,
 )
+from iup_pose_ros.evaluation.metrics.inlier_reliability import ReliabilityBin, inlier_reliability
 from iup_pose_ros.evaluation.metrics.pair_errors import (
     AUC_THRESHOLDS,
     area_under_recall,
@@ -39,7 +45,8 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
 
 _ACCURACY = ("pairs", "failed", "R deg", "t deg", "AUC@5/10/20", "folded", "ms")
-_CONSISTENCY = ("R in 1/2/3 sigma", "t in 1/2/3 sigma", "NEES R", "NEES t")
+_CONSISTENCY = ("R in 1/2/3 sigma", "t in 1/2/3 sigma", "NEES R", "NEES t", "outliers %")
+_INLIERS = ("probability", "poses", "mean probability", "inliers")
 _MISSING = "-"
 
 
@@ -54,6 +61,8 @@ class PairResult:
         direction_deg: unfolded direction error; infinite for a failed pair, NaN if the true translation is 0.
         estimate: estimated ``T_prev_curr``; None for a failed pair.
         failure: reason of the failure, or empty.
+        inlier_probability: reported probability that both errors are below ``INLIER_ERROR_DEG``; NaN where
+            the estimator does not report it.
     """
 
     reference: Pose
@@ -62,6 +71,23 @@ class PairResult:
     direction_deg: float
     estimate: PoseWithCovariance | None
     failure: str = ""
+    inlier_probability: float = math.nan
+
+    @property
+    def is_inlier(self) -> bool:
+        """Whether rotation and direction err by less than ``INLIER_ERROR_DEG``."""
+        return float(np.fmax(self.rotation_deg, self.direction_deg)) < INLIER_ERROR_DEG
+
+    @property
+    def is_confident_outlier(self) -> bool:
+        """Whether rotation or direction err by more than ``INLIER_ERROR_DEG``, and there beyond 3 sigma."""
+        if self.estimate is None:
+            return False
+        errors = {"rotation": self.rotation_deg, "direction": self.direction_deg}
+        return any(
+            errors[name] > INLIER_ERROR_DEG and consistency.coverage[3] == 0.0
+            for name, consistency in consistencies([self]).items()
+        )
 
     @classmethod
     def failed(cls, reference: Pose, milliseconds: float, reason: str) -> PairResult:
@@ -82,6 +108,9 @@ class PairStatistics:
     ms_per_pair_p50: float
     coverage: dict[str, dict[str, float]]
     nees: dict[str, float]
+    confident_outlier_share: float
+    mean_inlier_probability: float
+    inlier_share: float
 
     @classmethod
     def of(cls, results: Sequence[PairResult]) -> PairStatistics:
@@ -90,9 +119,10 @@ class PairStatistics:
         direction = np.array([result.direction_deg for result in results])
         known = direction[~np.isnan(direction)]
         blocks = consistencies(results)
+        estimated = [result for result in results if result.estimate is not None]
         return cls(
             pairs=len(results),
-            failures=sum(result.estimate is None for result in results),
+            failures=len(results) - len(estimated),
             median_rotation_deg=float(np.median(rotation)),
             median_direction_deg=float(np.median(known)) if len(known) else math.nan,
             auc_unfolded=_auc(pose_errors_deg(rotation, direction)),
@@ -102,7 +132,17 @@ class PairStatistics:
                 name: {str(k): share for k, share in block.coverage.items()} for name, block in blocks.items()
             },
             nees={name: block.mean for name, block in blocks.items()},
+            confident_outlier_share=_mean([result.is_confident_outlier for result in estimated]),
+            mean_inlier_probability=_mean([result.inlier_probability for result in estimated]),
+            inlier_share=_mean([result.is_inlier for result in estimated]),
         )
+
+    @classmethod
+    def mean(cls, statistics: Sequence[PairStatistics]) -> PairStatistics:
+        """Average the metrics of at least one set, without undefined values; numbers of pairs are summed."""
+        columns = {each.name: [getattr(item, each.name) for item in statistics] for each in fields(cls)}
+        counts = {name: sum(columns.pop(name)) for name in ("pairs", "failures")}
+        return cls(**counts, **{name: _mean(values) for name, values in columns.items()})
 
     def to_json(self) -> dict[str, Any]:
         """Return STATS of the module docstring."""
@@ -111,9 +151,15 @@ class PairStatistics:
 
 @dataclass(frozen=True, eq=False)
 class PairsReport:
-    """Results of estimators on the same pairs: ``results[estimator][set]``."""
+    """Results of estimators on the same pairs.
+
+    Attributes:
+        results: ``results[estimator][set]``.
+        splits: names of the sets of each split, over which means are reported.
+    """
 
     results: Mapping[str, Mapping[str, Sequence[PairResult]]]
+    splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def sets(self, estimator: str) -> dict[str, PairStatistics]:
         """Return the metrics of each set that has pairs."""
@@ -121,19 +167,42 @@ class PairsReport:
 
     def pooled(self, estimator: str) -> PairStatistics:
         """Return the metrics of the pairs of all sets."""
-        return PairStatistics.of([result for found in self.results[estimator].values() for result in found])
+        return PairStatistics.of(self.all_results(estimator))
 
-    def mean_over_sets(self, estimator: str) -> dict[str, float]:
-        """Return the unfolded AUC by threshold, percent, averaged over the sets."""
-        return _mean_auc([statistics.auc_unfolded for statistics in self.sets(estimator).values()])
+    def mean_over_sets(self, estimator: str) -> PairStatistics:
+        """Return the mean of the metrics over all sets."""
+        return PairStatistics.mean(list(self.sets(estimator).values()))
+
+    def mean_over_splits(self, estimator: str) -> dict[str, PairStatistics]:
+        """Return the mean of the metrics over the sets of each split."""
+        sets = self.sets(estimator)
+        return {
+            split: PairStatistics.mean([sets[name] for name in names if name in sets])
+            for split, names in self.splits.items()
+        }
+
+    def inlier_reliability(self, estimator: str) -> list[ReliabilityBin]:
+        """Return the reliability of the inlier probability on the pairs of all sets that did not fail."""
+        results = [result for result in self.all_results(estimator) if result.estimate is not None]
+        probabilities = np.array([result.inlier_probability for result in results])
+        return inlier_reliability(probabilities, np.array([result.is_inlier for result in results], np.bool_))
+
+    def all_results(self, estimator: str) -> list[PairResult]:
+        """Return the results on the pairs of all sets."""
+        return [result for results in self.results[estimator].values() for result in results]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of the module docstring."""
-        estimators = {}
-        for name in self.results:
-            sets = {set_name: statistics.to_json() for set_name, statistics in self.sets(name).items()}
-            estimators[name] = {"pooled": self.pooled(name).to_json(), "sets": sets}
-        return {"estimators": estimators}
+        return {"estimators": {name: self._estimator_json(name) for name in self.results}}
+
+    def _estimator_json(self, name: str) -> dict[str, Any]:
+        return {
+            "pooled": self.pooled(name).to_json(),
+            "mean": self.mean_over_sets(name).to_json(),
+            "splits": {split: mean.to_json() for split, mean in self.mean_over_splits(name).items()},
+            "sets": {set_name: statistics.to_json() for set_name, statistics in self.sets(name).items()},
+            "inlier_reliability": [vars(found) for found in self.inlier_reliability(name)],
+        }
 
     def write(self, path: Path) -> None:
         """Write the JSON document.
@@ -144,23 +213,37 @@ class PairsReport:
         write_json(path, self.to_json())
 
     def print(self, console: Console) -> None:
-        """Print accuracy and consistency of all estimators, per set and pooled."""
-        sets = {name: self.sets(name) for name in self.results}
-        rows = [(set_name, name) for set_name in next(iter(sets.values()), {}) for name in sets]
-        accuracy = _table("Accuracy: medians, AUC in percent, time per pair", _ACCURACY)
-        consistency = _table("Consistency: ideal coverage 0.68/0.95/1.00, ideal NEES 3 and 2", _CONSISTENCY)
-        for set_name, name in rows:
-            last = name == rows[-1][1]
-            accuracy.add_row(set_name, name, *_accuracy_cells(sets[name][set_name]), end_section=last)
-            consistency.add_row(set_name, name, *_consistency_cells(sets[name][set_name]), end_section=last)
-        for name in sets:
-            last = name == rows[-1][1]
-            accuracy.add_row("all pairs", name, *_accuracy_cells(self.pooled(name)), end_section=last)
-            consistency.add_row("all pairs", name, *_consistency_cells(self.pooled(name)))
-        for name, statistics in sets.items():
-            folded = _joined(_mean_auc([each.auc_folded for each in statistics.values()]))
-            accuracy.add_row("mean over sets", name, *[""] * 4, _joined(self.mean_over_sets(name)), folded)
+        """Print accuracy, consistency and inlier probability of all estimators: sets, pairs pooled, means."""
+        accuracy = _table("Accuracy: medians, AUC in percent, time per pair", ("set", *_ACCURACY))
+        consistency = _table(
+            "Consistency: ideal 0.68/0.95/1.00, NEES 3 and 2; outliers err by more than 10 deg and 3 sigma",
+            ("set", *_CONSISTENCY),
+        )
+        statistics = {name: self._labelled(name) for name in self.results}
+        for label in next(iter(statistics.values()), {}):
+            for name, by_label in statistics.items():
+                last = name == next(reversed(statistics))
+                found = by_label[label]
+                accuracy.add_row(label, name, *_accuracy_cells(found), end_section=last)
+                consistency.add_row(label, name, *_consistency_cells(found), end_section=last)
         console.print(accuracy, consistency)
+        inliers = _table("Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS)
+        for name in self.results:
+            for each in self.inlier_reliability(name):
+                cells = str(each.poses), _number(each.mean_probability, 3), _number(each.inlier_share, 3)
+                inliers.add_row(f"{each.lower:.2f} to {each.upper:.2f}", name, *cells)
+        if inliers.row_count:
+            console.print(inliers)
+
+    def _labelled(self, name: str) -> dict[str, PairStatistics]:
+        """Return the metrics of an estimator by the label of their row."""
+        splits = {f"mean over {split}": mean for split, mean in self.mean_over_splits(name).items()}
+        return {
+            **self.sets(name),
+            "all pairs": self.pooled(name),
+            **splits,
+            "mean over sets": self.mean_over_sets(name),
+        }
 
 
 def consistencies(results: Sequence[PairResult]) -> dict[str, Consistency]:
@@ -183,15 +266,19 @@ def _auc(errors: Array) -> dict[str, float]:
     return {str(threshold): area for threshold, area in zip(AUC_THRESHOLDS, areas, strict=True)}
 
 
-def _mean_auc(aucs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {str(key): float(np.mean([auc[str(key)] for auc in aucs])) for key in AUC_THRESHOLDS}
+def _mean(values: Sequence[Any]) -> Any:
+    """Average numbers without NaN, or mappings of numbers key by key; NaN without values."""
+    if values and isinstance(values[0], Mapping):
+        return {key: _mean([value[key] for value in values]) for key in values[0]}
+    known = [float(value) for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for column in ("set", "estimator"):
+    for column in (columns[0], "estimator"):
         table.add_column(column)
-    for column in columns:
+    for column in columns[1:]:
         table.add_column(column, justify="right")
     return table
 
@@ -214,6 +301,7 @@ def _consistency_cells(statistics: PairStatistics) -> list[str]:
         _joined(statistics.coverage["direction"], 2),
         _number(statistics.nees["rotation"], 1),
         _number(statistics.nees["direction"], 1),
+        _number(100.0 * statistics.confident_outlier_share, 1),
     ]
 
 

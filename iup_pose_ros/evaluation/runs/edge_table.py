@@ -25,6 +25,8 @@ class EdgeRow:
         direction_error_deg: error of the translation direction, 0 to 180.
         rotation_sigma_deg: reported standard deviation of the rotation, per axis.
         direction_sigma_deg: reported standard deviation of the direction, per axis of the tangent plane.
+        inlier_probability: reported probability that both errors are below 10 degrees; NaN where the
+            estimator does not report it.
     """
 
     previous_stamp: float
@@ -34,6 +36,7 @@ class EdgeRow:
     direction_error_deg: float
     rotation_sigma_deg: float
     direction_sigma_deg: float
+    inlier_probability: float
 
     @property
     def ranking_error_deg(self) -> float:
@@ -60,6 +63,7 @@ def edge_rows(record: RunRecord, accuracy: Accuracy | None) -> list[EdgeRow]:
             int(frames),
             *errors.get(edge.current_stamp, unknown),
             *sigmas_deg(edge.T_prev_curr),
+            edge.inlier_probability,
         )
         for edge, frames in zip(record.edges, record.frames_per_edge, strict=True)
     ]

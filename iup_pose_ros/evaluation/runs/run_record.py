@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,7 @@ class EdgeRecord:
         T_prev_curr: motion, covariance in the previous camera frame.
         metric: whether the translation is in metres.
         inference_time: run time of the estimator, seconds.
+        inlier_probability: probability of errors below 10 degrees; NaN if the estimator does not report it.
     """
 
     previous_stamp: float
@@ -54,6 +56,7 @@ class EdgeRecord:
     T_prev_curr: PoseWithCovariance
     metric: bool
     inference_time: float
+    inlier_probability: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)

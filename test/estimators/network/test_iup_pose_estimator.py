@@ -7,22 +7,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from two_view_scenes import make_scene, random_pose
+from scipy.special import expit
+from two_view_scenes import direction_angle, make_scene, random_pose
 
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.epipolar.solver import EpipolarSolver
+from iup_pose_ros.estimators.hybrid import HybridEstimator
 from iup_pose_ros.estimators.network.conversion import relative_pose, select_confident, soft_matches
 from iup_pose_ros.estimators.network.iup_pose_estimator import (
-    MATCH_ERRORS,
-    MAX_SCORING_MATCHES,
     IUPPoseEstimator,
     choose_device,
     image_tensor,
     network_size,
 )
+from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, NetworkMatches
 from iup_pose_ros.estimators.network.options import NetworkOptions
-from iup_pose_ros.estimators.registry import create_estimator
+from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
+from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, save_checkpoint
@@ -30,7 +32,6 @@ from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.correspondence import MatchedRays
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.types import Frame, Matches, RelativePose
-from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 AREA = PRESETS["small_grid"].image_area
 
@@ -186,25 +187,34 @@ def test_weights_come_from_a_file(network: IUPPose, estimator: IUPPoseEstimator,
         IUPPoseEstimator.from_options(NetworkOptions(tmp_path / "none.safetensors", "cpu"))
 
 
-def test_soft_matches_lie_in_pixels_of_the_frames(estimator: IUPPoseEstimator) -> None:
+def test_matches_lie_in_pixels_of_the_frames(estimator: IUPPoseEstimator) -> None:
     first, second = frame(0), frame(1, 200, 100)
-    prior = estimator.prior(first, second)
-    cells_x = np.unique(np.round(prior.matches.points_prev[:, 0], 3))
+    found = estimator.match(first, second)
+    cells_x = np.unique(np.round(found.matches.points_prev[:, 0], 3))
     width = network_size(160, 120, AREA)[0]
     assert np.allclose(cells_x, (np.arange(width // 8) + 0.5) * 8 * 160 / width - 0.5, atol=1e-2)
-    assert prior.matches.points_curr.min() > -1.0
-    assert (prior.matches.points_curr < (200.0, 100.0)).all()
-    assert prior.weights.shape == (len(prior.matches),)
-    assert prior.weights.min() > 0.0
-    found = estimator.estimate(first, second)
-    assert prior.pose is not None
-    assert_same(prior.pose, found)
-    assert found.attention is not None
-    assert prior.attention is not None
-    assert np.array_equal(prior.attention, found.attention)
-    height, width = found.attention.shape
+    assert found.matches.points_curr.min() > -1.0
+    assert (found.matches.points_curr < (200.0, 100.0)).all()
+    assert found.weights.shape == (len(found.matches),)
+    assert found.weights.min() > 0.0
+
+
+def test_attention_of_matches_and_of_the_pose_is_the_same(estimator: IUPPoseEstimator) -> None:
+    first, second = frame(0), frame(1, 200, 100)
+    matched, attention = estimator.match(first, second).attention, estimator.estimate(first, second).attention
+    assert matched is not None
+    assert attention is not None
+    assert np.array_equal(matched, attention)
+    height, width = attention.shape
     assert width / height == pytest.approx(200 / 100, rel=0.15)
-    assert 0.0 <= found.attention.min() <= found.attention.max() <= 1.0
+    assert 0.0 <= attention.min() <= attention.max() <= 1.0
+
+
+def test_only_matches_of_enough_weight_are_confident() -> None:
+    points = np.arange(6.0).reshape(3, 2)
+    found = NetworkMatches(Matches(points, points + 1.0), np.array([0.09, 0.1, 0.9]), None)
+    assert np.array_equal(found.confident.points_prev, points[1:])
+    assert np.array_equal(found.confident.points_curr, points[1:] + 1.0)
 
 
 def test_matches_behind_the_camera_are_left_out() -> None:
@@ -223,7 +233,8 @@ def test_the_surer_half_of_the_matches_is_trusted_and_not_too_many_of_them() -> 
     points = np.arange(20.0).reshape(10, 2)
     matches = Matches(points, points + 1.0)
     weights = np.array([0.9, 0.1, 0.5, 0.44, 0.8, 0.2, 0.45, 0.7, 0.3, 0.6])
-    assert select_confident(matches, weights, 10).points_prev[:, 0].tolist() == [
+    found = select_confident(matches, weights, 10)
+    assert found.points_prev[:, 0].tolist() == [
         0.0,
         4.0,
         8.0,
@@ -237,31 +248,65 @@ def test_the_surer_half_of_the_matches_is_trusted_and_not_too_many_of_them() -> 
     assert len(select_confident(Matches(points[:0], points[:0]), np.zeros(0), 4)) == 0
 
 
-@pytest.mark.skipif(not SHIPPED_WEIGHTS.is_file(), reason="the network's weights are not installed")
-def test_deviations_are_those_that_the_errors_of_the_networks_matches_call_for() -> None:
-    estimator = IUPPoseEstimator.from_options(NetworkOptions(device="cpu"))
-    estimator.temperatures = SigmaCalibration()
-    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
-    picture = np.random.default_rng(2).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    image = cv2.resize(picture, (640, 480), interpolation=cv2.INTER_CUBIC)
-    moved = np.roll(image, 7, axis=1)
-    first, second = (replace(f, image=i) for f, i in ((scene.previous, image), (scene.current, moved)))
-    found, prior = estimator.estimate(first, second), estimator.prior(first, second)
-    judges = select_confident(prior.matches, prior.weights, MAX_SCORING_MATCHES)
-    judged = EpipolarSolver("judge", MATCH_ERRORS).covariance_at(found.T_prev_curr, first, second, judges)
-    assert np.allclose(found.covariance, judged.pose.covariance)
-    assert np.allclose(found.sigma_R, judged.pose.sigma_R)
-
-
-def test_the_hybrid_estimator_runs_on_a_weights_file(network: IUPPose, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ask_network", "asked"), [("auto", 0), ("when_needed", 0), ("always", 1)])
+def test_the_hybrid_estimator_asks_the_network_of_a_weights_file_when_the_options_say_so(
+    network: IUPPose, tmp_path: Path, ask_network: str, asked: int
+) -> None:
     path = tmp_path / "small.safetensors"
-    info = CheckpointInfo(network.config, (320, 256), SigmaCalibration(), "none")
+    inlier_model = {"tracks": {"constant": 3.0}, "tracks network": {"constant": 5.0}}
+    calibration = SigmaCalibration()
+    info = CheckpointInfo(network.config, (320, 256), calibration, "none", inlier_model=inlier_model)
     save_checkpoint(network, info, path)
-    hybrid = create_estimator("hybrid", NetworkOptions(path, "cpu"))
-    assert hybrid.name == "hybrid"
-    found = hybrid.estimate(frame(0), frame(0))
-    assert found.source == "hybrid"
+    hybrid = HybridEstimator.from_options(NetworkOptions(path, "cpu", ask_network=ask_network))
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)), noise=0.2)
+    found = hybrid.estimate(scene.previous, scene.current, scene.matches)
+    assert found.source == hybrid.name == "hybrid"
     assert np.linalg.eigvalsh(found.covariance).min() > 0.0
+    assert (found.attention is not None) == bool(asked)
+    assert found.inlier_probability == pytest.approx(expit(5.0 if asked else 3.0))
+    with pytest.raises(ConfigurationError, match="'never' does not exist; accepted: auto, always, when_need"):
+        NetworkOptions(ask_network="never")
+
+
+@pytest.fixture(scope="module")
+def matcher() -> IUPPose:
+    """A network without decoders."""
+    torch.manual_seed(0)
+    return IUPPose(replace(PRESETS["small_grid"], decoders=False))
+
+
+def matching(matcher: IUPPose, found: Matches, monkeypatch: pytest.MonkeyPatch) -> IUPPoseEstimator:
+    """An estimator whose network finds the given matches."""
+    estimator = IUPPoseEstimator(
+        matcher, SigmaCalibration(2.0, 3.0), "cpu", inlier_model=InlierModel({"network": {"constant": 1.0}})
+    )
+    matches = NetworkMatches(found, np.ones(len(found)), np.ones((3, 4), np.float32))
+    monkeypatch.setattr(estimator, "match", lambda *_: matches)
+    return estimator
+
+
+def test_without_decoders_the_pose_is_that_of_the_networks_matches(
+    matcher: IUPPose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    estimator = matching(matcher, scene.matches, monkeypatch)
+    found = estimator.estimate(scene.previous, scene.current)
+    expected = EpipolarSolver("iup_pose", MATCH_SOLVER).fit(scene.previous, scene.current, scene.matches)
+    assert_same(found, apply_sigma_calibration(expected.pose, SigmaCalibration(2.0, 3.0)))
+    assert np.degrees(direction_angle(found, scene)) < 3.0
+    assert found.inlier_probability == pytest.approx(expit(1.0))
+    assert found.attention is not None
+    assert found.source == "iup_pose"
+
+
+def test_without_decoders_a_pose_that_is_probably_wrong_is_an_error(
+    matcher: IUPPose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene(np.random.default_rng(0), random_pose(np.random.default_rng(1)))
+    estimator = matching(matcher, scene.matches, monkeypatch)
+    estimator._inlier_model = InlierModel({"network": {"constant": -2.0}})
+    with pytest.raises(EstimationError, match=r"probability of 0\.12, at least 0\.5 is needed"):
+        estimator.estimate(scene.previous, scene.current)
 
 
 def test_options_choose_precision_and_size_of_the_input(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -13,10 +14,10 @@ from rich.console import Console
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import ConfigurationError, DataError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
-from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, evaluate_on, load_sets
-from iup_pose_ros.evaluation.pairs.report import PairsReport
+from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, evaluate_on, load_sets, splits_by_parent
+from iup_pose_ros.evaluation.pairs.report import PairsReport, PairStatistics
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "pairs"
@@ -35,6 +36,9 @@ STATISTICS = {
     "ms_per_pair_p50",
     "coverage",
     "nees",
+    "confident_outlier_share",
+    "mean_inlier_probability",
+    "inlier_share",
 }
 # T_1_0 that every written pair has.
 TRUTH = Pose(so3.exp(np.radians([1.0, -4.0, 2.0])), np.array([0.3, 0.1, -2.0]))
@@ -58,6 +62,7 @@ class FixedEstimator:
     turned_deg: float = 0.0
     backwards: bool = False
     fails_on: Sequence[int] = ()
+    probabilities: Sequence[float] = ()
     name: str = "fixed"
     info: EstimatorInfo = field(default=EstimatorInfo("fixed"))
     seen: list[int] = field(default_factory=list)
@@ -72,8 +77,21 @@ class FixedEstimator:
         T_prev_curr = Pose(TRUTH.rotation @ turn, translation / np.linalg.norm(translation)).inverse()
         sigma = np.radians(1.0)
         return RelativePose(
-            T_prev_curr, sigma**2 * np.eye(6), np.full(3, sigma), float(sigma), False, self.name
+            T_prev_curr,
+            sigma**2 * np.eye(6),
+            np.full(3, sigma),
+            float(sigma),
+            False,
+            self.name,
+            inlier_probability=self.probabilities[level] if self.probabilities else None,
         )
+
+
+def printed(report: PairsReport) -> str:
+    """Return the tables as text."""
+    console = Console(width=140, record=True, file=io.StringIO())
+    report.print(console)
+    return console.export_text()
 
 
 def report_on(tmp_path: Path, **estimators: FixedEstimator) -> PairsReport:
@@ -90,9 +108,9 @@ def test_the_json_has_the_documented_shape(tmp_path: Path):
     assert set(document) == {"estimators"}
     assert set(document["estimators"]) == {"first", "second"}
     for estimator in document["estimators"].values():
-        assert set(estimator) == {"pooled", "sets"}
+        assert set(estimator) == {"pooled", "mean", "splits", "sets", "inlier_reliability"}
         assert set(estimator["sets"]) == {"three", "one"}
-        for statistics in (estimator["pooled"], *estimator["sets"].values()):
+        for statistics in (estimator["pooled"], estimator["mean"], *estimator["sets"].values()):
             assert set(statistics) == STATISTICS
             for auc in ("auc_unfolded", "auc_folded"):
                 assert set(statistics[auc]) == {"5", "10", "20"}
@@ -142,7 +160,69 @@ def test_pooled_weights_pairs_equally_and_the_mean_weights_sets_equally(tmp_path
     report = report_on(tmp_path, weak=FixedEstimator(fails_on=[1, 2]))
     # One of three pairs of the first set and the only one of the second succeed.
     assert report.pooled("weak").auc_unfolded["10"] == pytest.approx(50.0, abs=1e-3)
-    assert report.mean_over_sets("weak")["10"] == pytest.approx((100.0 / 3.0 + 100.0) / 2.0, abs=1e-3)
+    expected = (100.0 / 3.0 + 100.0) / 2.0
+    assert report.mean_over_sets("weak").auc_unfolded["10"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_means_are_taken_over_the_sets_of_each_split(tmp_path: Path):
+    folders = [tmp_path / "easy" / "three", tmp_path / "hard" / "one", tmp_path / "hard" / "two"]
+    for folder, count in zip(folders, (3, 1, 2), strict=True):
+        folder.parent.mkdir(exist_ok=True)
+        write_set(folder, count)
+    splits = splits_by_parent(folders)
+    assert splits == {"easy": ["three"], "hard": ["one", "two"]}
+    assert splits_by_parent(folders[1:]) == {}
+    report = evaluate_on(load_sets(folders), {"weak": FixedEstimator(fails_on=[1])}, splits=splits)
+    easy, hard = report.mean_over_splits("weak").values()
+    assert (easy.pairs, easy.failures, hard.pairs, hard.failures) == (3, 1, 3, 1)
+    assert easy.auc_unfolded["10"] == pytest.approx(200.0 / 3.0, abs=1e-3)
+    assert hard.auc_unfolded["10"] == pytest.approx((100.0 + 50.0) / 2.0, abs=1e-3)
+    assert hard.coverage["rotation"]["3"] == 1.0
+    document = report.to_json()["estimators"]["weak"]
+    assert document["splits"]["hard"]["auc_unfolded"]["10"] == pytest.approx(75.0, abs=1e-3)
+    assert document["mean"]["auc_unfolded"]["10"] == pytest.approx((200.0 / 3.0 + 150.0) / 3.0, abs=1e-3)
+    assert printed(report).index("mean over easy") < printed(report).index("mean over hard")
+
+
+def test_means_leave_out_undefined_metrics(tmp_path: Path):
+    report = report_on(tmp_path, weak=FixedEstimator(fails_on=[0]))
+    assert np.isnan(report.sets("weak")["one"].coverage["rotation"]["3"])
+    assert report.mean_over_sets("weak").coverage["rotation"]["3"] == 1.0
+    assert np.isnan(report.mean_over_sets("weak").mean_inlier_probability)
+
+
+def test_inlier_probabilities_are_compared_with_the_share_of_inliers(tmp_path: Path):
+    right = FixedEstimator(probabilities=[0.97, 0.85, 0.5], fails_on=[1])
+    wrong = FixedEstimator(turned_deg=11.0, probabilities=[0.97, 0.5, 0.5])
+    report = report_on(tmp_path, right=right, wrong=wrong, silent=FixedEstimator())
+    assert report.pooled("right").mean_inlier_probability == pytest.approx((0.97 + 0.5 + 0.97) / 3)
+    assert (report.pooled("right").inlier_share, report.pooled("wrong").inlier_share) == (1.0, 0.0)
+    bins = report.to_json()["estimators"]["right"]["inlier_reliability"]
+    assert [(found["lower"], found["poses"], found["inlier_share"]) for found in bins] == [
+        (0.4, 1, 1.0),
+        (0.95, 2, 1.0),
+    ]
+    assert [found.inlier_share for found in report.inlier_reliability("wrong")] == [0.0, 0.0]
+    assert report.inlier_reliability("silent") == []
+    assert "0.95 to 0.99" in printed(report)
+    assert "Inlier probability" not in printed(PairsReport({"silent": report.results["silent"]}))
+
+
+@pytest.mark.parametrize(
+    ("turned_deg", "sigma_factor", "share"), [(11.0, 1.0, 1.0), (9.0, 1.0, 0.0), (11.0, 10.0, 0.0)]
+)
+def test_confident_outliers_err_by_more_than_ten_degrees_and_three_sigma(
+    tmp_path: Path, turned_deg: float, sigma_factor: float, share: float
+):
+    report = report_on(tmp_path, turned=FixedEstimator(turned_deg=turned_deg, fails_on=[0]))
+    results = []
+    for found in report.results["turned"]["three"]:
+        wider = found.estimate and PoseWithCovariance(
+            found.estimate.pose, sigma_factor**2 * found.estimate.covariance
+        )
+        results.append(replace(found, estimate=wider))
+    statistics = PairStatistics.of(results)
+    assert (statistics.failures, statistics.confident_outlier_share) == (1, share)
 
 
 def test_all_estimators_get_the_same_pairs_sampled_with_the_seed(tmp_path: Path):
@@ -161,9 +241,7 @@ def test_all_estimators_get_the_same_pairs_sampled_with_the_seed(tmp_path: Path)
 
 def test_the_table_contains_sets_estimators_and_both_averages(tmp_path: Path):
     report = report_on(tmp_path, exact=FixedEstimator(), weak=FixedEstimator(fails_on=[0]))
-    console = Console(width=140, record=True, quiet=False, file=(tmp_path / "log").open("w"))
-    report.print(console)
-    text = console.export_text()
+    text = printed(report)
     for word in ("three", "one", "exact", "weak", "all pairs", "mean over sets", "100.0/100.0/100.0"):
         assert word in text
 

@@ -5,14 +5,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import Consistency
-from iup_pose_ros.evaluation.pairs.plots import reliability, sparsification, write_plots
+from iup_pose_ros.evaluation.pairs.plots import (
+    draw_inlier_reliability,
+    reliability,
+    sparsification,
+    write_plots,
+)
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 
+ANY_POSE = PoseWithCovariance(Pose.identity(), np.eye(6))
 LEVELS = np.array([0.2, 0.5, 0.9])
 
 
@@ -38,7 +45,21 @@ def result(rng: np.random.Generator) -> PairResult:
     estimate = Pose(so3.exp(error), np.array([0.02 * rng.standard_normal(), 0.0, 1.0]))
     covariance = 0.02**2 * np.eye(6)
     degrees = float(np.degrees(np.linalg.norm(error)))
-    return PairResult(truth, 1.0, degrees, degrees, PoseWithCovariance(estimate, covariance))
+    probability = float(rng.uniform(0.5, 1.0))
+    pose = PoseWithCovariance(estimate, covariance)
+    return PairResult(truth, 1.0, degrees, degrees, pose, inlier_probability=probability)
+
+
+def test_inlier_probabilities_are_drawn_against_the_observed_share() -> None:
+    results = [
+        PairResult(Pose.identity(), 1.0, error, 0.0, ANY_POSE, inlier_probability=probability)
+        for error, probability in ((2.0, 0.92), (20.0, 0.94), (3.0, 0.97), (float("inf"), 0.3))
+    ]
+    axes = Figure().subplots()
+    draw_inlier_reliability(axes, PairsReport({"hybrid": {"set": results}, "silent": {"set": []}}))
+    (bars,) = axes.containers
+    points = bars[0].get_xydata()
+    np.testing.assert_allclose(points, [[0.3, 0.0], [0.93, 0.5], [0.97, 1.0]])
 
 
 def test_plots_skip_failed_pairs(tmp_path: Path) -> None:
@@ -48,7 +69,7 @@ def test_plots_skip_failed_pairs(tmp_path: Path) -> None:
         {"good": {"set": [result(rng) for _ in range(30)] + [failed]}, "failing": {"set": [failed]}}
     )
     write_plots(report, tmp_path / "plots")
-    for name in ("reliability", "sparsification"):
+    for name in ("reliability", "sparsification", "inlier_probability"):
         image = cv2.imread(str(tmp_path / "plots" / f"{name}.png"))
         assert image is not None
         assert image.std() > 10.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,10 @@ from rich.console import Console
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.reports.console import print_comparison, print_summary, write_metrics
+from iup_pose_ros.evaluation.reports.csv_files import write_edges_csv
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.evaluation.runs.accuracy import evaluate_accuracy
+from iup_pose_ros.evaluation.runs.edge_table import edge_rows
 from iup_pose_ros.evaluation.runs.run_record import (
     EdgeRecord,
     FrameRecord,
@@ -47,7 +50,8 @@ def estimated_edge(truth: Trajectory, i: int, j: int) -> EdgeRecord:
     wrong = Pose(so3.exp(np.array([TURN, 0.0, 0.0])) @ motion.rotation, SCALE * motion.translation)
     length = np.linalg.norm(wrong.translation)
     covariance = np.diag([SIGMA * length] * 3 + [SIGMA] * 3) ** 2
-    return EdgeRecord(truth.stamps[i], truth.stamps[j], PoseWithCovariance(wrong, covariance), False, 0.02)
+    T_prev_curr = PoseWithCovariance(wrong, covariance)
+    return EdgeRecord(truth.stamps[i], truth.stamps[j], T_prev_curr, False, 0.02, inlier_probability=0.75)
 
 
 def run_record(lost: range = range(0)) -> RunRecord:
@@ -94,6 +98,21 @@ def test_metrics_are_those_of_the_known_errors() -> None:
     assert (values["keyframes"], values["frames_per_edge"]) == (11, 4.0)
     assert values["latency_ms_p50"] == pytest.approx(10.0)
     assert values["frames_not_delivered"] == 1
+
+
+def test_rows_of_the_edge_table_hold_errors_deviations_and_probability(tmp_path: Path) -> None:
+    record = run_record()
+    rows = edge_rows(record, evaluate_accuracy(record, ground_truth()))
+    assert len(rows) == 10
+    for row in rows:
+        assert row.rotation_error_deg == pytest.approx(1.0)
+        assert row.rotation_sigma_deg == pytest.approx(np.degrees(SIGMA))
+        assert row.inlier_probability == 0.75
+    unknown = replace(rows[0], inlier_probability=np.nan)
+    write_edges_csv(tmp_path / "edges.csv", {"exact": [rows[0], unknown]})
+    header, first, second = (line.split(",") for line in (tmp_path / "edges.csv").read_text().splitlines())
+    column = header.index("inlier_probability")
+    assert (first[column], second[column]) == ("0.75", "")
 
 
 def test_first_keyframe_is_part_of_the_trajectory() -> None:

@@ -1,0 +1,137 @@
+"""Which matches agree with a pose, what is counted of them, and how probable that makes the pose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from two_view_scenes import Scene, make_scene, random_pose, turned
+
+from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair
+from iup_pose_ros.estimators.epipolar.solver import EpipolarSolver
+from iup_pose_ros.estimators.pose_evidence import (
+    KINDS,
+    Candidate,
+    InlierModel,
+    PoseEvidence,
+    check_probability,
+)
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.types import Matches
+
+
+def scene(count: int = 80, outliers: int = 0, noise: float = 0.0, seed: int = 0) -> Scene:
+    return make_scene(
+        np.random.default_rng(seed),
+        random_pose(np.random.default_rng(1)),
+        count,
+        noise=noise,
+        outliers=outliers,
+    )
+
+
+def shifted(matches: Matches, T_prev_curr: Pose, pixels: float) -> Matches:
+    """Exact matches moved across their epipolar lines by an epipolar error of about ``pixels``."""
+    start = scene()
+    cameras = CameraPair.of(start.previous, start.current)
+    rays = cameras.previous.rays(matches.points_prev)
+    normals = np.cross(T_prev_curr.translation, rays) @ T_prev_curr.rotation
+    across = normals[:, :2] / np.linalg.norm(normals[:, :2], axis=1, keepdims=True)
+    return Matches(matches.points_prev, matches.points_curr + pixels * across)
+
+
+def candidate(found: Scene, kind: str) -> Candidate:
+    solver = EpipolarSolver("test")
+    return Candidate(solver.fit(found.previous, found.current, found.matches), kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_matches_agree_up_to_the_epipolar_error_of_their_kind(kind: str) -> None:
+    """Moved in one image only, a match has a Sampson error of 1/2 to 1 of the move."""
+    found = scene()
+    cameras = CameraPair.of(found.previous, found.current)
+    for factor, agree in ((0.9, True), (3.0, False)):
+        moved = shifted(found.matches, found.T_prev_curr, factor * KINDS[kind])
+        agreeing = PoseEvidence(cameras, {kind: moved}).agreeing(found.T_prev_curr)
+        assert len(agreeing) == (80 if agree else 0)
+
+
+def test_matches_that_meet_behind_the_cameras_do_not_agree() -> None:
+    found = scene()
+    evidence = PoseEvidence(CameraPair.of(found.previous, found.current), {"tracks": found.matches})
+    backwards = Pose(found.T_prev_curr.rotation, -found.T_prev_curr.translation)
+    assert len(evidence.agreeing(found.T_prev_curr)) == 80
+    assert len(evidence.agreeing(backwards)) < 5
+
+
+def test_agreeing_matches_come_from_all_kinds() -> None:
+    right, other = scene(30), scene(50, seed=2)
+    wrong = scene(40, seed=3).matches
+    nonsense = Matches(wrong.points_prev, wrong.points_curr[::-1] + 60.0)
+    evidence = PoseEvidence(
+        CameraPair.of(right.previous, right.current),
+        {"tracks": right.matches, "network": nonsense, "sift": other.matches},
+    )
+    assert evidence.kinds == "tracks network sift"
+    agreeing = evidence.agreeing(right.T_prev_curr)
+    np.testing.assert_array_equal(agreeing.points_prev[:30], right.matches.points_prev)
+    np.testing.assert_array_equal(agreeing.points_curr[-50:], other.matches.points_curr)
+    assert 80 <= len(agreeing) < 90
+
+
+def test_features_count_what_agrees_beyond_chance() -> None:
+    found, other = scene(80), scene(20, seed=2)
+    away = scene(20, seed=4).matches
+    sift = other.matches.followed_by(shifted(away, found.T_prev_curr, 40.0))
+    cameras = CameraPair.of(found.previous, found.current)
+    evidence = PoseEvidence(cameras, {"tracks": found.matches, "sift": sift})
+    assert evidence.features(candidate(found, "tracks")) == pytest.approx(
+        {
+            "constant": 1.0,
+            "from tracks": 1.0,
+            "tracks count": np.log(1.0 + 80 - 0.03 * 80),
+            "tracks share": 80 / 85,
+            "tracks own count": np.log(81.0),
+            "sift count": np.log(1.0 + 20 - 0.03 * 40),
+            "sift share": 20 / 45,
+        }
+    )
+
+
+def test_fewer_agreeing_matches_than_by_chance_count_as_none() -> None:
+    found = scene(80)
+    nonsense = shifted(scene(80, seed=2).matches, found.T_prev_curr, 40.0)
+    evidence = PoseEvidence(
+        CameraPair.of(found.previous, found.current), {"tracks": found.matches, "sift": nonsense}
+    )
+    features = evidence.features(candidate(found, "tracks"))
+    assert features["sift count"] == features["sift share"] == 0.0
+
+
+def test_probability_is_the_logistic_function_of_the_weighted_features() -> None:
+    found = scene(80)
+    evidence = PoseEvidence(CameraPair.of(found.previous, found.current), {"tracks": found.matches})
+    weights = {"constant": -3.0, "tracks share": 2.0, "from tracks": 0.25, "unknown": 100.0}
+    model = InlierModel({"tracks": weights, "tracks sift": {"constant": 9.0}})
+    assert model.probability(evidence, candidate(found, "tracks")) == pytest.approx(
+        expit(-3.0 + 2.0 * 80 / 85 + 0.25)
+    )
+
+
+def test_without_fitted_weights_agreeing_matches_make_a_pose_probable() -> None:
+    found = scene(80, noise=0.2)
+    evidence = PoseEvidence(CameraPair.of(found.previous, found.current), {"tracks": found.matches})
+    model = InlierModel({"tracks sift": {"constant": -9.0}})
+    right = candidate(found, "tracks")
+    assert model.probability(evidence, right) > 0.9
+    wrong = make_scene(
+        np.random.default_rng(5), turned(random_pose(np.random.default_rng(1)), 40.0), 80, noise=0.2
+    )
+    assert model.probability(evidence, candidate(wrong, "tracks")) < 0.2
+
+
+def test_a_pose_is_refused_below_the_minimum_probability() -> None:
+    check_probability(0.5)
+    with pytest.raises(EstimationError, match=r"right with a probability of 0\.49, at least 0\.5 is needed"):
+        check_probability(0.49)

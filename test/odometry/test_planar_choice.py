@@ -1,0 +1,164 @@
+"""The true one of two poses of a plane is found by known depths; the covariance covers what is left open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from odometry_scenes import INTRINSICS, pose, relative_pose
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from iup_pose_ros.estimators.epipolar.planar_ambiguity import second_pose
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
+from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.odometry import planar_choice
+from iup_pose_ros.odometry.depths import InverseDepths
+from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
+from iup_pose_ros.odometry.track_geometry import TrackedRays, observe
+from iup_pose_ros.types import Matches, RelativePose
+
+Array = NDArray[np.float64]
+
+COUNT = 120
+PLANE = np.array([0.06, 0.1, 0.25])  # plane . point = 1: four steps away, slanted
+TRUTH = pose(0.8, 0.0, 0.6, (0.02, -0.05, 0.03))
+ROWS = np.ones(COUNT, dtype=np.bool_)
+
+
+def plane_tracks(noise: float = 0.1) -> tuple[Matches, Array]:
+    """Tracks of points of the plane with noise in pixels, and their true inverse depths in steps."""
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform([20.0, 20.0], [300.0, 220.0], (COUNT, 2))
+    rays = INTRINSICS.rays(pixels)
+    inverse = rays @ PLANE
+    current = INTRINSICS.project(TRUTH.inverse().apply(rays / inverse[:, None]))
+    return Matches(pixels, current + noise * rng.normal(size=current.shape)), inverse
+
+
+def ambiguity(noise: float = 0.1) -> tuple[TrackedRays, Array, RelativePose, RelativePose]:
+    """Rays, their inverse depths in steps, the true pose and the other one that the plane allows."""
+    matches, inverse = plane_tracks(noise)
+    other = second_pose(EpipolarErrors(TRUTH, matches, CameraPair(INTRINSICS, INTRINSICS, True)))
+    assert other is not None
+    rays = TrackedRays.of(np.arange(COUNT, dtype=np.int64), matches, INTRINSICS)
+    return rays, inverse, relative_pose(TRUTH), relative_pose(other, sigma_R=2e-3, sigma_t=3e-2)
+
+
+def estimate_of(first: RelativePose, second: RelativePose, second_probability: float) -> RelativePose:
+    """An estimator's answer whose own covariance is recognisable."""
+    return replace(
+        first,
+        covariance=np.eye(6),
+        hypotheses=(first, second),
+        second_probability=second_probability,
+        attention=np.ones((2, 3), np.float32),
+        inlier_probability=0.75,
+    )
+
+
+def known_depths(inverse: Array, sigma: float, length: float = 2.0) -> InverseDepths:
+    """Inverse depths in units of the trajectory, of which the step has ``length``, with noise."""
+    rng = np.random.default_rng(1)
+    found = inverse / length + sigma * rng.normal(size=COUNT)
+    return InverseDepths(np.arange(COUNT, dtype=np.int64), found, np.full(COUNT, sigma**-2))
+
+
+def difference(first: RelativePose, second: RelativePose) -> Array:
+    """Step (6,) from one pose to the other, in the order and frame of a covariance."""
+    turn = so3.log(second.T_prev_curr.rotation @ first.T_prev_curr.rotation.T)
+    return np.concatenate([second.T_prev_curr.translation - first.T_prev_curr.translation, turn])
+
+
+def assert_covers(found: RelativePose, chosen: RelativePose, other: RelativePose, probability: float) -> None:
+    step = difference(chosen, other)
+    expected = chosen.covariance + probability * np.outer(step, step)
+    np.testing.assert_allclose(found.covariance, expected, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found.sigma_R**2, chosen.sigma_R**2 + probability * step[3:] ** 2, rtol=1e-6)
+    # Per axis of the two tangent directions.
+    per_axis = chosen.sigma_t**2 + 0.5 * probability * float(step[:3] @ step[:3])
+    assert found.sigma_t**2 == pytest.approx(per_axis, rel=1e-6)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_true_pose_is_found_in_either_order(order: int) -> None:
+    rays, inverse, true, other = ambiguity()
+    first, second = (true, other)[::order]
+    assert np.degrees(np.arccos(true.T_prev_curr.translation @ other.T_prev_curr.translation)) > 20.0
+    found = resolve_ambiguity(estimate_of(first, second, 0.4), rays, known_depths(inverse, 0.005))
+    np.testing.assert_array_equal(found.T_prev_curr.matrix, true.T_prev_curr.matrix)
+    assert found.sigma_t < 1.1 * true.sigma_t
+    assert found.hypotheses == ()
+    assert found.inlier_probability == 0.75
+    assert found.attention is not None
+
+
+@pytest.mark.parametrize("probability", [0.4, 0.05])
+def test_depths_that_tell_nothing_leave_the_probability_of_the_images(probability: float) -> None:
+    rays, inverse, true, other = ambiguity()
+    unknown = replace(known_depths(inverse, 0.005), information=np.full(COUNT, 1e-20))
+    found = resolve_ambiguity(estimate_of(other, true, probability), rays, unknown)
+    np.testing.assert_array_equal(found.T_prev_curr.matrix, other.T_prev_curr.matrix)
+    assert_covers(found, other, true, probability)
+
+
+@pytest.mark.parametrize(("given", "believed"), [(0.0, 1e-4), (0.9, 0.5)])
+def test_images_are_never_surer_than_they_can_be(given: float, believed: float) -> None:
+    rays, inverse, true, other = ambiguity()
+    unknown = replace(known_depths(inverse, 0.005), information=np.full(COUNT, 1e-20))
+    assert_covers(resolve_ambiguity(estimate_of(true, other, given), rays, unknown), true, other, believed)
+
+
+@pytest.mark.parametrize(("mean", "is_swapped"), [(0.3, False), (1.2, True), (-0.5, False)])
+def test_depths_count_by_the_scatter_of_the_tracks_costs(
+    monkeypatch: pytest.MonkeyPatch, mean: float, is_swapped: bool
+) -> None:
+    """120 tracks whose costs differ by mean +- 1 are worth mean sqrt(120) / 4 standard deviations."""
+    rays, inverse, true, other = ambiguity()
+    costs = {id(true): 2.0 + mean + np.where(np.arange(COUNT) % 2, 1.0, -1.0), id(other): np.full(COUNT, 2.0)}
+    monkeypatch.setattr(planar_choice, "_depth_costs", lambda relative, *_: costs[id(relative)])
+    found = resolve_ambiguity(estimate_of(true, other, 0.2), rays, known_depths(inverse, 0.01))
+    second = expit(logit(0.2) + logit(norm.cdf(mean * np.sqrt(COUNT) / 4.0)))
+    assert bool(second > 0.5) == is_swapped
+    if is_swapped:
+        assert_covers(found, other, true, 1.0 - second)
+    else:
+        assert_covers(found, true, other, second)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 1e-6])
+def test_costs_are_squared_errors_of_the_depths_over_both_variances(sigma: float) -> None:
+    """The known depths are those of a step of length 2; three of them are wrong by so many deviations."""
+    rays, inverse, true, _ = ambiguity(noise=0.0)
+    variance = observe(rays, true.T_prev_curr).variance
+    errors = np.zeros(COUNT)
+    errors[:3] = 1.5, -2.0, 20.0
+    known = known_depths(inverse, sigma)
+    moved = replace(known, inverse=inverse / 2.0 + errors * np.sqrt(variance + (2.0 * sigma) ** 2) / 2.0)
+    costs = planar_choice._depth_costs(true, rays, moved, ROWS)
+    assert costs[:3] == pytest.approx([1.5**2, 2.0**2, 9.0], rel=0.1)
+    assert costs[3:].max() < 0.1
+
+
+def test_only_tracks_with_known_depths_count() -> None:
+    rays, inverse, true, other = ambiguity()
+    known = known_depths(inverse, 0.005)
+    wrong = np.arange(COUNT) % 2 == 0
+    partly = InverseDepths(
+        known.ids, np.where(wrong, 5.0, known.inverse), np.where(wrong, 0.0, known.information)
+    )
+    found = resolve_ambiguity(estimate_of(other, true, 0.4), rays, partly)
+    np.testing.assert_array_equal(found.T_prev_curr.matrix, true.T_prev_curr.matrix)
+
+
+def test_a_pose_without_alternative_or_without_known_depths_is_left_as_it_is() -> None:
+    rays, inverse, true, other = ambiguity()
+    known = known_depths(inverse, 0.005)
+    few = replace(known, information=np.where(np.arange(COUNT) < 11, known.information, 0.0))
+    ambiguous = estimate_of(other, true, 0.4)
+    assert resolve_ambiguity(ambiguous, rays, few) is ambiguous
+    assert resolve_ambiguity(true, rays, known) is true
+    assert isinstance(resolve_ambiguity(ambiguous, rays, known).T_prev_curr, Pose)
