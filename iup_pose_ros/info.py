@@ -87,8 +87,8 @@ def describe_weights(path: Path) -> dict[str, Any]:
         **description,
         "sha256": info.sha256,
         "input_size": list(info.input_size),
-        "temperatures": vars(info.temperatures),
-        "track_temperatures": vars(info.track_temperatures),
+        "temperatures": vars(info.network_calibration),
+        "track_temperatures": vars(info.hybrid_calibration),
         "training_data": info.training_data,
     }
 

@@ -89,5 +89,5 @@ def test_errors_of_the_package_are_a_sentence_and_exit_code_2(tmp_path: Path) ->
     settings.write_text(f"output: {tmp_path}\n", encoding="utf-8")
     result = CliRunner().invoke(app, ["train", "--config", str(settings)])
     assert result.exit_code == 2
-    assert result.stderr == f"error: {settings} lacks the setting training_data\n"
+    assert result.stderr == f"error: setting training_data is missing in {settings}\n"
     assert len(result.stderr.splitlines()) == 1

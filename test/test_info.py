@@ -52,7 +52,7 @@ def test_multiply_adds_of_the_encoder_are_those_of_its_convolutions(info: dict) 
 
 def test_weights_are_listed_with_their_hash_or_what_is_wrong(info: dict) -> None:
     assert len(info["weights"]["good"]["sha256"]) == 64
-    assert "not an undamaged safetensors file" in info["weights"]["bad"]["error"]
+    assert "not a valid safetensors file" in info["weights"]["bad"]["error"]
 
 
 def test_tables_name_every_module_and_file(info: dict) -> None:

@@ -184,14 +184,14 @@ SOURCES = (
         (
             (
                 "covariance[:3, :3] += ",
-                "temperatures.direction_floor**2",
-                ("0.0", "2.0 * temperatures.direction_floor**2"),
+                "calibration.direction_floor**2",
+                ("0.0", "2.0 * calibration.direction_floor**2"),
             ),
             ("covariance[:3, :3] += ", " - np.outer(t, t)", ("", " - 2.0 * np.outer(t, t)")),
             (
                 "covariance[3:, 3:] += ",
-                "temperatures.rotation_floor**2",
-                ("0.0", "2.0 * temperatures.rotation_floor**2"),
+                "calibration.rotation_floor**2",
+                ("0.0", "2.0 * calibration.rotation_floor**2"),
             ),
             ("covariance = pose.covariance", " * np.outer(factors, factors)", ("", " * factors")),
         ),

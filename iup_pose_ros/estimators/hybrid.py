@@ -1,11 +1,11 @@
-"""Tracks, the network's matches and SIFT together: what is cheap first, until a pose is probable.
+"""Estimator ``hybrid``: combine tracks, network matches and SIFT, cheapest first, until a pose is probable.
 
-1. Tracks of the caller, or Lucas-Kanade tracks, decide alone where they leave little of the pose open.
-   Elsewhere the network matches keypoints, then Lucas-Kanade tracks start from these matches, then SIFT
-   features are matched. Every kind of matches adds candidate poses and judges those of all kinds. The search
-   ends as soon as one candidate is probable enough.
-2. A pose whose probability stays low is not returned: a failed estimate harms less than a wrong pose.
-3. The most probable candidate is refined by tracks that start from all matches that agree with it.
+1. The given tracks, or own Lucas-Kanade tracks, are sufficient where they constrain the pose well. Otherwise
+   the network matches keypoints, then Lucas-Kanade tracks start from these matches, then SIFT features are
+   matched. Each kind of matches adds candidate poses and is evidence for or against all candidates. The
+   search ends as soon as one candidate is probable enough.
+2. A pose of low probability is not returned: a failed estimate does less harm than a wrong pose.
+3. The most probable candidate is refined with tracks that start from all matches that agree with it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEv
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class HybridConfig:
     """Settings of the hybrid estimator.
 
     Attributes:
-        always_ask: whether the network is asked even where tracks decide.
-        min_inliers: minimum number of tracks that agree on a pose for them to decide it.
-        min_inlier_ratio: minimum share of all tracks that agree.
-        max_sigma_R, max_sigma_t: maximum standard deviations, radians, with which tracks decide alone.
-        sufficient_track_probability: minimum probability with which tracks decide alone.
-        sufficient_probability: probability of a candidate at which the search for more matches ends.
+        always_ask: whether the network runs even where tracks are sufficient.
+        min_inliers: minimum number of inlier tracks of a reliable pose.
+        min_inlier_ratio: minimum ratio of inlier tracks of a reliable pose.
+        max_sigma_R, max_sigma_t: maximum standard deviations, radians, of a pose from tracks only.
+        sufficient_track_probability: minimum probability of a pose from tracks only.
+        sufficient_probability: probability of a candidate at which the search ends.
     """
 
     always_ask: bool = False
@@ -58,12 +58,12 @@ class HybridConfig:
 
 
 class Stage(NamedTuple):
-    """State of the search after one more kind of matches.
+    """State of the search after a kind of matches was added.
 
     Attributes:
         evidence: matches of all kinds so far.
-        candidates: poses estimated from them.
-        attention: of the network, None before it was asked.
+        candidates: poses estimated from these matches.
+        attention: attention map of the network; None before the network ran.
     """
 
     evidence: PoseEvidence
@@ -72,12 +72,12 @@ class Stage(NamedTuple):
 
 
 class HybridEstimator:
-    """Tracks, the network's matches and SIFT behind the ``RelativePoseEstimator`` protocol.
+    """Combination of tracks, network matches and SIFT as ``RelativePoseEstimator``.
 
     Args:
-        network: matches keypoints of two frames.
+        network: network that matches keypoints of two frames.
         calibration: calibration of the standard deviations.
-        inlier_model: probability of candidates.
+        inlier_model: model of the probability of candidates.
         config: settings.
     """
 
@@ -98,7 +98,7 @@ class HybridEstimator:
         self._guided_tracker = GuidedTracker()
         self._retracker = GuidedTracker(RETRACKED)
         self._sift = SiftFrontEnd()
-        # Tracks are mostly right, so that good samples come early.
+        # Most tracks are inliers, so few iterations suffice.
         self._track_solver = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
         self._network_solver = EpipolarSolver(self.name, MATCH_SOLVER)
         self._sift_solver = EpipolarSolver(self.name)
@@ -108,8 +108,8 @@ class HybridEstimator:
         """Create the estimator with the network and calibration of a weights file.
 
         Raises:
-            CheckpointError: the file is missing or not acceptable.
-            ConfigurationError: the device does not exist, or does not know the precision.
+            CheckpointError: the file is missing or invalid.
+            ConfigurationError: the device does not exist or does not support the precision.
         """
         network = IUPPoseEstimator.from_options(options)
         on_gpu = network.device.type == "cuda"
@@ -118,7 +118,7 @@ class HybridEstimator:
         weights = network.weights
         if weights is None:
             return cls(network, config=config)
-        return cls(network, weights.track_temperatures, InlierModel(weights.inlier_model), config)
+        return cls(network, weights.hybrid_calibration, InlierModel(weights.inlier_model), config)
 
     @property
     def info(self) -> EstimatorInfo:
@@ -126,7 +126,7 @@ class HybridEstimator:
         return replace(self.network.info, name=self.name)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
-        """Return the relative pose of unit translation; given matches replace the tracks of step 1.
+        """Estimate the relative pose of unit translation; given matches replace the tracks of step 1.
 
         Raises:
             EstimationError: no candidate pose is probable.
@@ -138,11 +138,12 @@ class HybridEstimator:
                 break
         # 2. Fail rather than return a pose that is probably wrong.
         if best is None:
-            raise EstimationError(f"no consistent motion: {_counts(stage.evidence)} agree on no pose")
+            counts = [f"{len(found)} {kind} matches" for kind, found in stage.evidence.matches.items()]
+            raise EstimationError(f"no consistent motion: no pose was found from {', '.join(counts)}")
         check_probability(probability)
-        # 3. Refine the candidate by tracks that start from all matches that agree with it.
-        decided_by_tracks = len(stage.evidence.matches) == 1
-        result = best.result if decided_by_tracks else self._refined(previous, current, stage.evidence, best)
+        # 3. Refine the candidate with tracks that start from all matches that agree with it.
+        from_tracks_only = len(stage.evidence.matches) == 1
+        result = best.result if from_tracks_only else self._refined(previous, current, stage.evidence, best)
         pose = apply_sigma_calibration(result.pose, self._calibration)
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
@@ -151,32 +152,32 @@ class HybridEstimator:
         evidence, candidates = PoseEvidence(CameraPair.of(previous, current)), list[Candidate]()
         tracks = self._tracker.match(previous, current) if matches is None else matches
         evidence.matches["tracks"] = tracks
-        tracked = _tried(lambda: self._track_solver.fit(previous, current, tracks))
+        tracked = _try(lambda: self._track_solver.fit(previous, current, tracks))
         if tracked is not None:
             candidates.append(Candidate(self._retracked(previous, current, tracked), "tracks"))
         yield Stage(evidence, candidates)
 
-        found = _tried(lambda: self.network.match(previous, current))
+        found = _try(lambda: self.network.match(previous, current))
         if found is not None:
             confident = found.confident
             evidence.matches["network"] = confident
-            matched = _tried(lambda: self._network_solver.fit(previous, current, confident))
+            matched = _try(lambda: self._network_solver.fit(previous, current, confident))
             if matched is not None:
                 candidates.append(Candidate(matched, "network"))
             yield Stage(evidence, candidates, found.attention)
 
             guided = self._guided_tracker.match(previous, current, found.matches, found.weights)
             evidence.matches["guided"] = guided
-            poses = [_tried(lambda: self._track_solver.fit(previous, current, guided))]
+            poses = [_try(lambda: self._track_solver.fit(previous, current, guided))]
             if matched is not None:
                 start = matched.T_prev_curr
-                poses.append(_tried(lambda: self._track_solver.refine(start, previous, current, guided)))
+                poses.append(_try(lambda: self._track_solver.refine(start, previous, current, guided)))
             candidates += [Candidate(pose, "guided") for pose in poses if pose is not None]
             yield Stage(evidence, candidates, found.attention)
 
         features = self._sift.match(previous, current)
         evidence.matches["sift"] = features
-        pose = _tried(lambda: self._sift_solver.fit(previous, current, features))
+        pose = _try(lambda: self._sift_solver.fit(previous, current, features))
         if pose is not None:
             candidates.append(Candidate(pose, "sift"))
         yield Stage(evidence, candidates, None if found is None else found.attention)
@@ -191,13 +192,13 @@ class HybridEstimator:
         return highest, best
 
     def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
-        """Whether the search can end: tracks alone must leave little of the pose open."""
+        """Return whether the search can end; a pose from tracks only must also have small sigmas."""
         config = self._config
         if len(stage.evidence.matches) > 1:
             return probability >= config.sufficient_probability
         if config.always_ask or probability < config.sufficient_track_probability:
             return False
-        if not self._is_decisive(best.result):
+        if not self._is_reliable(best.result):
             return False
         pose = apply_sigma_calibration(best.result.pose, self._calibration)
         return float(pose.sigma_R.max()) <= config.max_sigma_R and pose.sigma_t <= config.max_sigma_t
@@ -205,16 +206,16 @@ class HybridEstimator:
     def _refined(
         self, previous: Frame, current: Frame, evidence: PoseEvidence, best: Candidate
     ) -> EpipolarResult:
-        """Return the pose of tracks that start from the agreeing matches, or else of these matches.
+        """Return the pose from tracks that start at the agreeing matches, or from these if it is unreliable.
 
-        SIFT features count beside the tracks: a warp that is wrong misleads all tracks alike.
+        SIFT matches are used beside the tracks, because an error of the common warp affects all tracks.
         """
         T_prev_curr = best.T_prev_curr
         agreeing = evidence.agreeing(T_prev_curr)
         tracks = self._retracker.match(previous, current, agreeing, np.ones(len(agreeing)))
-        exact = _tried(lambda: self._track_solver.refine(T_prev_curr, previous, current, tracks))
-        if exact is None or not self._is_decisive(exact):
-            joint = _tried(lambda: self._network_solver.refine(T_prev_curr, previous, current, agreeing))
+        exact = _try(lambda: self._track_solver.refine(T_prev_curr, previous, current, tracks))
+        if exact is None or not self._is_reliable(exact):
+            joint = _try(lambda: self._network_solver.refine(T_prev_curr, previous, current, agreeing))
             return best.result if joint is None else joint
         if "sift" not in evidence.matches:
             return exact
@@ -222,27 +223,22 @@ class HybridEstimator:
         return self._track_solver.refine(exact.T_prev_curr, previous, current, matches)
 
     def _retracked(self, previous: Frame, current: Frame, result: EpipolarResult) -> EpipolarResult:
-        """Return the pose of tracks that start where those that decide ended, if they decide as well."""
-        if not self._is_decisive(result):
+        """Repeat tracking from the inliers of a reliable pose; return the new pose if it is reliable, too."""
+        if not self._is_reliable(result):
             return result
         tracks = self._retracker.match(previous, current, result.inlier_matches, np.ones(result.inliers))
-        exact = _tried(lambda: self._track_solver.refine(result.T_prev_curr, previous, current, tracks))
-        return result if exact is None or not self._is_decisive(exact) else exact
+        exact = _try(lambda: self._track_solver.refine(result.T_prev_curr, previous, current, tracks))
+        return result if exact is None or not self._is_reliable(exact) else exact
 
-    def _is_decisive(self, result: EpipolarResult) -> bool:
-        """Whether enough tracks agree on a pose."""
+    def _is_reliable(self, result: EpipolarResult) -> bool:
+        """Return whether a pose has enough inliers."""
         config = self._config
         return result.inliers >= max(config.min_inliers, config.min_inlier_ratio * result.matches)
 
 
-def _tried(find: Callable[[], _Found]) -> _Found | None:
-    """Return what is found, or None where it fails."""
+def _try(estimate: Callable[[], _Result]) -> _Result | None:
+    """Return the result of an estimation, or None if it fails."""
     try:
-        return find()
+        return estimate()
     except EstimationError:
         return None
-
-
-def _counts(evidence: PoseEvidence) -> str:
-    """Return the numbers of matches by kind, for messages."""
-    return ", ".join(f"{len(matches)} {kind} matches" for kind, matches in evidence.matches.items())

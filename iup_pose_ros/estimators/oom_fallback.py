@@ -1,4 +1,4 @@
-"""An estimator that is rebuilt with a smaller image or on the CPU when the accelerator's memory runs out."""
+"""Estimator wrapper that reduces the input size or moves to the CPU when GPU memory is exhausted."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _MEGABYTE = 1024.0 * 1024.0
 
 
 class OutOfMemoryFallback:
-    """Wraps the estimator that ``create`` makes; called by one thread at a time.
+    """Wrapper of an estimator with fallback when GPU memory is exhausted. Not thread-safe.
 
     Args:
         name: name of the estimator.
-        options: how its network runs at first.
-        on_out_of_memory: ``lower_resolution`` halves the pixels of the network's input, ``cpu`` moves it
-            to the CPU.
-        create: makes the estimator of a name with options.
+        options: initial options of the network.
+        on_out_of_memory: ``lower_resolution`` halves the number of pixels of the network input, ``cpu`` moves
+            the network to the CPU.
+        create: creates an estimator, given its name and options.
 
     Raises:
-        ConfigurationError: already at the start there is not enough memory.
+        ConfigurationError: there is not enough memory for the initial options.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class OutOfMemoryFallback:
         self._inner: RelativePoseEstimator | None = None
         if not self._build(options):
             raise ConfigurationError(
-                f"estimator {name} runs out of memory on device {options.device}: choose another device, a "
+                f"estimator {name} is out of memory on device {options.device}: use another device, a "
                 "smaller image_area or another estimator"
             )
 
@@ -57,7 +57,7 @@ class OutOfMemoryFallback:
 
     @property
     def device_megabytes(self) -> float:
-        """Memory of the accelerator that tensors of this process hold; ``nan`` without one."""
+        """GPU memory allocated by tensors of this process, megabytes; ``nan`` without CUDA."""
         torch: Any = sys.modules.get("torch")
         if torch is None or not torch.cuda.is_initialized():
             return float("nan")
@@ -67,18 +67,18 @@ class OutOfMemoryFallback:
         """See RelativePoseEstimator.estimate.
 
         Raises:
-            EstimationError: there is no pose; also where memory ran out, and then the next call has a smaller
-                or slower network, if there is one.
+            EstimationError: the pose could not be estimated, or memory was exhausted. In the latter case the
+                next call uses a smaller or slower network, if possible.
         """
         if self._inner is None and not self._build(self._options):
             raise EstimationError(f"{self.name} is out of memory on {self._options.device}")
-        assert self._inner is not None  # _build has made it
+        assert self._inner is not None  # set by _build
         try:
             return self._inner.estimate(previous, current, matches)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        # As in _build, not in the handler.
+        # Outside the handler, see _build.
         raise EstimationError(self._degrade())
 
     def close(self) -> None:
@@ -90,20 +90,20 @@ class OutOfMemoryFallback:
             torch.cuda.empty_cache()
 
     def _degrade(self) -> str:
-        """Build the next smaller estimator that fits into memory; return what happened, for a message."""
+        """Build the next smaller estimator that fits into memory; return a message about it."""
         info = self.info
-        happened = f"{self.name} is out of memory on {info.device} with {info.image_area} pixels"
+        message = f"{self.name} is out of memory on {info.device} with {info.image_area} pixels"
         while (options := self._smaller(info)) is not None:
             self._options = options
             if self._build(options):
                 info = self.info
-                return f"{happened}; going on with {info.image_area} pixels on {info.device}"
+                return f"{message}; continuing with {info.image_area} pixels on {info.device}"
             info = replace(info, device=options.device, image_area=options.image_area or info.image_area)
         self.close()
-        return f"{happened}, and on_out_of_memory: {self._on_out_of_memory} leaves nothing smaller to try"
+        return f"{message}; on_out_of_memory: {self._on_out_of_memory} offers no smaller configuration"
 
     def _smaller(self, info: EstimatorInfo) -> NetworkOptions | None:
-        """Return options that need less memory than the estimator of ``info``; None where there are none."""
+        """Return options with less memory use than the estimator of ``info``; None if there are none."""
         if self._on_out_of_memory == "cpu":
             if info.device == "cpu":
                 return None
@@ -113,7 +113,7 @@ class OutOfMemoryFallback:
         return replace(self._options, image_area=area) if area >= _MINIMUM_AREA else None
 
     def _build(self, options: NetworkOptions) -> bool:
-        """Make the estimator, and use its network once; return False where the memory does not suffice."""
+        """Create the estimator and run its network once; return False if memory is exhausted."""
         if self._inner is not None:
             self.close()
         try:
@@ -124,23 +124,22 @@ class OutOfMemoryFallback:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        # Not in the handler: its traceback still holds the network's tensors.
+        # Outside the handler, because its traceback holds references to the network's tensors.
         self.close()
         return False
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that an accelerator's memory is exhausted."""
-    # A module that was never imported cannot have raised it.
+    """Return whether an error is torch's error for exhausted GPU memory."""
+    # If torch was not imported, it cannot have raised the error.
     torch: Any = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def _warm_up(estimator: RelativePoseEstimator) -> None:
-    """Estimate one pair: a network's first costs more than others; here it delays no image.
+    """Estimate one pair, because the first inference is slow and would delay an image.
 
-    The two images are unrelated noise, which no tracks connect: an estimator that asks its network only in
-    doubt asks it here.
+    The images are independent noise without tracks, so that ``hybrid`` runs its network, too.
     """
     random = np.random.default_rng(0)
     intrinsics = Intrinsics(300.0, 300.0, 159.5, 119.5, 320, 240)
@@ -151,5 +150,5 @@ def _warm_up(estimator: RelativePoseEstimator) -> None:
     try:
         estimator.estimate(previous, current)
     except EstimationError:
-        # Noise need not have a pose.
+        # Noise has no pose.
         return

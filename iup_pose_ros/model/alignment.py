@@ -1,8 +1,8 @@
 """Implicit Dense Alignment (IDA, Fig. 2, part 2): SPPF on each view, then multi-head bi-cross attention.
 
-Both views' features come out in the same domain, each cell having seen what the other view shows of it.
-Attention starts from the similarity of the encoder's own features and learns a residual on it, because the
-features of an ImageNet encoder match across views before any training.
+The output features of each view include information of the corresponding cells of the other view. Attention
+adds a learned residual to the similarity of the encoder's features, because the features of an ImageNet
+encoder match across views without further training.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
 TOKEN_STRIDE = 16
 MATCH_STRIDE = 8
 DETAIL_STRIDES = (4, 2)
-DETAIL_LEARNED = 16  # learned channels of the descriptors at these strides
-SIMILARITY_TEMPERATURE = 40.0  # of a softmax over cosines; untrained features match best at it
+DETAIL_LEARNED = 16  # number of learned descriptor channels at these strides
+SIMILARITY_TEMPERATURE = 40.0  # initial softmax scale of cosines; best for untrained features
 
 
 class Features(NamedTuple):
-    """What one view contributes to a pair; depends on this view alone, so that a keyframe's can be kept.
+    """Features of one view. They do not depend on the other view, so those of a keyframe can be cached.
 
     Attributes:
-        tokens: (B, C, H/16, W/16) after SPPF, with position.
-        fine: (B, M, H/8, W/8), the view's part of its matching descriptors.
-        detail_4, detail_2: (B, D, H/s, W/s), descriptors between which matches are refined (DetailBranch).
+        tokens: (B, C, H/16, W/16), output of SPPF with positional encoding.
+        fine: (B, M, H/8, W/8), part of the matching descriptors that depends on this view only.
+        detail_4, detail_2: (B, D, H/s, W/s), descriptors for match refinement (DetailBranch).
         similarity_16, similarity_8: unit encoder descriptors (B, D, H/s, W/s) for the raw similarity.
         intrinsics: camera matrix (B, 3, 3) of the network's input image.
     """
@@ -46,12 +46,12 @@ class Features(NamedTuple):
 
 
 def resize_to(x: Tensor, like: Tensor) -> Tensor:
-    """(B, C, h, w) bilinearly resized to the height and width of ``like``."""
+    """Resize (B, C, h, w) bilinearly to the height and width of ``like``."""
     return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def similarity_descriptors(features: Tensor) -> Tensor:
-    """Unit descriptors (B, D, H, W) of features (B, D, H, W): mean over the image removed, normalised."""
+    """Return unit descriptors of features (B, D, H, W): subtract the mean over the image and normalise."""
     centred = features - features.mean(dim=(2, 3), keepdim=True)
     return functional.normalize(centred, dim=1, eps=1e-6)
 
@@ -64,7 +64,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class SPPF(nn.Module):
-    """Spatial pyramid pooling, fast: three chained 5x5 maximum poolings see 5, 9 and 13 cells across.
+    """Spatial pyramid pooling, fast: three chained 5x5 max poolings with fields of 5, 9 and 13 cells.
 
     (B, C_in, H, W) -> (B, C_out, H, W).
     """
@@ -83,7 +83,7 @@ class SPPF(nn.Module):
 
 
 class RayEncoding(nn.Module):
-    """Position by viewing ray, so that it means the same for every camera: (B, 3, 3) -> (B, C, H, W)."""
+    """Positional encoding of viewing rays, independent of the camera: (B, 3, 3) -> (B, C, H, W)."""
 
     OCTAVES = 4
 
@@ -99,7 +99,7 @@ class RayEncoding(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Per-cell MLP with a depthwise 3x3 in the middle, which lets neighbours agree: (B, C, H, W) -> same."""
+    """MLP per cell with a depthwise 3x3 convolution between its layers: (B, C, H, W) -> same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,8 +114,9 @@ class FeedForward(nn.Module):
 class BiCrossAttention(nn.Module):
     """One layer of multi-head bi-cross attention (MHBC).
 
-    One similarity matrix per head serves both directions: softmax over its columns brings view 1's values to
-    view 0, softmax over its rows view 0's to view 1. Inputs and outputs (B, C, H_v, W_v), v = 0 and 1.
+    One similarity matrix per head is used in both directions: a softmax over its columns weights the values
+    of view 1 for view 0, a softmax over its rows those of view 0 for view 1. Inputs and outputs are
+    (B, C, H_v, W_v), v = 0 and 1.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -130,7 +131,12 @@ class BiCrossAttention(nn.Module):
         self.temperature = nn.Parameter(torch.full((heads, 1, 1), SIMILARITY_TEMPERATURE))
 
     def forward(self, x_0: Tensor, x_1: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
-        """``similarity`` (B, 1, N_0, N_1): cosine of the encoder's descriptors of every two cells."""
+        """Update the tokens of both views.
+
+        Args:
+            x_0, x_1: tokens (B, C, H_v, W_v).
+            similarity: (B, 1, N_0, N_1), cosine similarity of the encoder descriptors of all pairs of cells.
+        """
         descriptor_0, value_0 = self._project(x_0)
         descriptor_1, value_1 = self._project(x_1)
         learned = descriptor_0 @ descriptor_1.transpose(-1, -2) / math.sqrt(descriptor_0.shape[-1])
@@ -140,7 +146,7 @@ class BiCrossAttention(nn.Module):
         return self._update(x_0, message_0), self._update(x_1, message_1)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptors and values (B, heads, N, C / heads)."""
+        """Return descriptors and values (B, heads, N, C / heads)."""
         normed = self.norm(x)
         return self._split(self.descriptor(normed)), self._split(self.value(normed))
 
@@ -154,10 +160,10 @@ class BiCrossAttention(nn.Module):
 
 
 class DetailBranch(nn.Module):
-    """Descriptors for exact places: the encoder's own features, fine and coarse together, and learned ones.
+    """Descriptors for match refinement: encoder features of several strides and learned channels.
 
-    Features (B, C_i, H_i, W_i), the finest first -> (B, sum of C_i + learned, H_0, W_0), the encoder's part a
-    unit descriptor.
+    Features (B, C_i, H_i, W_i), finest first -> (B, sum of C_i + learned, H_0, W_0). The encoder's channels
+    form a unit descriptor.
     """
 
     def __init__(self, channels: Sequence[int], learned: int) -> None:
@@ -171,7 +177,7 @@ class DetailBranch(nn.Module):
 
 
 class FeatureNeck(nn.Module):
-    """The part of IDA that sees one view: SPPF on the deepest features, merged top-down, position added."""
+    """Single-view part of IDA: SPPF on the deepest features, top-down merging, positional encoding."""
 
     def __init__(self, encoder_channels: Channels, channels: int, match_dim: int) -> None:
         super().__init__()
@@ -185,7 +191,7 @@ class FeatureNeck(nn.Module):
         self.detail_2 = DetailBranch((finest, finer, fine), DETAIL_LEARNED)
 
     def forward(self, pyramid: Pyramid, intrinsics: Tensor) -> Features:
-        """Features of a view from its encoder's pyramid and its camera matrix (B, 3, 3)."""
+        """Return the features of a view, given its encoder pyramid and camera matrix (B, 3, 3)."""
         stride_2, stride_4, stride_8, stride_16, stride_32 = pyramid
         tokens = self.lateral_16(stride_16) + resize_to(self.sppf(stride_32), stride_16)
         tokens = tokens + self.merge_16(tokens)
@@ -203,14 +209,14 @@ class FeatureNeck(nn.Module):
 
 
 class ImplicitDenseAlignment(nn.Module):
-    """The part of IDA that sees the pair: MHBC layers."""
+    """Two-view part of IDA: MHBC layers."""
 
     def __init__(self, channels: int, heads: int, layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(BiCrossAttention(channels, heads) for _ in range(layers))
 
     def forward(self, features_0: Features, features_1: Features) -> tuple[Tensor, Tensor]:
-        """Aligned tokens (B, C, H/16, W/16) of both views."""
+        """Return the aligned tokens (B, C, H/16, W/16) of both views."""
         similarity = inner_products(features_0.similarity_16, features_1.similarity_16)[:, None]
         x_0, x_1 = features_0.tokens, features_1.tokens
         for layer in self.layers:
@@ -219,5 +225,5 @@ class ImplicitDenseAlignment(nn.Module):
 
 
 def inner_products(descriptors_0: Tensor, descriptors_1: Tensor) -> Tensor:
-    """Inner products (B, N_0, N_1) of all cells of (B, D, H_0, W_0) with all cells of (B, D, H_1, W_1)."""
+    """Return the inner products (B, N_0, N_1) of all cells of (B, D, H_0, W_0) and (B, D, H_1, W_1)."""
     return descriptors_0.flatten(2).transpose(1, 2) @ descriptors_1.flatten(2)

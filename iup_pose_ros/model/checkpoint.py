@@ -1,4 +1,4 @@
-"""Weights files: safetensors, with all that using them needs in the metadata. Nothing is ever unpickled."""
+"""Weights files in the safetensors format, with configuration and calibration as metadata. No pickles."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from iup_pose_ros.model.iup_pose import IUPPose
 FORMAT = "iup_pose"
 FORMAT_VERSION = "1"
 MATCHER_PARTS = ("encoder", "neck", "alignment", "correspondence", "refinement")
-"""Modules whose names in files of earlier versions lack the prefix ``matcher.``."""
+"""Modules whose names lack the prefix ``matcher.`` in files of earlier versions."""
 HALF_PRECISION_MAXIMUM = float(torch.finfo(torch.float16).max)
 
 
 @dataclass(frozen=True)
 class SigmaCalibration:
-    """Correction of predicted standard deviations, fitted on held-out data; by default there is none.
+    """Calibration of estimated standard deviations, fitted on held-out data; the default changes nothing.
 
     Attributes:
         rotation, direction: factors.
-        rotation_floor, direction_floor: radians, added in quadrature: what no match shows, such as errors of
-            a camera's calibration.
+        rotation_floor, direction_floor: radians, added in quadrature for errors that do not show in the
+            residuals of matches, such as those of the camera calibration.
     """
 
     rotation: float = 1.0
@@ -45,51 +45,51 @@ class SigmaCalibration:
     direction_floor: float = 0.0
 
     def corrected_rotation(self, sigma: Array) -> Array:
-        """Standard deviations of rotation (...), radians."""
+        """Return calibrated standard deviations (...) of the rotation, radians."""
         return np.asarray(np.hypot(self.rotation * sigma, self.rotation_floor))
 
     def corrected_direction(self, sigma: float) -> float:
-        """Standard deviation of direction, radians."""
+        """Return the calibrated standard deviation of the direction, radians."""
         return math.hypot(self.direction * sigma, self.direction_floor)
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a weights file says of itself.
+    """Metadata of a weights file.
 
     Attributes:
-        config: of the network; carries the normalisation (pixel mean and deviation) and the image area.
-        input_size: width and height the weights were finished at, pixels.
-        temperatures: calibration of sigma_R and sigma_t.
-        training_data: statement of what the weights were trained on.
-        sha256: hexadecimal digest of the file, empty before it is written.
-        track_temperatures: calibration of the hybrid estimator's poses.
+        config: configuration of the network, including the pixel normalisation and the image area.
+        input_size: width and height of the images at the end of training, pixels.
+        network_calibration: sigma calibration of the estimator ``iup_pose``; ``temperatures`` in the file.
+        training_data: description of the training data.
+        sha256: hexadecimal digest of the file; empty before it is written.
+        hybrid_calibration: sigma calibration of the estimator ``hybrid``; ``track_temperatures`` in the file.
         inlier_model: weights of the hybrid estimator's ``InlierModel``.
     """
 
     config: IUPPoseConfig
     input_size: tuple[int, int]
-    temperatures: SigmaCalibration
+    network_calibration: SigmaCalibration
     training_data: str
     sha256: str = ""
-    track_temperatures: SigmaCalibration = SigmaCalibration()
+    hybrid_calibration: SigmaCalibration = SigmaCalibration()
     inlier_model: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> CheckpointInfo:
-    """Write weights in half precision, atomically; returns the information with the file's digest.
+    """Write weights in half precision, atomically, and return the metadata with the digest of the file.
 
     Raises:
-        CheckpointError: a weight is not finite, or does not fit half precision.
+        CheckpointError: a weight is not finite, or too large for half precision.
     """
-    tensors = {name: _halved(name, tensor) for name, tensor in model.state_dict().items()}
+    tensors = {name: _to_half(name, tensor) for name, tensor in model.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "config": json.dumps(model.config.to_dict()),
         "input_size": json.dumps(info.input_size),
-        "temperatures": json.dumps(vars(info.temperatures)),
-        "track_temperatures": json.dumps(vars(info.track_temperatures)),
+        "temperatures": json.dumps(vars(info.network_calibration)),
+        "track_temperatures": json.dumps(vars(info.hybrid_calibration)),
         "inlier_model": json.dumps(info.inlier_model),
         "training_data": info.training_data,
     }
@@ -99,11 +99,11 @@ def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> Checkpo
 
 
 def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> tuple[IUPPose, CheckpointInfo]:
-    """The network of a weights file, in single precision and evaluation mode, and the file's information.
+    """Load the network of a weights file, in single precision and evaluation mode, and the metadata.
 
     Raises:
-        CheckpointError: the file is missing, not an undamaged safetensors file of this package, or its
-            tensors' names, shapes or values do not fit the network that its configuration describes.
+        CheckpointError: the file is missing, damaged or not a safetensors file of this package, or the
+            names, shapes or values of its tensors do not match the configured network.
     """
     path = Path(path)
     if not path.is_file():
@@ -116,57 +116,62 @@ def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> tup
     return model.to(device).eval(), info
 
 
-def _halved(name: str, tensor: Tensor) -> Tensor:
+def _to_half(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor.cpu().contiguous()
-    largest = float(tensor.detach().abs().amax())
-    if not largest <= HALF_PRECISION_MAXIMUM:
-        raise CheckpointError(f"weight {name} reaches {largest}, which half precision cannot hold")
+    maximum = float(tensor.detach().abs().amax())
+    if not maximum <= HALF_PRECISION_MAXIMUM:
+        raise CheckpointError(
+            f"weight {name} has magnitude {maximum}; half precision holds at most {HALF_PRECISION_MAXIMUM}"
+        )
     return tensor.detach().to("cpu", torch.float16).contiguous()
 
 
 def _read(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
     try:
         with safe_open(str(path), framework="pt") as file:
-            tensors = {_present_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {_current_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not an undamaged safetensors file ({error}); pickled torch files are not accepted"
+            f"{path} is not a valid safetensors file ({error}); pickled torch files are not accepted"
         ) from error
 
 
-def _present_name(name: str) -> str:
+def _current_name(name: str) -> str:
+    """Return the name of a tensor in the current network; earlier versions had no prefix ``matcher.``."""
     return f"matcher.{name}" if name.split(".")[0] in MATCHER_PARTS else name
 
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} holds no IUP-Pose weights: its metadata names no format {FORMAT!r}")
+        raise CheckpointError(
+            f"{path} contains no IUP-Pose weights: the format in its metadata is not {FORMAT!r}"
+        )
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path} has format version {version}; this package reads {FORMAT_VERSION}")
+        raise CheckpointError(f"{path} has format version {version}; supported is {FORMAT_VERSION}")
     try:
         width, height = json.loads(metadata["input_size"])
         return CheckpointInfo(
             config=IUPPoseConfig.from_dict(json.loads(metadata["config"])),
             input_size=(int(width), int(height)),
-            temperatures=_parse_temperatures(json.loads(metadata["temperatures"])),
+            network_calibration=_parse_calibration(json.loads(metadata["temperatures"])),
             training_data=metadata["training_data"],
             sha256=file_digest(path),
-            track_temperatures=_parse_temperatures(json.loads(metadata.get("track_temperatures", "{}"))),
+            hybrid_calibration=_parse_calibration(json.loads(metadata.get("track_temperatures", "{}"))),
             inlier_model=_parse_inlier_model(json.loads(metadata.get("inlier_model", "{}"))),
         )
     except (KeyError, TypeError, ValueError, ConfigurationError) as error:
-        raise CheckpointError(f"{path} has damaged metadata: {error}") from error
+        raise CheckpointError(f"{path} has invalid metadata: {error}") from error
 
 
-def _parse_temperatures(values: Mapping[str, Any]) -> SigmaCalibration:
-    temperatures = SigmaCalibration(**values)
-    floors = (temperatures.rotation_floor, temperatures.direction_floor)
-    if not (temperatures.rotation > 0.0 and temperatures.direction > 0.0 and min(floors) >= 0.0):
-        raise ValueError(f"factors of {temperatures} must be positive, floors not negative")
-    return temperatures
+def _parse_calibration(values: Mapping[str, Any]) -> SigmaCalibration:
+    calibration = SigmaCalibration(**values)
+    floors = (calibration.rotation_floor, calibration.direction_floor)
+    if not (calibration.rotation > 0.0 and calibration.direction > 0.0 and min(floors) >= 0.0):
+        raise ValueError(f"factors of {calibration} must be positive, floors not negative")
+    return calibration
 
 
 def _parse_inlier_model(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -180,20 +185,23 @@ def _parse_inlier_model(values: Mapping[str, Mapping[str, Any]]) -> dict[str, di
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    missing, foreign = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    missing, unexpected = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing:
         raise CheckpointError(f"{path} lacks {len(missing)} weights of the network, first {missing[0]}")
-    if foreign:
-        raise CheckpointError(f"{path} holds {len(foreign)} weights the network has not, first {foreign[0]}")
+    if unexpected:
+        raise CheckpointError(
+            f"{path} has {len(unexpected)} weights that are not in the network, first {unexpected[0]}"
+        )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(
-                f"{path}: weight {name} is {list(tensor.shape)}; {list(expected[name].shape)} is needed"
+                f"{path}: weight {name} has shape {list(tensor.shape)}; "
+                f"{list(expected[name].shape)} is required"
             )
         if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{path}: weight {name} holds values that are not finite")
+            raise CheckpointError(f"{path}: weight {name} has values that are not finite")
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

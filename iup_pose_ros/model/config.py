@@ -1,4 +1,4 @@
-"""Configuration of the network: one frozen dataclass, two presets. Sizes differ in widths and depths only."""
+"""Configuration of the network and its presets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from iup_pose_ros.model.encoder import ENCODERS
 
 INITIAL_POSES = ("identity", "solve")
 KEYPOINT_ENCODER = "xfeat"
-"""The encoder that comes with a matcher of keypoints; the others match on a grid."""
+"""Encoder of the keypoint matcher; all others belong to the grid matcher."""
 
 
 def _require_choice(what: str, value: str, accepted: Collection[str]) -> None:
@@ -26,45 +26,45 @@ def _require_choice(what: str, value: str, accepted: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class IUPPoseConfig:
-    """Everything that decides the network's shape and behaviour; it travels with the weights.
+    """Architecture and behaviour of the network; stored in the metadata of the weights file.
 
     Raises:
-        ConfigurationError: a value is outside its range; the message lists what is accepted.
+        ConfigurationError: a value is out of range; the message lists the accepted values.
     """
 
     encoder: str
     """Image encoder: KEYPOINT_ENCODER, or one of ``encoder.ENCODERS``."""
     width: int
-    """Channels C of the tokens and of the decoders."""
+    """Number of channels C of the tokens and of the decoders."""
     heads: int
-    """Attention heads of MHBC; divides ``width``."""
+    """Number of attention heads of MHBC; divides ``width``."""
     alignment_layers: int
-    """MHBC layers."""
+    """Number of MHBC layers."""
     match_dim: int
-    """Channels of the learned descriptors (stride 8) of the soft correspondence on a grid."""
+    """Number of channels of the learned descriptors (stride 8) of the grid matcher."""
     bottleneck: int
-    """Inner channels of the robust bottleneck blocks."""
+    """Number of inner channels of the robust bottleneck blocks."""
     head_width: int
-    """Channels of the decoders' last convolution and hidden units of their heads."""
+    """Number of channels of the decoders' last convolution and of hidden units of their heads."""
     image_area: int
-    """Pixels of the network's input; images are resized to about this area."""
+    """Number of pixels of the network input; images are resized to about this area."""
     tokens: int = 1536
-    """Most keypoints of a view, where keypoints are matched."""
+    """Maximum number of keypoints of a view (keypoint matcher)."""
     kept_tokens: int = 512
-    """Of these, most that all layers of the alignment see: those likeliest to have a match."""
+    """Maximum number of keypoints after pruning: those most likely to have a match (keypoint matcher)."""
     decoders: bool = True
-    """Whether the decoders run outside training too; if not, the pose is what the matches agree on."""
+    """Whether the decoders run outside training; otherwise the pose is solved from the matches."""
     experts: int = 2
-    """Experts of the decoders' MoE adapter."""
+    """Number of experts of the decoders' MoE adapter."""
     prior_sigma_rotation: float = 0.3
-    """Standard deviation per axis (rad) of the pose that stage 1 starts from."""
+    """Standard deviation per axis (rad) of the rotation that stage 1 starts from."""
     prior_sigma_direction: float = 1.0
     """Standard deviation (rad) of the direction of translation before the translation decoder."""
     matched_rays: bool = True
-    """Whether the decoders see the soft correspondence as geometry, or features alone."""
+    """Whether the geometry channels of the decoders include the matched rays."""
     initial_pose: str = "solve"
-    """What stage 1 starts from: ``identity`` (the paper), or ``solve``, the pose the matches agree on, which
-    also stands where they contradict the decoders' answer."""
+    """Initial pose of stage 1: ``identity`` (as in the paper), or ``solve``: solved from the matches. The
+    latter also replaces the decoders' output where the matches contradict it."""
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Mean of the RGB channels in [0, 1], subtracted from the input."""
     pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -78,7 +78,7 @@ class IUPPoseConfig:
             if field.type in ("int", "float") and not value > 0:
                 raise ConfigurationError(f"{field.name} is {value}; it must be positive")
         if not (self.decoders or self.initial_pose == "solve"):
-            raise ConfigurationError("without decoders there is no pose but that of initial_pose = solve")
+            raise ConfigurationError("decoders: false requires initial_pose: solve")
         if self.width % self.heads:
             raise ConfigurationError(f"width {self.width} is not a multiple of heads = {self.heads}")
         if self.head_width % POOLING_HEADS:
@@ -86,22 +86,22 @@ class IUPPoseConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IUPPoseConfig:
-        """The configuration that ``to_dict`` wrote, or a user's.
+        """Create a configuration from plain values, such as those of ``to_dict``.
 
         Raises:
             ConfigurationError: unknown or missing keys, or values outside their range.
         """
         names = [field.name for field in fields(cls)]
         for key in values:
-            _require_choice("key of the network's configuration", key, names)
+            _require_choice("key of the network configuration", key, names)
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         try:
             return cls(**values)
         except TypeError as error:
-            raise ConfigurationError(f"the network's configuration does not fit: {error}") from error
+            raise ConfigurationError(f"invalid network configuration: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain values, ready for JSON."""
+        """Return the configuration as plain values that JSON can represent."""
         return asdict(self)
 
 
@@ -141,10 +141,10 @@ PRESETS = {
 
 
 def preset(name: str) -> IUPPoseConfig:
-    """Configuration of a preset by name.
+    """Return the configuration of a preset.
 
     Raises:
-        ConfigurationError: there is no such preset; the message lists those there are.
+        ConfigurationError: the preset is unknown; the message lists the known ones.
     """
     _require_choice("preset", name, PRESETS)
     return PRESETS[name]

@@ -1,7 +1,7 @@
-"""Soft correspondence: for every cell of one view the ray of the other view that attention finds for it.
+"""Soft correspondence: the expected viewing ray in the other view for every cell of a view.
 
-The finest attention of IDA (stride 8), one head, whose values are viewing rays. It is what the auxiliary loss
-supervises, what the decoders see as geometry, and what other estimators start from (beyond the paper).
+This is the finest attention of IDA (stride 8, one head) with viewing rays as values. The auxiliary loss
+supervises it, the decoders use it as geometry, and other estimators use its matches (beyond the paper).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class MatchedRays(NamedTuple):
     """Matches of one view's cells.
 
     Attributes:
-        own: unit rays (B, 3, H, W) of the cells, in their own camera's frame.
-        matched: unit rays (B, 3, H, W) of what the cells show, in the other camera's frame.
-        confidence: (B, 1, H, W) in [0, 1], probability of coming back by the other view's attention.
+        own: unit rays (B, 3, H, W) of the cells, in the frame of their own camera.
+        matched: unit rays (B, 3, H, W) of the corresponding points, in the frame of the other camera.
+        confidence: (B, 1, H, W) in [0, 1], cycle-consistency probability of the attention of both views.
         spread: (B, 1, H, W), standard deviation of the matched ray, radians: square root of the attention's
-            angular variance, in [0, 1]; behind ``MatchRefinement`` the predicted one, per axis.
+            angular variance, in [0, 1]; after ``MatchRefinement`` the predicted one, per axis.
     """
 
     own: Tensor
@@ -42,7 +42,7 @@ class MatchedRays(NamedTuple):
 
 
 class SoftCorrespondence(NamedTuple):
-    """Matches of both views at stride 8 and the attention's logits (B, N_0, N_1) behind them."""
+    """Matches of both views at stride 8 and the attention logits (B, N_0, N_1)."""
 
     view_0: MatchedRays
     view_1: MatchedRays
@@ -50,7 +50,7 @@ class SoftCorrespondence(NamedTuple):
 
 
 class CorrespondenceHead(nn.Module):
-    """Raw similarity of the encoder's features plus a learned residual -> SoftCorrespondence."""
+    """Attention logits, raw feature similarity plus a learned residual, and their SoftCorrespondence."""
 
     def __init__(self, channels: int, match_dim: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class CorrespondenceHead(nn.Module):
     def forward(
         self, features_0: Features, features_1: Features, aligned_0: Tensor, aligned_1: Tensor
     ) -> SoftCorrespondence:
-        """``aligned_*``: IDA's tokens (B, C, H/16, W/16)."""
+        """Return the soft correspondence, given the tokens (B, C, H/16, W/16) of IDA in ``aligned_*``."""
         descriptors_0 = self._descriptors(features_0, aligned_0) / math.sqrt(self.descriptor.out_channels)
         descriptors_1 = self._descriptors(features_1, aligned_1)
         both_0 = torch.cat([descriptors_0, self.temperature * features_0.similarity_8], dim=1)
@@ -77,13 +77,13 @@ class CorrespondenceHead(nn.Module):
 
 
 def match_rays(logits: Tensor, features_0: Features, features_1: Features) -> SoftCorrespondence:
-    """What the attention of logits (B, N_0, N_1) finds."""
+    """Return the soft correspondence of attention logits (B, N_0, N_1)."""
     with full_precision(logits):
         attention_0, attention_1 = logits.softmax(dim=2), logits.softmax(dim=1)
         mutual = attention_0 * attention_1
         rays_0, rays_1 = _cell_rays(features_0), _cell_rays(features_1)
-        mean_0 = _bring(attention_0.transpose(1, 2), rays_1, rays_0)
-        mean_1 = _bring(attention_1, rays_0, rays_1)
+        mean_0 = _weighted_means(attention_0.transpose(1, 2), rays_1, rays_0)
+        mean_1 = _weighted_means(attention_1, rays_0, rays_1)
         view_0 = _matched_rays(rays_0, mean_0, mutual.sum(dim=2))
         view_1 = _matched_rays(rays_1, mean_1, mutual.sum(dim=1))
     return SoftCorrespondence(view_0, view_1, logits)
@@ -94,13 +94,13 @@ def _cell_rays(features: Features) -> Tensor:
     return unit_rays(intrinsics_at_stride(features.intrinsics, MATCH_STRIDE), height, width)
 
 
-def _bring(weights: Tensor, rays: Tensor, like: Tensor) -> Tensor:
-    """Weighted means (B, 3, H, W) of rays; weights (B, N_from, N_to), columns sum to 1."""
+def _weighted_means(weights: Tensor, rays: Tensor, like: Tensor) -> Tensor:
+    """Return weighted means (B, 3, H, W) of rays; weights (B, N_from, N_to), columns sum to 1."""
     return (rays.flatten(2) @ weights).view_as(like)
 
 
 def _matched_rays(own: Tensor, mean: Tensor, confidence: Tensor) -> MatchedRays:
-    """The mean of unit rays is the shorter, the wider they spread: E|r - m|^2 = 1 - |m|^2."""
+    """Return matches whose spread follows from the length of the mean ray: E|r - m|^2 = 1 - |m|^2."""
     squared = mean.square().sum(dim=1, keepdim=True)
     spread = (1.0 - squared).clamp(min=1e-8).sqrt()
     matched = mean * (squared + 1e-12).rsqrt()

@@ -1,4 +1,4 @@
-"""Pose decoder (Fig. 4a): the architecture of the rotation decoder (RD) and the translation decoder (TD).
+"""Pose decoder (Fig. 4a): architecture of the rotation decoder (RD) and the translation decoder (TD).
 
 MoE adapter -> view fusion -> FiLM on camera and input pose -> convolutions -> pooling -> increment, sigmas.
 """
@@ -16,7 +16,7 @@ POOLING_HEADS = 8
 
 
 class MoEAdapter(nn.Module):
-    """Mixture of experts on both views' features; a gate that sees the whole pair weighs the experts.
+    """Mixture of experts on the features of both views, with a gate on the mean features of the pair.
 
     (B, V, C, H, W) -> (B, V, C, H, W).
     """
@@ -58,7 +58,7 @@ class FiLM(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Mean over cells with learned weights, one set per group of channels: (B, C, H, W) -> (B, C)."""
+    """Mean over cells with learned weights per group of channels: (B, C, H, W) -> (B, C)."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -71,14 +71,22 @@ class AttentionPooling(nn.Module):
 
 
 class PoseDecoder(nn.Module):
-    """Increment (B, 3) of a pose and the change of ``sigmas`` log standard deviations (B, sigmas).
+    """Increment (B, 3) of a pose and of the logarithms of its standard deviations (B, sigmas).
 
-    The caller applies both to the input pose: the residual connection of Fig. 4a. ``first_answer`` is the
-    deviation of the output layer's initial weights: small where the input pose is a good first answer.
+    The caller adds both to the input pose (residual connection of Fig. 4a).
+
+    Args:
+        channels: C, of the input features.
+        bottleneck: number of inner channels of the view fusion.
+        head_width: number of channels of the last convolution and of hidden units of the head.
+        experts: number of experts of the MoE adapter.
+        sigmas: number of standard deviations.
+        initial_std: standard deviation of the initial weights of the output layer; small where the input
+            pose is a good estimate already.
     """
 
     def __init__(
-        self, channels: int, bottleneck: int, head_width: int, experts: int, sigmas: int, first_answer: float
+        self, channels: int, bottleneck: int, head_width: int, experts: int, sigmas: int, initial_std: float
     ) -> None:
         super().__init__()
         self.adapter = MoEAdapter(channels, experts)
@@ -92,14 +100,19 @@ class PoseDecoder(nn.Module):
         )
         self.pooling = AttentionPooling(head_width, POOLING_HEADS)
         output = nn.Linear(head_width, 3 + sigmas)
-        nn.init.normal_(output.weight[:3], std=first_answer)
-        # Deviations start as the input pose's: out of their bounds by chance they would never learn.
+        nn.init.normal_(output.weight[:3], std=initial_std)
+        # Sigmas start as those of the input pose: random ones outside the bounds would have no gradient.
         nn.init.zeros_(output.weight[3:])
         nn.init.zeros_(output.bias)
         self.head = nn.Sequential(nn.Linear(head_width, head_width), nn.GELU(), output)
 
     def forward(self, views: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Views (B, V=2, C, H, W), view 1 on view 0's grid; condition (B, CONDITION_SIZE)."""
+        """Return the increments of pose and log sigmas.
+
+        Args:
+            views: (B, V=2, C, H, W), both on the grid of view 0.
+            condition: (B, CONDITION_SIZE).
+        """
         fused = self.film(self.fusion(self.adapter(views)), condition)
         output = self.head(self.pooling(self.convolutions(fused))).float()
         return output[:, :3], output[:, 3:]

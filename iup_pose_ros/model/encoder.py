@@ -1,7 +1,7 @@
 """Shared image encoders (Fig. 2, part 1): 5-channel input to features at strides 2 to 32.
 
-Parameter names and shapes follow the public ImageNet checkpoints of the same architectures, so that such
-weights can be loaded after the stem has been widened to five channels (``widen_stem``).
+Names and shapes of the parameters are those of the public ImageNet checkpoints of these architectures, so
+that their weights can be loaded once the stem is extended to five channels (``widen_stem``).
 Sources: He et al., "Deep residual learning", 2016; Sandler et al., "MobileNetV2", 2018.
 """
 
@@ -71,13 +71,13 @@ class ResNetEncoder(nn.Module):
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU6."""
+    """Create a convolution with batch normalisation and ReLU6."""
     convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(channels_out), nn.ReLU6(inplace=True))
 
 
 class InvertedResidual(nn.Module):
-    """Expand, depthwise 3x3, project: (B, C_in, H, W) -> (B, C_out, H / stride, W / stride)."""
+    """1x1 expansion, depthwise 3x3, 1x1 projection: (B, C_in, H, W) -> (B, C_out, H / stride, W / stride)."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2Encoder(nn.Module):
-    """MobileNetV2 without its classifier: (B, 5, H, W) -> (16, 24, 32, 96, 320) channels at STRIDES."""
+    """MobileNetV2 without classifier: (B, 5, H, W) -> (16, 24, 32, 96, 320) channels at STRIDES."""
 
     channels: Channels = (16, 24, 32, 96, 320)
     _STAGES = (
@@ -108,7 +108,7 @@ class MobileNetV2Encoder(nn.Module):
         (6, 160, 3, 2),
         (6, 320, 1, 1),
     )
-    _OUTPUTS = (1, 3, 6, 13, 17)  # last block at each of STRIDES
+    _OUTPUTS = (1, 3, 6, 13, 17)  # index of the last block of each stride
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 
 
 def widen_stem(rgb_kernel: Tensor) -> Tensor:
-    """Stem kernel (C, 3, k, k) of an RGB network as (C, 5, k, k): the coordinate channels start at zero."""
+    """Extend the stem kernel (C, 3, k, k) of an RGB network by zeros for the coordinates: (C, 5, k, k)."""
     channels, _, height, width = rgb_kernel.shape
     coordinates = rgb_kernel.new_zeros(channels, INPUT_CHANNELS - 3, height, width)
     return torch.cat([rgb_kernel, coordinates], dim=1)

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PARALLAX_FLOOR = 0.01  # radians; noise lets matches with less seem to meet behind a camera
-EPIPOLE_FLOOR = 0.05  # sine of the angle to the epipole below which a match says little about its plane
+PARALLAX_FLOOR = 0.01  # radians; with less parallax the sign of the depth is not significant
+EPIPOLE_FLOOR = 0.05  # sine of the angle to the epipole below which the epipolar plane is ill-defined
 
 
 class EpipolarPlanes(NamedTuple):
-    """Matches of N viewing rays, and the planes through each of them and the baseline.
+    """N matched viewing rays and their epipolar planes (through the ray and the baseline).
 
     Attributes:
-        R, t: the pose, (..., 3, 3) and (..., 3), t unit.
-        rays_0, rays_1: (..., N, 3) of view 0 and 1, unit, both in camera 1's axes.
-        normals_0, normals_1: (..., N, 3) t x ray, as long as the sine of the ray's angle to the baseline.
+        R, t: pose, (..., 3, 3) and unit (..., 3).
+        rays_0, rays_1: (..., N, 3), unit rays of view 0 and 1, both in the frame of camera 1.
+        normals_0, normals_1: (..., N, 3) t x ray; the length is the sine of the ray's angle to the baseline.
     """
 
     R: Tensor
@@ -33,15 +33,15 @@ class EpipolarPlanes(NamedTuple):
 
     @classmethod
     def of(cls, rays_0: Tensor, rays_1: Tensor, R: Tensor, t: Tensor) -> EpipolarPlanes:
-        """Planes of unit rays (..., N, 3), each in its own camera's axes, under a pose."""
-        turned = rays_0 @ R.transpose(-2, -1)
+        """Create the planes of unit rays (..., N, 3), each in the frame of its own camera, under a pose."""
+        rotated_0 = rays_0 @ R.transpose(-2, -1)
         direction = t[..., None, :]
-        normals_0, normals_1 = torch.linalg.cross(direction, turned), torch.linalg.cross(direction, rays_1)
-        return cls(R, t, turned, rays_1, normals_0, normals_1)
+        normals_0, normals_1 = torch.linalg.cross(direction, rotated_0), torch.linalg.cross(direction, rays_1)
+        return cls(R, t, rotated_0, rays_1, normals_0, normals_1)
 
     @property
     def squared_sines(self) -> Tensor:
-        """(..., N), of the rays' angles to the baseline: their mean, and a floor."""
+        """(..., N), mean squared sine of both rays' angles to the baseline, plus a floor."""
         squares = self.normals_0.square().sum(dim=-1) + self.normals_1.square().sum(dim=-1)
         return 0.5 * squares + EPIPOLE_FLOOR**2
 
@@ -52,16 +52,16 @@ class EpipolarPlanes(NamedTuple):
 
     @property
     def in_front(self) -> Tensor:
-        """(..., N) whether the rays meet in front of both cameras, or nearly so."""
+        """(..., N), whether the triangulated point is in front of both cameras, within ``PARALLAX_FLOOR``."""
         normals = torch.linalg.cross(self.rays_1, self.rays_0)
         depth_0, depth_1 = (self.normals_1 * normals).sum(dim=-1), (self.normals_0 * normals).sum(dim=-1)
         return torch.minimum(depth_0, depth_1) >= -PARALLAX_FLOOR
 
     def errors(self) -> tuple[Tensor, Tensor]:
-        """Errors (..., N), about the angle of rays to their planes, and their derivatives (..., N, 5).
+        """Return errors (..., N), about the angles of rays to their planes, and Jacobians (..., N, 5).
 
-        The derivatives are by delta in R Exp(delta) and by two coordinates of t along ``tangent_basis``; they
-        leave out that of the scale, which hardly matters near a solution.
+        The Jacobian is with respect to delta in R Exp(delta) and two coordinates of t in ``tangent_basis``.
+        It neglects the derivative of the normalisation, which is small near a solution.
         """
         by_rotation = torch.linalg.cross(self.rays_0, -self.normals_1) @ self.R
         by_direction = torch.linalg.cross(self.rays_0, self.rays_1) @ tangent_basis(self.t)
@@ -71,7 +71,7 @@ class EpipolarPlanes(NamedTuple):
 
 
 def tangent_basis(t: Tensor) -> Tensor:
-    """Two unit vectors (..., 3, 2) orthogonal to unit t (..., 3) and each other."""
+    """Return two orthonormal vectors (..., 3, 2) that are orthogonal to unit t (..., 3)."""
     axis = functional.one_hot(t.abs().argmin(dim=-1), 3).to(t.dtype)
     first = functional.normalize(torch.linalg.cross(t, axis), dim=-1)
     return torch.stack([first, torch.linalg.cross(t, first)], dim=-1)

@@ -1,8 +1,8 @@
-"""Essential matrices from five matches, batched: the minimal problem of two calibrated views.
+"""Batched five-point algorithm: essential matrices of five matches of calibrated views.
 
-Five epipolar equations leave four basis matrices, E = x X + y Y + z Z + W. That E has rank 2 and two equal
-singular values are ten cubic equations in x, y, z; they make multiplication by x a linear map of the ten
-monomials below degree 3, whose eigenvectors are the solutions.
+The null space of the five epipolar equations has four basis matrices, E = x X + y Y + z Z + W. The conditions
+that E has rank 2 and two equal singular values are ten cubic equations in x, y, z. With these, multiplication
+by x is a linear map of the ten monomials below degree 3, whose eigenvectors are the solutions.
 Source: Stewenius, Engels and Nister, "Recent developments on direct relative orientation", 2006.
 """
 
@@ -18,13 +18,13 @@ Monomial = tuple[int, int, int]
 
 
 def monomials(degree: int) -> list[Monomial]:
-    """All up to a degree, those of higher degree first."""
+    """Return all monomials up to a degree, higher degrees first."""
     found = [(a, b, c) for a, b, c in itertools.product(range(degree + 1), repeat=3) if a + b + c <= degree]
     return sorted(found, key=lambda m: (-sum(m), *(-exponent for exponent in m)))
 
 
 def product_table(degree_first: int, degree_second: int) -> Tensor:
-    """(A, B, C) with 1 where monomial a of the first factor times b of the second is c of the product."""
+    """Return a table (A, B, C) that is 1 where monomial a times monomial b is monomial c, else 0."""
     first, second = monomials(degree_first), monomials(degree_second)
     product = {monomial: index for index, monomial in enumerate(monomials(degree_first + degree_second))}
     table = torch.zeros(len(first), len(second), len(product), dtype=torch.float64)
@@ -34,17 +34,17 @@ def product_table(degree_first: int, degree_second: int) -> Tensor:
 
 
 LINEAR_TIMES_LINEAR, QUADRATIC_TIMES_LINEAR = product_table(1, 1), product_table(2, 1)
-CUBICS = 10  # monomials of degree 3, which stand first
+CUBICS = 10  # number of monomials of degree 3, which come first
 
 
 def five_point(rays_0: Tensor, rays_1: Tensor) -> Tensor:
-    """Essential matrices x_1^T E x_0 = 0 of samples of five matches.
+    """Compute the essential matrices, x_1^T E x_0 = 0, of samples of five matches.
 
     Args:
         rays_0, rays_1: (S, 5, 3), unit rays.
 
     Returns:
-        (S, 10, 3, 3) of unit norm; where a solution is complex its real part, which is no solution.
+        (S, 10, 3, 3) of unit norm; for a complex solution its real part, which is not a solution.
     """
     equations = (rays_1[..., :, None] * rays_0[..., None, :]).flatten(2).double()
     basis = torch.linalg.svd(equations, full_matrices=True).Vh[:, 5:]
@@ -57,7 +57,7 @@ def five_point(rays_0: Tensor, rays_1: Tensor) -> Tensor:
 
 
 def _constraints(E: Tensor) -> Tensor:
-    """Coefficients (S, 10, 20) of 2 E E^T E - trace(E E^T) E = 0 and det E = 0 in the cubic monomials."""
+    """Return coefficients (S, 10, 20), by monomial, of 2 E E^T E - trace(E E^T) E = 0 and det E = 0."""
     linear = LINEAR_TIMES_LINEAR.to(E.device)
     cubic = QUADRATIC_TIMES_LINEAR.to(E.device)
     squared = torch.einsum("siaf,sjag,fgh->sijh", E, E, linear)
@@ -72,9 +72,9 @@ def _constraints(E: Tensor) -> Tensor:
 
 
 def _action_of_x(constraints: Tensor) -> Tensor:
-    """Matrices (S, 10, 10) that multiply the vector of monomials below degree 3 by x at every solution."""
+    """Return the action matrices (S, 10, 10) of multiplication by x on the monomials below degree 3."""
     identity = torch.eye(CUBICS, dtype=constraints.dtype, device=constraints.device)
-    # What each cubic monomial is in terms of the lower ones; a trace of the identity keeps it solvable.
+    # Cubic monomials in terms of the lower ones; a small multiple of the identity avoids singularity.
     lower = -torch.linalg.solve(constraints[..., :CUBICS] + 1e-12 * identity, constraints[..., CUBICS:])
     index = {monomial: place for place, monomial in enumerate(monomials(3))}
     rows = []

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolutions before it: the same network in evaluation, and faster."""
+"""Folding of batch normalisation into the preceding convolutions for faster inference."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def folded(network: Network) -> Network:
-    """A copy in evaluation mode in which convolutions do the work of the batch normalisation behind them.
+def fold_batch_norm(network: Network) -> Network:
+    """Return a copy in evaluation mode whose convolutions include the batch normalisation after them.
 
-    Its parameters are not those of a checkpoint any more.
+    The parameters of the copy do not fit a checkpoint any more.
     """
     network = copy.deepcopy(network).eval()
     for module in network.modules():
-        _fold_children(module)
+        # Modules define their children in the order of use.
+        children = list(module.named_children())
+        for (first_name, first), (second_name, second) in itertools.pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                setattr(module, first_name, fuse_conv_bn_eval(first, second))
+                setattr(module, second_name, nn.Identity())
     return network
-
-
-def _fold_children(module: nn.Module) -> None:
-    """Children stand in the order in which a module uses them."""
-    children = list(module.named_children())
-    for (first_name, first), (second_name, second) in itertools.pairwise(children):
-        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-            setattr(module, first_name, fuse_conv_bn_eval(first, second))
-            setattr(module, second_name, nn.Identity())

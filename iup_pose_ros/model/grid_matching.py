@@ -1,4 +1,4 @@
-"""Matching on a grid: every cell of one view attends to every cell of the other (IDA of the paper).
+"""Grid matcher: every cell of one view attends to every cell of the other (IDA of the paper).
 
 encode: image + coordinates -> ResNet or MobileNetV2 -> SPPF, once per view.
 align:  MHBC at stride 16 -> soft correspondence at stride 8 -> refinement at strides 4 and 2, once per pair.
@@ -20,11 +20,11 @@ from iup_pose_ros.model.realignment import AlignedPair
 
 
 class GridMatcher(nn.Module):
-    """From images to matches by dense attention.
+    """Matcher of images by dense attention.
 
     Attributes:
-        token_channels, token_stride: of the aligned maps.
-        decoder_stride: of the maps that the decoders see.
+        token_channels, token_stride: number of channels and stride of the aligned token maps.
+        decoder_stride: stride of the decoders' input maps.
     """
 
     token_stride = decoder_stride = TOKEN_STRIDE
@@ -44,7 +44,7 @@ class GridMatcher(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def encode(self, image: Tensor, intrinsics: Tensor) -> Features:
-        """Features of one view: image (B, 3, H, W), camera matrices (B, 3, 3)."""
+        """Compute the features of one view: image (B, 3, H, W), camera matrices (B, 3, 3)."""
         coordinates = normalised_coordinates(intrinsics, *image.shape[-2:])[:, :2]
         normalised = (image - self.pixel_mean) / self.pixel_std
         pyramid = self.encoder(torch.cat([normalised, coordinates.to(image.dtype)], dim=1))
@@ -52,7 +52,7 @@ class GridMatcher(nn.Module):
         return features
 
     def align(self, features_0: Features, features_1: Features) -> AlignedPair:
-        """Aligned tokens and matches of a pair."""
+        """Compute the aligned tokens and matches of a pair."""
         aligned_0, aligned_1 = self.alignment(features_0, features_1)
         correspondence = self.correspondence(features_0, features_1, aligned_0, aligned_1)
         refined = self.refinement(correspondence, features_0, features_1)

@@ -1,11 +1,12 @@
 """IUP-Pose (Fig. 2): decoupled iterative uncertainty propagation for relative pose regression.
 
 encode: image -> features, once per view.
-match:  IDA (MHBC) -> matches -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair; with a first
-        pose from the matches that one stands where they contradict what the decoders make of it.
+match:  IDA (MHBC) -> matches -> RD stage 1 -> HW -> RD stage 2 -> RF -> HW -> TD, once per pair. A pose
+        solved from the matches can initialise stage 1; it is returned where the matches contradict the
+        decoders.
 
-What comes before the decoders is a matcher: ``GridMatcher``, the paper's dense attention, or
-``KeypointMatcher``, the same on keypoints.
+Encoder and IDA form a matcher: ``GridMatcher``, dense attention as in the paper, or ``KeypointMatcher``,
+attention between keypoints.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.config import KEYPOINT_ENCODER, IUPPoseConfig
 from iup_pose_ros.model.correspondence import SoftCorrespondence
 from iup_pose_ros.model.decoder import PoseDecoder
-from iup_pose_ros.model.deviations import bounded_sigma
 from iup_pose_ros.model.grid_matching import GridMatcher
 from iup_pose_ros.model.keypoint_matching import KeypointFeatures, KeypointMatcher
-from iup_pose_ros.model.pose_solver import solve_pose, unless_contradicted
+from iup_pose_ros.model.pose_solver import fall_back_to_solved, solve_pose
 from iup_pose_ros.model.realignment import AlignedPair, PoseState, Realignment, describe_condition
-from iup_pose_ros.model.rotations import perturbed, rotation_error, turned
+from iup_pose_ros.model.rotations import perturb, rotate_vectors, rotation_error
+from iup_pose_ros.model.sigma_bounds import bounded_sigma
 
 ViewFeatures = Features | KeypointFeatures
-"""What one view contributes to a pair, by the kind of the matcher."""
+"""Features of one view; the type depends on the matcher."""
 
 INPUT_MULTIPLE = 32
-SMALLEST_SIGMA, LARGEST_SIGMA = 3e-4, 3.0
+MINIMUM_SIGMA, MAXIMUM_SIGMA = 3e-4, 3.0
 
 
 class PosePrediction(NamedTuple):
@@ -42,10 +43,10 @@ class PosePrediction(NamedTuple):
         t_1_0: (B, 3), unit length.
         sigma_R: (B, 3), radians: R_true = R_1_0 Exp(delta), delta ~ N(0, diag(sigma_R^2)).
         sigma_t: (B,), radians: standard deviation of the direction per axis of the tangent plane at t_1_0.
-        R_stage1, sigma_stage1, R_stage2, sigma_stage2: the rotation stages that R_1_0 and sigma_R fuse, but
-            where the matches contradict them (``unless_contradicted``).
-        correspondence: soft matches of both views (rays and confidence), as attention finds them.
-        refined: the same after every round of refinement; the last is the best.
+        R_stage1, sigma_stage1, R_stage2, sigma_stage2: output of the rotation stages. R_1_0 and sigma_R are
+            their fusion, except where the matches contradict it (``fall_back_to_solved``).
+        correspondence: soft matches of both views (rays and confidence) before refinement.
+        refined: soft matches after every round of refinement; the last ones are the best.
     """
 
     R_1_0: Tensor
@@ -64,20 +65,20 @@ class RotationFusion(nn.Module):
     """Rotation fusion (RF in Fig. 2): inverse-variance mean in the tangent space of the second rotation."""
 
     def forward(self, R_1: Tensor, sigma_1: Tensor, R_2: Tensor, sigma_2: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotations (B, 3, 3) with standard deviations (B, 3) -> the fused rotation and its deviations.
+        """Fuse rotations (B, 3, 3) with standard deviations (B, 3); return rotation and standard deviations.
 
-        Stage 2 starts from stage 1, so their errors are correlated to an unknown degree: the fused deviation
-        is the one for full correlation, the largest there can be.
+        Stage 2 starts from stage 1, so their errors have an unknown correlation. The fused standard deviation
+        is that of full correlation, an upper bound.
         """
         precision_1, precision_2 = sigma_1.square().reciprocal(), sigma_2.square().reciprocal()
         weight_1 = precision_1 / (precision_1 + precision_2)
         offset = rotation_error(R_2, R_1)
         sigma = weight_1 * sigma_1 + (1.0 - weight_1) * sigma_2
-        return perturbed(R_2, weight_1 * offset), sigma
+        return perturb(R_2, weight_1 * offset), sigma
 
 
 class IUPPose(nn.Module):
-    """The whole network. Images (B, 3, H, W) in [0, 1], H and W multiples of 32; K (B, 3, 3) in pixels."""
+    """The complete network. Images (B, 3, H, W) in [0, 1], H and W multiples of 32; K (B, 3, 3) in pixels."""
 
     def __init__(self, config: IUPPoseConfig) -> None:
         super().__init__()
@@ -92,35 +93,39 @@ class IUPPose(nn.Module):
             config.matched_rays,
         )
         decoder = (config.width, config.bottleneck, config.head_width, config.experts)
-        self.rotation_decoder = PoseDecoder(*decoder, sigmas=3, first_answer=0.01)
-        # Where no direction is given, a first answer near zero would turn with every rounding error.
+        self.rotation_decoder = PoseDecoder(*decoder, sigmas=3, initial_std=0.01)
+        # Without an initial direction, an output near zero would make the direction depend on rounding.
         first_direction = 0.01 if config.initial_pose == "solve" else 0.5
-        self.translation_decoder = PoseDecoder(*decoder, sigmas=1, first_answer=first_direction)
+        self.translation_decoder = PoseDecoder(*decoder, sigmas=1, initial_std=first_direction)
         self.rotation_fusion = RotationFusion()
 
     def forward(self, image_0: Tensor, K_0: Tensor, image_1: Tensor, K_1: Tensor) -> PosePrediction:
-        """Pose of view 0's camera in view 1's frame for every pair of the batch."""
+        """Estimate the pose of view 0's camera in the frame of view 1 for a batch of pairs."""
         return self.match(self.encode(image_0, K_0), self.encode(image_1, K_1))
 
     def encode(self, image: Tensor, intrinsics: Tensor) -> ViewFeatures:
-        """Features of one view, reusable in any number of pairs."""
+        """Compute the features of one view, for any number of pairs.
+
+        Raises:
+            ValueError: height or width is not a multiple of ``INPUT_MULTIPLE``.
+        """
         height, width = image.shape[-2:]
         if height % INPUT_MULTIPLE or width % INPUT_MULTIPLE:
-            raise ValueError(f"image is {width}x{height}; multiples of {INPUT_MULTIPLE} are needed")
+            raise ValueError(f"image is {width}x{height}; multiples of {INPUT_MULTIPLE} are required")
         return self.matcher.encode(image, intrinsics.float())
 
     def match(self, features_0: ViewFeatures, features_1: ViewFeatures) -> PosePrediction:
-        """Pose of a pair from the features of its views."""
+        """Estimate the pose of a pair from the features of its views."""
         return self.decode(self.align(features_0, features_1))
 
     def align(self, features_0: ViewFeatures, features_1: ViewFeatures) -> AlignedPair:
-        """IDA and the matches of a pair: what of ``match`` comes before poses."""
-        # Features are those of the same matcher.
+        """Align and match a pair (IDA): the part of ``match`` before pose estimation."""
+        # The features come from the same matcher.
         pair: AlignedPair = self.matcher.align(features_0, features_1)  # type: ignore[arg-type]
         return pair
 
     def decode(self, pair: AlignedPair) -> PosePrediction:
-        """Pose of an aligned pair."""
+        """Estimate the pose of an aligned pair."""
         start = self._initial_pose(pair)
         if not (self.config.decoders or self.training):
             return _prediction(pair, start, start, start)
@@ -130,13 +135,13 @@ class IUPPose(nn.Module):
             stage_1.R_1_0, stage_1.sigma_R, stage_2.R_1_0, stage_2.sigma_R
         )
         final = self._translate(pair, stage_2._replace(R_1_0=R_final, sigma_R=sigma_R))
-        # Decoders in training answer for themselves.
+        # The fallback is not used in training: its gradient would not reach the decoders.
         if self.config.initial_pose == "solve" and not self.training:
-            final = unless_contradicted(pair.matches, final, start)
+            final = fall_back_to_solved(pair.matches, final, start)
         return _prediction(pair, final, stage_1, stage_2)
 
     def _initial_pose(self, pair: AlignedPair) -> PoseState:
-        """What stage 1 starts from: identity and no direction, or what the matches agree on."""
+        """Return the initial pose of stage 1: identity without direction, or solved from the matches."""
         batch, device = len(pair.aligned_0), pair.aligned_0.device
         identity = torch.eye(3, device=device).expand(batch, 3, 3)
         sigma_R = torch.full((batch, 3), self.config.prior_sigma_rotation, device=device)
@@ -145,15 +150,15 @@ class IUPPose(nn.Module):
         return solve_pose(pair.matches, prior) if self.config.initial_pose == "solve" else prior
 
     def _rotate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
-        """One rotation stage: R_out = R_in Exp(sigma_in increment), so that a sure pose moves little."""
+        """Run a rotation stage: R_out = R_in Exp(sigma_in increment); confident poses change little."""
         increment, change = self.rotation_decoder(
             self.realignment(pair, pose), describe_condition(pair, pose)
         )
-        R_1_0 = perturbed(pose.R_1_0, pose.sigma_R * increment)
+        R_1_0 = perturb(pose.R_1_0, pose.sigma_R * increment)
         return pose._replace(R_1_0=R_1_0, sigma_R=_propagated(pose.sigma_R, change))
 
     def _translate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
-        """The translation stage: the direction in view 0's frame, where the features were realigned."""
+        """Run the translation stage; the direction is in the frame of view 0, like the realigned features."""
         views = self.realignment(pair, pose)
         increment, change = self.translation_decoder(views, describe_condition(pair, pose))
         direction = functional.normalize(pose.direction + pose.sigma_t * increment, dim=1)
@@ -161,8 +166,8 @@ class IUPPose(nn.Module):
 
 
 def _propagated(sigma: Tensor, change: Tensor) -> Tensor:
-    """Deviations after a stage that changes their logarithms."""
-    return bounded_sigma(sigma.log() + change, SMALLEST_SIGMA, LARGEST_SIGMA)
+    """Return standard deviations after adding a change to their logarithms."""
+    return bounded_sigma(sigma.log() + change, MINIMUM_SIGMA, MAXIMUM_SIGMA)
 
 
 def _prediction(
@@ -170,7 +175,7 @@ def _prediction(
 ) -> PosePrediction:
     return PosePrediction(
         R_1_0=final.R_1_0,
-        t_1_0=turned(final.R_1_0, final.direction),
+        t_1_0=rotate_vectors(final.R_1_0, final.direction),
         sigma_R=final.sigma_R,
         sigma_t=final.sigma_t[:, 0],
         R_stage1=stage_1.R_1_0,

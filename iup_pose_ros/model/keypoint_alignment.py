@@ -1,7 +1,7 @@
-"""MHBC on keypoints: layers of self-attention and bi-directional cross-attention, then an assignment.
+"""MHBC on keypoints: layers of self-attention and bidirectional cross-attention, then an assignment.
 
-The architecture is that of LightGlue, so that LighterGlue's published weights are a start. Attention within a
-view knows where keypoints lie to each other (rotary encoding of positions relative to the longer side).
+The architecture is that of LightGlue, so that training can start from the published weights of LighterGlue.
+Self-attention uses a rotary encoding of keypoint positions relative to the longer image side.
 Sources: Lindenberger et al., "LightGlue: Local feature matching at light speed", 2023; Su et al., "RoFormer",
 2021 (rotary encoding).
 """
@@ -18,18 +18,18 @@ from torch.nn import functional
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.ray_matches import chosen
 
-ALL_SEEN = 2  # layers that see all keypoints
+UNPRUNED_LAYERS = 2  # number of layers before keypoints are pruned
 
 
 class AlignedKeypoints(NamedTuple):
-    """Keypoints of two views after alignment: those that may have a match, and which match each other.
+    """Keypoints of two views after alignment and pruning, and their assignment.
 
     Attributes:
-        kept_0, kept_1: indices (B, n_v) of the given keypoints, ascending.
+        kept_0, kept_1: indices (B, n_v) of the keypoints that were kept, ascending.
         tokens_0, tokens_1: (B, n_v, C).
-        log_probability: (B, n_0, n_1), that two keypoints match each other.
-        matchable_0, matchable_1: logits (B, n_v) that a keypoint has a match at all.
-        promise_0, promise_1: the same (B, N_v) of all given keypoints, by which those kept were chosen.
+        log_probability: (B, n_0, n_1), log probability that two keypoints match.
+        matchable_0, matchable_1: logits (B, n_v) of the probability that a keypoint has a match.
+        pruning_0, pruning_1: the same for all N_v keypoints at the time of pruning, (B, N_v).
     """
 
     kept_0: Tensor
@@ -39,8 +39,8 @@ class AlignedKeypoints(NamedTuple):
     log_probability: Tensor
     matchable_0: Tensor
     matchable_1: Tensor
-    promise_0: Tensor
-    promise_1: Tensor
+    pruning_0: Tensor
+    pruning_1: Tensor
 
 
 class RotaryPosition(nn.Module):
@@ -57,15 +57,15 @@ class RotaryPosition(nn.Module):
             return phases.cos(), phases.sin()
 
 
-def rotated(x: Tensor, position: tuple[Tensor, Tensor]) -> Tensor:
-    """Vectors (B, heads, N, C), channel i and i + C / 2 turned by the angle of frequency i."""
+def apply_rotary_encoding(x: Tensor, position: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate channels i and i + C / 2 of vectors (B, heads, N, C) by the phase of frequency i."""
     cosine, sine = position
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
 class Update(nn.Module):
-    """Tokens (B, N, C) and a message for each of them -> the tokens' next state."""
+    """Residual update of tokens (B, N, C) by messages (B, N, C)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -93,13 +93,13 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, position: tuple[Tensor, Tensor]) -> Tensor:
         query, key, value = (_split(part, self.heads) for part in self.project(x).chunk(3, dim=-1))
-        query, key = (rotated(part, position).to(value.dtype) for part in (query, key))
+        query, key = (apply_rotary_encoding(part, position).to(value.dtype) for part in (query, key))
         message = functional.scaled_dot_product_attention(query, key, value)
         return self.update(x, self.merge(_joined(message)))
 
 
 class CrossAttention(nn.Module):
-    """Attention between the keypoints of both views, each way: (B, N_v, C) -> (B, N_v, C), v = 0 and 1."""
+    """Attention between the keypoints of both views, in both directions: (B, N_v, C) -> same, v = 0 and 1."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -121,16 +121,16 @@ class CrossAttention(nn.Module):
 
 
 class KeypointAlignment(nn.Module):
-    """Descriptors and positions of both views' keypoints -> AlignedKeypoints.
+    """Alignment of the keypoints of two views: descriptors and positions -> AlignedKeypoints.
 
-    After the first layers, keypoints that are the least likely to have a match are left out.
+    After the first layers, keypoints that are unlikely to have a match are pruned.
 
     Args:
-        descriptor_size: channels D of the descriptors.
-        channels: C, of the tokens.
-        heads: of attention.
-        layers: of self- and cross-attention.
-        kept: most keypoints of a view in the layers after those.
+        descriptor_size: number of channels D of the descriptors.
+        channels: number of channels C of the tokens.
+        heads: number of attention heads.
+        layers: number of layers of self- and cross-attention.
+        kept: maximum number of keypoints of a view after pruning.
     """
 
     def __init__(self, descriptor_size: int, channels: int, heads: int, layers: int, kept: int) -> None:
@@ -147,35 +147,40 @@ class KeypointAlignment(nn.Module):
     def forward(
         self, descriptors_0: Tensor, positions_0: Tensor, descriptors_1: Tensor, positions_1: Tensor
     ) -> AlignedKeypoints:
-        """Unit descriptors (B, N_v, D); positions (B, N_v, 2) in units of half the longer side."""
+        """Align the keypoints.
+
+        Args:
+            descriptors_0, descriptors_1: (B, N_v, D), unit.
+            positions_0, positions_1: (B, N_v, 2), relative to half the longer image side.
+        """
         x_0, x_1 = self.enter(descriptors_0), self.enter(descriptors_1)
-        x_0, x_1 = self._layers(slice(ALL_SEEN), x_0, positions_0, x_1, positions_1)
-        promise_0, promise_1 = (self.promising(x.detach())[..., 0].float() for x in (x_0, x_1))
-        kept_0, kept_1 = self._kept(promise_0), self._kept(promise_1)
+        x_0, x_1 = self._layers(slice(UNPRUNED_LAYERS), x_0, positions_0, x_1, positions_1)
+        pruning_0, pruning_1 = (self.promising(x.detach())[..., 0].float() for x in (x_0, x_1))
+        kept_0, kept_1 = self._kept(pruning_0), self._kept(pruning_1)
         x_0, positions_0 = chosen(x_0, kept_0), chosen(positions_0, kept_0)
         x_1, positions_1 = chosen(x_1, kept_1), chosen(positions_1, kept_1)
-        x_0, x_1 = self._layers(slice(ALL_SEEN, None), x_0, positions_0, x_1, positions_1)
+        x_0, x_1 = self._layers(slice(UNPRUNED_LAYERS, None), x_0, positions_0, x_1, positions_1)
         matchable_0, matchable_1 = (self.matchable(x)[..., 0].float() for x in (x_0, x_1))
         log_probability = self._log_probability(x_0, x_1, matchable_0, matchable_1)
         return AlignedKeypoints(
-            kept_0, kept_1, x_0, x_1, log_probability, matchable_0, matchable_1, promise_0, promise_1
+            kept_0, kept_1, x_0, x_1, log_probability, matchable_0, matchable_1, pruning_0, pruning_1
         )
 
     def _layers(
         self, part: slice, x_0: Tensor, positions_0: Tensor, x_1: Tensor, positions_1: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Tokens after some of the layers."""
+        """Return the tokens after some of the layers."""
         position_0, position_1 = self.position(positions_0), self.position(positions_1)
         for within, across in zip(self.within[part], self.across[part], strict=True):
             x_0, x_1 = across(within(x_0, position_0), within(x_1, position_1))
         return x_0, x_1
 
-    def _kept(self, promise: Tensor) -> Tensor:
-        """Indices (B, n) of the tokens most likely to have a match by their logits (B, N), ascending."""
-        return promise.topk(min(self.kept, promise.shape[1]), dim=1).indices.sort(dim=1).values
+    def _kept(self, logits: Tensor) -> Tensor:
+        """Return the indices (B, n), ascending, of the tokens with the highest logits (B, N)."""
+        return logits.topk(min(self.kept, logits.shape[1]), dim=1).indices.sort(dim=1).values
 
     def _log_probability(self, x_0: Tensor, x_1: Tensor, matchable_0: Tensor, matchable_1: Tensor) -> Tensor:
-        """Log probability (B, N_0, N_1) that keypoints match: each other's best, and matchable at all."""
+        """Return the log assignment (B, N_0, N_1): dual softmax times both matchability probabilities."""
         certain_0, certain_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
         descriptors_0, descriptors_1 = (self.descriptor(x).float() for x in (x_0, x_1))
         with full_precision(descriptors_0):

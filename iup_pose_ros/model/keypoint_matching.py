@@ -1,9 +1,9 @@
-"""Matching of keypoints: tokens are the best keypoints of both views, and their matches are single places.
+"""Keypoint matcher: tokens are the best keypoints of both views, and each has at most one match.
 
 encode: image -> XFeatEncoder -> the best keypoints with their descriptors, once per view.
 align:  self- and cross-attention -> assignment -> mutual best matches, once per pair.
 
-Matches also stand on maps at stride 8, in the cells of their keypoints, where the decoders expect geometry.
+Matches are also written to maps at stride 8, in the cells of their keypoints, as input of the decoders.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.model.xfeat_encoder import CELL, DESCRIPTOR_SIZE, XFeatEncoder
 
-MATCHES = 512  # most matches of a pair that a pose is solved from, the surest
-NOISE = 0.6  # pixels of the network's input image, of a match that is right
-LEAST_PROBABILITY = 1e-3
+MATCHES = 512  # maximum number of matches for the pose solver, most probable ones first
+NOISE = 0.6  # standard deviation of a correct match, pixels of the network input
+MINIMUM_PROBABILITY = 1e-3
 
 
 class KeypointFeatures(NamedTuple):
-    """What one view contributes to a pair; depends on this view alone, so that a keyframe's can be kept.
+    """Keypoints of one view. They do not depend on the other view, so those of a keyframe can be cached.
 
     Attributes:
-        cells, pixels, descriptors: as ``Keypoints``.
+        cells, pixels, descriptors: see ``Keypoints``.
         rays: (B, N, 3), unit viewing rays of the keypoints.
-        maps: descriptors (B, 64, H/8, W/8) of all cells.
+        maps: unit descriptors (B, 64, H/8, W/8) of all cells.
         intrinsics: camera matrix (B, 3, 3) of the network's input image.
     """
 
@@ -48,18 +48,18 @@ class KeypointFeatures(NamedTuple):
 
     @property
     def positions(self) -> Tensor:
-        """(B, N, 2) from the image's centre, in units of half its longer side."""
+        """(B, N, 2), position relative to the image centre, in units of half the longer side."""
         height, width = self.maps.shape[-2:]
         size = CELL * self.pixels.new_tensor([width, height])
         return (2.0 * self.pixels - size) / size.max()
 
 
 class KeypointMatcher(nn.Module):
-    """From images to matches of keypoints.
+    """Matcher of images by attention between keypoints.
 
     Attributes:
-        token_channels, token_stride: of the aligned maps.
-        decoder_stride: of the maps that the decoders see.
+        token_channels, token_stride: number of channels and stride of the aligned token maps.
+        decoder_stride: stride of the decoders' input maps.
     """
 
     token_stride = CELL
@@ -75,7 +75,7 @@ class KeypointMatcher(nn.Module):
         )
 
     def encode(self, image: Tensor, intrinsics: Tensor) -> KeypointFeatures:
-        """Keypoints of one view: image (B, 3, H, W), camera matrices (B, 3, 3)."""
+        """Detect the keypoints of one view: image (B, 3, H, W), camera matrices (B, 3, 3)."""
         maps = self.encoder(image)
         found = find_keypoints(maps, self.tokens)
         with full_precision(image):
@@ -84,7 +84,7 @@ class KeypointMatcher(nn.Module):
         return KeypointFeatures(found.cells, found.pixels, found.descriptors, rays, dense, intrinsics)
 
     def align(self, features_0: KeypointFeatures, features_1: KeypointFeatures) -> AlignedPair:
-        """Aligned tokens and matches of a pair."""
+        """Compute the aligned tokens and matches of a pair."""
         aligned = self.alignment(
             features_0.descriptors, features_0.positions, features_1.descriptors, features_1.positions
         )
@@ -112,23 +112,23 @@ class KeypointMatcher(nn.Module):
 
 
 def mutual_matches(log_probability: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The surest matches of keypoints that are each other's most probable.
+    """Select the most probable mutual matches.
 
     Returns:
-        Indices (B, n) of keypoints of view 0, ascending, and of view 1, n at most ``count``, and the matches'
-        probabilities (B, n), which are LEAST_PROBABILITY where there are fewer matches.
+        Indices (B, n) of the keypoints of view 0, ascending, and of view 1, n <= ``count``, and probabilities
+        (B, n) of the matches; entries that are no mutual match have MINIMUM_PROBABILITY.
     """
     best_0, best_1 = log_probability.max(dim=2), log_probability.max(dim=1)
     own = torch.arange(best_0.indices.shape[1], device=best_0.indices.device)
     mutual = best_1.indices.gather(1, best_0.indices) == own
     certain = torch.where(mutual, best_0.values.exp(), 0.0)
-    probability = LEAST_PROBABILITY + (1.0 - LEAST_PROBABILITY) * certain
+    probability = MINIMUM_PROBABILITY + (1.0 - MINIMUM_PROBABILITY) * certain
     index_0 = probability.topk(min(count, len(own)), dim=1).indices.sort(dim=1).values
     return index_0, best_0.indices.gather(1, index_0), probability.gather(1, index_0)
 
 
 def rays_through(pixels: Tensor, intrinsics: Tensor) -> Tensor:
-    """Unit viewing rays (B, N, 3) of pixels (B, N, 2) of cameras (B, 3, 3)."""
+    """Return unit viewing rays (B, N, 3) of pixels (B, N, 2) of cameras (B, 3, 3)."""
     focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=1)
     plane = (pixels - intrinsics[:, None, :2, 2]) / focal[:, None]
     return functional.normalize(torch.cat([plane, torch.ones_like(plane[..., :1])], dim=2), dim=2)
@@ -141,13 +141,13 @@ def _focal_length(features: KeypointFeatures) -> Tensor:
 def _on_cells(
     features: KeypointFeatures, index: Tensor, own: Tensor, matched: Tensor, probability: Tensor
 ) -> MatchedRays:
-    """Matches (B, n) on the map of a view's cells; a cell without one matches its own ray, confidence 0."""
+    """Write matches (B, n) to a map of cells; cells without a match get their own ray and confidence 0."""
     height, width = features.maps.shape[-2:]
     centres = unit_rays(intrinsics_at_stride(features.intrinsics, CELL), height, width)
-    found = torch.where(probability > LEAST_PROBABILITY, probability, 0.0)[..., None]
+    found = torch.where(probability > MINIMUM_PROBABILITY, probability, 0.0)[..., None]
     spread = CERTAIN_SIGMA * (1.0 / probability - 1.0).clamp(min=1e-6).sqrt()[..., None]
     nothing = torch.zeros_like(centres[:, :1])
-    unknown = nothing + CERTAIN_SIGMA / LEAST_PROBABILITY**0.5
+    unknown = nothing + CERTAIN_SIGMA / MINIMUM_PROBABILITY**0.5
     cells = features.cells.gather(1, index)
     return MatchedRays(
         _scattered(centres, cells, own),
@@ -158,12 +158,12 @@ def _on_cells(
 
 
 def _token_map(features: KeypointFeatures, kept: Tensor, tokens: Tensor) -> Tensor:
-    """Descriptors of all cells and the tokens of those with a keypoint, (B, 64 + C, H/8, W/8)."""
+    """Return a map (B, 64 + C, H/8, W/8) of the cells' descriptors and their keypoints' tokens."""
     empty = tokens.new_zeros(len(tokens), tokens.shape[2], *features.maps.shape[-2:])
     return torch.cat([features.maps, _scattered(empty, features.cells.gather(1, kept), tokens)], dim=1)
 
 
 def _scattered(cells: Tensor, index: Tensor, values: Tensor) -> Tensor:
-    """A map (B, C, H, W) with values (B, n, C) in the cells of index (B, n)."""
-    places = index[:, None].expand(-1, cells.shape[1], -1)
-    return cells.flatten(2).scatter(2, places, values.transpose(1, 2)).view_as(cells)
+    """Return a copy of a map (B, C, H, W) with values (B, n, C) in the cells of index (B, n)."""
+    expanded = index[:, None].expand(-1, cells.shape[1], -1)
+    return cells.flatten(2).scatter(2, expanded, values.transpose(1, 2)).view_as(cells)

@@ -1,4 +1,4 @@
-"""Keypoints of a view: the best place of each 8x8 cell, and of all cells the best, with their descriptors."""
+"""Keypoint detection: the best pixel of each 8x8 cell, then the best cells of the image."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.xfeat_encoder import CELL, XFeatMaps
 
-NEIGHBOURHOOD = 2  # pixels; of two keypoints as near as that the weaker one is dropped
-WINDOW = 1  # pixels around a keypoint by which its place is made exact
-DROPPED = 1e-3  # factor of a dropped keypoint's score: it is taken where there are no others
+NEIGHBOURHOOD = 2  # pixels, radius of non-maximum suppression
+WINDOW = 1  # pixels, radius of the window of sub-pixel refinement
+SUPPRESSED = 1e-3  # score factor of suppressed keypoints, which are used only if there are too few others
 
 
 class Keypoints(NamedTuple):
-    """The N best keypoints of each view.
+    """The N keypoints of each view with the highest scores.
 
     Attributes:
-        cells: (B, N) index of their cells at stride 8, row by row, ascending.
-        pixels: (B, N, 2) columns and rows in the network's input image, fractional.
+        cells: (B, N) row-major index of their cells at stride 8, ascending.
+        pixels: (B, N, 2) sub-pixel columns and rows in the network's input image.
         descriptors: (B, N, D), unit.
     """
 
@@ -31,22 +31,23 @@ class Keypoints(NamedTuple):
 
 
 def find_keypoints(maps: XFeatMaps, count: int) -> Keypoints:
-    """The ``count`` best keypoints of each view, at most one of each cell."""
+    """Return the ``count`` keypoints of each view with the highest scores, at most one per cell."""
     with full_precision(maps.keypoint_logits):
         probability = maps.keypoint_logits.float().softmax(dim=1)[:, :-1]
         best, place = probability.max(dim=1)
-        places = _pixels_of_cells(place)
-        scores = best * sample(maps.reliability.float(), places.flatten(1, 2)).view_as(best)
-        scores = torch.where(_stronger_nearby(best, places), DROPPED * scores, scores).flatten(1)
+        pixels_of_cells = _pixels_of_cells(place)
+        scores = best * sample(maps.reliability.float(), pixels_of_cells.flatten(1, 2)).view_as(best)
+        suppressed = _stronger_nearby(best, pixels_of_cells)
+        scores = torch.where(suppressed, SUPPRESSED * scores, scores).flatten(1)
         cells = scores.topk(min(count, scores.shape[1]), dim=1).indices.sort(dim=1).values
-        whole = _picked(places.flatten(1, 2), cells)
+        whole = pixels_of_cells.flatten(1, 2).gather(1, cells[..., None].expand(-1, -1, 2))
         pixels = whole + _offsets(functional.pixel_shuffle(probability, CELL)[:, 0], whole)
         descriptors = functional.normalize(sample(maps.descriptors.float(), pixels), dim=2)
     return Keypoints(cells, pixels, descriptors)
 
 
 def sample(cells: Tensor, pixels: Tensor) -> Tensor:
-    """Values (B, N, C) at pixels (B, N, 2) of the input image, of a map (B, C, H/8, W/8), bilinearly."""
+    """Interpolate a map (B, C, H/8, W/8) bilinearly at pixels (B, N, 2) of the input image: (B, N, C)."""
     height, width = cells.shape[-2:]
     size = pixels.new_tensor([CELL * width, CELL * height])
     grid = (2.0 * pixels + 1.0) / size - 1.0
@@ -55,28 +56,28 @@ def sample(cells: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _pixels_of_cells(place: Tensor) -> Tensor:
-    """Pixels (B, H/8, W/8, 2) of places (B, H/8, W/8) in cells, counted row by row."""
+    """Return pixels (B, H/8, W/8, 2) of row-major indices (B, H/8, W/8) within cells."""
     rows, columns = (torch.arange(size, device=place.device) for size in place.shape[-2:])
     u = CELL * columns[None, None, :] + place % CELL
     v = CELL * rows[None, :, None] + place // CELL
     return torch.stack([u, v], dim=-1).float()
 
 
-def _stronger_nearby(best: Tensor, places: Tensor) -> Tensor:
-    """Whether a neighbouring cell has a stronger keypoint within NEIGHBOURHOOD: bool (B, H/8, W/8)."""
+def _stronger_nearby(best: Tensor, pixels: Tensor) -> Tensor:
+    """Return whether a neighbouring cell has a stronger keypoint within NEIGHBOURHOOD: bool (B, H/8, W/8)."""
     height, width = best.shape[-2:]
     scores = functional.pad(best, (1, 1, 1, 1))
-    padded = functional.pad(places, (0, 0, 1, 1, 1, 1), value=-2.0 * CELL)
+    padded = functional.pad(pixels, (0, 0, 1, 1, 1, 1), value=-2.0 * CELL)
     found = torch.zeros_like(best, dtype=torch.bool)
     for row, column in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)):
         window = (slice(None), slice(row, row + height), slice(column, column + width))
-        near = ((padded[window] - places).abs() <= NEIGHBOURHOOD).all(dim=-1)
+        near = ((padded[window] - pixels).abs() <= NEIGHBOURHOOD).all(dim=-1)
         found |= near & (scores[window] > best)
     return found
 
 
 def _offsets(probability: Tensor, whole: Tensor) -> Tensor:
-    """Mean offset (B, N, 2) of the probability (B, H, W) in a window around whole pixels (B, N, 2)."""
+    """Return mean offsets (B, N, 2) by probabilities (B, H, W) in windows at whole pixels (B, N, 2)."""
     height, width = probability.shape[-2:]
     steps = torch.arange(-WINDOW, WINDOW + 1, device=whole.device)
     v, u = torch.meshgrid(steps, steps, indexing="ij")
@@ -85,8 +86,3 @@ def _offsets(probability: Tensor, whole: Tensor) -> Tensor:
     columns, rows = around[..., 0].clamp(0, width - 1), around[..., 1].clamp(0, height - 1)
     weights = probability.flatten(1).gather(1, (rows * width + columns).flatten(1)).view_as(columns)
     return (weights[..., None] * offsets).sum(dim=2) / weights.sum(dim=2, keepdim=True).clamp(min=1e-9)
-
-
-def _picked(values: Tensor, index: Tensor) -> Tensor:
-    """Entries (B, N, C) of values (B, K, C) by index (B, N)."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))

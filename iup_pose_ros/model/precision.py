@@ -1,4 +1,4 @@
-"""Where mixed-precision training must not round: rays and angles need more than bfloat16's three digits."""
+"""Exceptions from mixed precision: rays and angles need more than the three digits of bfloat16."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """Context in which matrix products on the device of ``like`` keep the precision of their operands."""
+    """Return a context that disables autocast on the device of ``like``."""
     return torch.autocast(like.device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""Matches as pairs of viewing rays, listed: what the pose solver works on."""
+"""Lists of matched viewing rays, the input of the pose solver."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from iup_pose_ros.model.correspondence import SoftCorrespondence
 
-NOISE = 0.001  # radians, of a match that is right and says that it is sure
-NOISE_GROWTH = 0.1  # by the predicted deviation, which holds the chance that a match is wrong altogether
-CERTAIN_SIGMA = 0.01  # radians, predicted deviation at which a match counts half
-CELLS_PER_OBSERVATION = 16.0  # neighbouring cells err alike; so many count as one independent match
+NOISE = 0.001  # radians, standard deviation of a correct match of high confidence
+NOISE_GROWTH = 0.1  # factor of the predicted sigma, which also covers the probability of an outlier
+CERTAIN_SIGMA = 0.01  # radians, predicted sigma at which the weight of a match is one half
+CELLS_PER_OBSERVATION = 16.0  # errors of neighbouring cells are correlated: cells per independent match
 
 
 class RayMatches(NamedTuple):
@@ -20,9 +20,9 @@ class RayMatches(NamedTuple):
 
     Attributes:
         rays_0, rays_1: (B, N, 3), unit.
-        variances: (B, N), radians^2, of a match that is right.
-        weights: (B, N) in (0, 1], how many independent observations a match counts for: less than one if it
-            may be wrong, or if its neighbours err alike.
+        variances: (B, N), variance of a correct match, radians^2.
+        weights: (B, N) in (0, 1], number of independent observations per match: below one for possible
+            outliers and for matches whose errors are correlated with those of their neighbours.
     """
 
     rays_0: Tensor
@@ -31,22 +31,22 @@ class RayMatches(NamedTuple):
     weights: Tensor
 
     def chosen(self, index: Tensor) -> RayMatches:
-        """Those of index (B, n)."""
+        """Return the matches of index (B, n)."""
         return RayMatches(*(chosen(value, index) for value in self))
 
     def repeated(self, times: int) -> RayMatches:
-        """Every item of the batch so many times in a row."""
+        """Repeat every item of the batch, copies next to each other."""
         return RayMatches(*(value.repeat_interleave(times, dim=0) for value in self))
 
 
 def chosen(values: Tensor, index: Tensor) -> Tensor:
-    """Entries (B, k, ...) of values (B, K, ...) by index (B, k)."""
+    """Return entries (B, k, ...) of values (B, K, ...) by index (B, k)."""
     trailing = values.shape[2:]
     return values.gather(1, index.view(*index.shape, *[1] * len(trailing)).expand(*index.shape, *trailing))
 
 
 def matches_of_cells(correspondence: SoftCorrespondence) -> RayMatches:
-    """The matches of both views' cells together, N = N_0 + N_1, by the deviations predicted for them."""
+    """List the matches of the cells of both views, N = N_0 + N_1, with weights from the predicted sigmas."""
     view_0, view_1 = correspondence.view_0, correspondence.view_1
     sigma = torch.cat([view_0.spread.flatten(1), view_1.spread.flatten(1)], dim=1)
     return RayMatches(

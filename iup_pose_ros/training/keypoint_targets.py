@@ -1,6 +1,6 @@
-"""Which keypoints of two views show the same point: from dense depth, or from sparse true matches.
+"""True assignment of the keypoints of two views, from dense depth or from sparse true matches.
 
-What is not certain is left open: a keypoint may be neither matched nor unmatched.
+A keypoint may be matched, unmatched, or neither where the truth is unknown.
 Source: Lindenberger et al., "LightGlue: Local feature matching at light speed", 2023, section 3.4.
 """
 
@@ -16,19 +16,19 @@ from iup_pose_ros.model.keypoint_matching import rays_through
 from iup_pose_ros.training.data.batches import SparseMatches
 from iup_pose_ros.training.targets import DEPTH_TOLERANCE
 
-NEAR = 3.0  # pixels, largest reprojection error of keypoints that match
-FAR = 5.0  # pixels, reprojection error beyond which no keypoint matches
-NEAR_POINT = 2.0  # pixels, largest distance of a keypoint from a point of a true match
-OFF_LINE = 12.0  # pixels, distance from the epipolar line beyond which keypoints cannot match
+NEAR = 3.0  # pixels, maximum reprojection error of keypoints that match
+FAR = 5.0  # pixels, reprojection error above which keypoints do not match
+NEAR_POINT = 2.0  # pixels, maximum distance of a keypoint from a point of a true match
+OFF_LINE = 12.0  # pixels, distance from the epipolar line above which keypoints cannot match
 
 
 class KeypointTarget(NamedTuple):
     """True assignment of B pairs with N_0 and N_1 keypoints.
 
     Attributes:
-        match: (B, N_0), index of the keypoint of view 1 that shows the same point; -1: none, or not known.
-        unmatched_0, unmatched_1: (B, N_0) and (B, N_1) bool, no keypoint of the other view shows the point.
-        impossible: (B, N_0, N_1) bool, keypoints that cannot show the same point; None: not asked.
+        match: (B, N_0), index of the matching keypoint of view 1; -1: none or unknown.
+        unmatched_0, unmatched_1: (B, N_0) and (B, N_1) bool, whether a keypoint has no match for certain.
+        impossible: (B, N_0, N_1) bool, keypoints that cannot match; None: not determined.
     """
 
     match: Tensor
@@ -37,9 +37,9 @@ class KeypointTarget(NamedTuple):
     impossible: Tensor | None = None
 
     def kept(self, kept_0: Tensor, kept_1: Tensor) -> KeypointTarget:
-        """Return the assignment of some keypoints, by their indices (B, n_0) and (B, n_1).
+        """Return the assignment of a subset of keypoints with indices (B, n_0) and (B, n_1).
 
-        A keypoint whose match is not among them is left open.
+        A keypoint whose match is not in the subset becomes unknown.
         """
         places = torch.full_like(self.unmatched_1, -1, dtype=torch.long)
         places.scatter_(1, kept_1, torch.arange(kept_1.shape[1], device=kept_1.device).expand_as(kept_1))
@@ -57,7 +57,7 @@ class KeypointTarget(NamedTuple):
 
     @property
     def matched_1(self) -> Tensor:
-        """(B, N_1) bool, whether a keypoint of view 1 is the match of one in view 0."""
+        """(B, N_1) bool, whether a keypoint of view 1 has a match in view 0."""
         return _matched_in_1(self.match, self.unmatched_1.shape[1])
 
 
@@ -69,11 +69,11 @@ class View(NamedTuple):
 
 
 class Reprojection(NamedTuple):
-    """Where the keypoints of a view lie in the other one.
+    """Projection of the keypoints of a view to the other view.
 
     Attributes:
-        pixels: (B, N, 2), infinite where the other view does not see the point.
-        visible, hidden: (B, N) bool, whether it does; both false where it is not known.
+        pixels: (B, N, 2), infinite where the point is not visible in the other view.
+        visible, hidden: (B, N) bool, visibility in the other view; both false where it is unknown.
     """
 
     pixels: Tensor
@@ -84,12 +84,12 @@ class Reprojection(NamedTuple):
 def target_from_depth(
     view_0: View, view_1: View, R_1_0: Tensor, t_1_0: Tensor, depth_0: Tensor, depth_1: Tensor
 ) -> KeypointTarget:
-    """Return the assignment of keypoints whose reprojections agree both ways and which are nearest mutually.
+    """Assign keypoints that are mutual nearest neighbours with small reprojection errors in both directions.
 
     Args:
         view_0, view_1: keypoints.
         R_1_0, t_1_0: pose (B, 3, 3) and (B, 3): X_1 = R_1_0 X_0 + t_1_0.
-        depth_0, depth_1: (B, H, W) along the optical axis; infinite: sky; 0: not known.
+        depth_0, depth_1: (B, H, W) along the optical axis; infinite: sky; 0: unknown.
     """
     R_0_1 = R_1_0.transpose(1, 2)
     t_0_1 = -(R_0_1 @ t_1_0[..., None])[..., 0]
@@ -106,10 +106,10 @@ def target_from_depth(
 def target_from_matches(
     view_0: View, view_1: View, R_1_0: Tensor, t_1_0: Tensor, matches: SparseMatches
 ) -> KeypointTarget:
-    """Return the assignment as far as sparse true matches and the epipolar geometry tell it.
+    """Assign keypoints by sparse true matches and the epipolar geometry.
 
-    Keypoints next to both points of a true match belong together. A keypoint next to one of them is unmatched
-    where no keypoint is near the other. Keypoints far off each other's epipolar lines cannot match.
+    Keypoints near both points of a true match are matched. A keypoint near one of the points is unmatched if
+    no keypoint is near the other. Keypoints far from each other's epipolar lines cannot match.
     """
     outside = ~matches.known[..., None]
     points_0 = matches.pixels_0.masked_fill(outside, torch.inf)
@@ -134,10 +134,10 @@ def target_from_matches(
 def reproject(
     view: View, K_other: Tensor, R: Tensor, t: Tensor, depth: Tensor, depth_other: Tensor
 ) -> Reprojection:
-    """Return where keypoints appear in another view; (R, t) maps their camera's frame to the other's.
+    """Project keypoints to another view; (R, t) maps points from their camera frame to the other one.
 
-    A point is visible where the other view's surface lies in the same depth, within ``DEPTH_TOLERANCE``; at
-    edges, where the depth of neighbouring pixels differs more, nothing is known.
+    A point is visible if its depth agrees with that of the other view within ``DEPTH_TOLERANCE``. At depth
+    discontinuities, where neighbouring pixels differ more, its visibility is unknown.
     """
     inverse, weights = inverse_depth_around(depth, view.pixels)
     mean = (weights * inverse).sum(dim=2)
@@ -162,9 +162,9 @@ def reproject(
 
 
 def inverse_depth_around(depth: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the inverse depths (B, N, 4) of the four pixels around pixels (B, N, 2), and bilinear weights.
+    """Return the inverse depths (B, N, 4) of the four neighbours of pixels (B, N, 2), and bilinear weights.
 
-    Inverse depth is infinite where depth is not known (0).
+    The inverse depth is infinite where the depth is unknown (0).
     """
     height, width = depth.shape[-2:]
     corner = pixels.floor()
@@ -179,19 +179,19 @@ def inverse_depth_around(depth: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]
     return torch.stack(inverse, dim=2), torch.stack(weights, dim=2)
 
 
-def mutually_nearest(error: Tensor, largest: float) -> Tensor:
-    """Return for every row of errors (B, N_0, N_1) the column of least error, -1 where there is none.
+def mutually_nearest(error: Tensor, maximum: float) -> Tensor:
+    """Return the column of the mutual minimum for every row of errors (B, N_0, N_1); -1 if there is none.
 
-    Row and column must be each other's best, with an error of at most ``largest``.
+    The error must be at most ``maximum``.
     """
     best_0, best_1 = error.min(dim=2), error.min(dim=1)
     own = torch.arange(error.shape[1], device=error.device)
     mutual = best_1.indices.gather(1, best_0.indices) == own
-    return torch.where(mutual & (best_0.values <= largest), best_0.indices, -1)
+    return torch.where(mutual & (best_0.values <= maximum), best_0.indices, -1)
 
 
 def off_epipolar_line(view_0: View, view_1: View, R_1_0: Tensor, t_1_0: Tensor) -> Tensor:
-    """Return which keypoints (B, N_0, N_1) lie far off each other's epipolar lines, in both images."""
+    """Return which keypoints (B, N_0, N_1) are far from each other's epipolar lines in both images."""
     t = functional.normalize(t_1_0, dim=1)[:, None]
     turned = rays_through(view_0.pixels, view_0.K) @ R_1_0.transpose(1, 2)
     rays_1 = rays_through(view_1.pixels, view_1.K)
@@ -203,12 +203,12 @@ def off_epipolar_line(view_0: View, view_1: View, R_1_0: Tensor, t_1_0: Tensor) 
 
 
 def _distances(pixels: Tensor, others: Tensor) -> Tensor:
-    """Distances (B, N, M) of pixels (B, N, 2) from others (B, M, 2); infinite where one of them is."""
+    """Return distances (B, N, M) of pixels (B, N, 2) and (B, M, 2); infinite where one of them is."""
     return torch.cdist(pixels, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _marked(view: View, index: Tensor, marks: Tensor) -> Tensor:
-    """Which keypoints (B, N) are named by index (B, M) where marks (B, M) are true."""
+    """Return which keypoints (B, N) have an index (B, M) with a true mark (B, M)."""
     found = torch.zeros(view.pixels.shape[:2], dtype=torch.bool, device=index.device)
     pair, point = marks.nonzero(as_tuple=True)
     found[pair, index[pair, point]] = True
@@ -216,7 +216,7 @@ def _marked(view: View, index: Tensor, marks: Tensor) -> Tensor:
 
 
 def _matched_in_1(match: Tensor, count: int) -> Tensor:
-    """Which of ``count`` keypoints of view 1 are the match of one in view 0."""
+    """Return which of ``count`` keypoints of view 1 have a match in view 0."""
     found = torch.zeros(len(match), count, dtype=torch.bool, device=match.device)
     pair, point = (match >= 0).nonzero(as_tuple=True)
     found[pair, match[pair, point]] = True
@@ -224,7 +224,7 @@ def _matched_in_1(match: Tensor, count: int) -> Tensor:
 
 
 def _normalised(pixels: Tensor, K: Tensor) -> Tensor:
-    """Viewing rays (B, N, 3) with z = 1 of pixels (B, N, 2)."""
+    """Return viewing rays (B, N, 3) with z = 1 of pixels (B, N, 2)."""
     focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
     plane = (pixels - K[:, None, :2, 2]) / focal[:, None]
     return torch.cat([plane, torch.ones_like(plane[..., :1])], dim=2)

@@ -1,7 +1,7 @@
-"""The loss of the network: negative log likelihood of pose errors under the predicted sigmas, and of matches.
+"""Loss of the network: negative log likelihood of pose errors under the predicted sigmas, and of matches.
 
-Robust by heavy tails: pose errors count as Laplace variables whose standard deviation is the predicted sigma,
-so that a hopeless pair pulls with bounded force and sigma keeps its meaning.
+Pose errors have a Laplace distribution with the predicted sigma as standard deviation. Its heavy tails bound
+the gradient of outlier pairs.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from iup_pose_ros.model.iup_pose import PosePrediction
 from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.targets import MatchTarget, MatchTargets, PairTarget
 
-MAXIMAL_SURPRISE = 15.0  # of one match, so that wrong ground truth pulls with bounded force
-REFERENCE_SIGMA = 0.05  # radians, at which a likelihood's tempered weight is 1
-ANGLE_WEIGHT = 10.0  # a tenth of a radian counts like a factor e of probability
-REFINED_ANGLE = 0.005  # radians, error of a refined match from which on it pulls less
-REFINED_WEIGHT = 3.0  # of the plain error beside the likelihood
+MAXIMUM_MATCH_LOSS = 15.0  # of one match; bounds the effect of wrong ground truth
+REFERENCE_SIGMA = 0.05  # radians, sigma at which the tempered weight of a likelihood is 1
+ANGLE_WEIGHT = 10.0  # per radian: 0.1 rad costs as much as a factor e of probability
+REFINED_ANGLE = 0.005  # radians, error of a refined match above which its gradient decreases
+REFINED_WEIGHT = 3.0  # weight of the angle relative to the likelihood
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss's terms."""
+    """Weights of the terms of the loss."""
 
     pose: float = 1.0
-    """Everything about the pose; 0 trains the matches alone, and no pose is computed."""
+    """All pose terms; 0: train matches only, without computing a pose."""
     stage: float = 0.5
-    """Each rotation stage, beside the fused rotation's 1."""
+    """Each rotation stage, relative to 1 for the fused rotation."""
     direction: float = 1.0
     plain: float = 1.0
-    """The plain angle beside its likelihood."""
+    """Angle, relative to its likelihood."""
     warm_up: float = 10.0
-    """The plain angle alone, before likelihoods count."""
+    """Angle during warm-up, before the likelihood is used."""
     tempering: float = 0.5
-    """Power of sigma that weighs a likelihood: 0 lets sure pairs drown the unsure, 1 makes all pull alike."""
+    """Power of sigma that weights a likelihood. Gradients are proportional to 1 / sigma for 0, to 1 for 1."""
     correspondence: float = 0.2
-    """Attention's matches."""
+    """Matches of attention."""
     refinement: float = 0.2
-    """Refined matches, every round."""
+    """Refined matches of all rounds."""
 
 
 def rotation_likelihood(R_estimate: Tensor, sigma: Tensor, R_true: Tensor) -> Tensor:
-    """Negative log likelihood (B,) of the error: independent Laplace axes of deviations sigma (B, 3)."""
+    """Return the negative log likelihood (B,) of rotation errors: Laplace with sigma (B, 3) per axis."""
     error = rotation_error(R_estimate, R_true).abs()
     return (math.sqrt(2.0) * error / sigma + sigma.log()).sum(dim=1)
 
 
 def direction_likelihood(t_estimate: Tensor, sigma: Tensor, t_true: Tensor) -> Tensor:
-    """Negative log likelihood (B,) of the direction error, isotropic and heavy-tailed in the tangent plane.
+    """Return the negative log likelihood (B,) of direction errors: isotropic with heavy tails.
 
-    The density exp(-sqrt(3) angle / sigma) / sigma^2 has variance sigma^2 along each of the plane's two axes.
+    The density exp(-sqrt(3) angle / sigma) / sigma^2 has variance sigma^2 per axis of the tangent plane.
     """
     return math.sqrt(3.0) * angle_between(t_estimate, t_true) / sigma + 2.0 * sigma.log()
 
@@ -63,55 +63,45 @@ def direction_likelihood(t_estimate: Tensor, sigma: Tensor, t_true: Tensor) -> T
 def pose_loss(
     prediction: PosePrediction, target: PairTarget, weights: LossWeights, likelihood: float = 1.0
 ) -> Tensor:
-    """Loss () of the fused rotation, both stages and the direction.
+    """Return the loss () of the fused rotation, both rotation stages and the direction.
 
     Args:
-        prediction: the network's output for B pairs.
-        target: their true poses.
-        weights: of the terms.
-        likelihood: share of the likelihood beside the plain angles; 0 during warm-up, then 1.
+        prediction: network output for B pairs.
+        target: true poses.
+        weights: weights of the terms.
+        likelihood: weight of the likelihood from 0 (warm-up, angles only) to 1.
     """
     stages = (
         (1.0, prediction.R_1_0, prediction.sigma_R),
         (weights.stage, prediction.R_stage1, prediction.sigma_stage1),
         (weights.stage, prediction.R_stage2, prediction.sigma_stage2),
     )
+    # Pairs without motion have no direction.
     moves = (length(target.t_1_0) > 1e-5).float()
-    loss = weights.direction * moves * _direction_term(prediction, target, weights, likelihood)
+    nll = direction_likelihood(prediction.t_1_0, prediction.sigma_t, target.t_1_0)
+    angle = angle_between(prediction.t_1_0, target.t_1_0)
+    direction = _blend(nll, angle, prediction.sigma_t.log(), weights, likelihood)
+    loss = weights.direction * moves * direction
     for weight, R, sigma in stages:
-        loss = loss + weight * _rotation_term(R, sigma, target, weights, likelihood)
+        nll = rotation_likelihood(R, sigma, target.R_1_0)
+        angle = length(rotation_error(R, target.R_1_0))
+        loss = loss + weight * _blend(nll, angle, sigma.log().mean(dim=1), weights, likelihood)
     return loss.mean()
 
 
-def _direction_term(
-    prediction: PosePrediction, target: PairTarget, weights: LossWeights, likelihood: float
-) -> Tensor:
-    nll = direction_likelihood(prediction.t_1_0, prediction.sigma_t, target.t_1_0)
-    angle = angle_between(prediction.t_1_0, target.t_1_0)
-    return _blend(nll, angle, prediction.sigma_t.log(), weights, likelihood)
-
-
-def _rotation_term(
-    R: Tensor, sigma: Tensor, target: PairTarget, weights: LossWeights, likelihood: float
-) -> Tensor:
-    nll = rotation_likelihood(R, sigma, target.R_1_0)
-    angle = length(rotation_error(R, target.R_1_0))
-    return _blend(nll, angle, sigma.log().mean(dim=1), weights, likelihood)
-
-
 def _blend(nll: Tensor, angle: Tensor, log_sigma: Tensor, weights: LossWeights, likelihood: float) -> Tensor:
-    """Likelihoods weighed by a power of sigma, and plain angles (all (B,)).
+    """Combine likelihoods, weighted by a power of sigma, and angles (all (B,)).
 
-    The pull of a likelihood on the pose goes as 1 / sigma. Unweighed, pairs that are fitted well would take
-    all of the gradient and hard ones be given up (Seitzer et al., "On the pitfalls of heteroscedastic
-    uncertainty estimation", 2022).
+    The gradient of a likelihood by the pose is proportional to 1 / sigma. Without weights, pairs with small
+    errors would dominate the gradient and difficult pairs would not be learnt (Seitzer et al., "On the
+    pitfalls of heteroscedastic uncertainty estimation", 2022).
     """
     weight = (weights.tempering * (log_sigma.detach() - math.log(REFERENCE_SIGMA))).exp()
     return likelihood * (weight * nll + weights.plain * angle) + (1.0 - likelihood) * weights.warm_up * angle
 
 
 def correspondence_loss(correspondence: SoftCorrespondence, target: MatchTargets) -> Tensor:
-    """Auxiliary loss () on the attention between visible cells: where it lies and which ray it means."""
+    """Return the auxiliary loss () of attention between visible cells: match probability and mean ray."""
     log_attention_0 = correspondence.logits.float().log_softmax(dim=2)
     log_attention_1 = correspondence.logits.float().transpose(1, 2).log_softmax(dim=2)
     loss_0 = _match_loss(log_attention_0, correspondence.view_0, target.view_0, correspondence.view_1)
@@ -122,20 +112,20 @@ def correspondence_loss(correspondence: SoftCorrespondence, target: MatchTargets
 def _match_loss(
     log_attention: Tensor, matches: MatchedRays, target: MatchTarget, other: MatchedRays
 ) -> Tensor:
-    """Negative log probability of the true match, and the angle to its ray, which makes the mean exact."""
+    """Return the negative log probability of the true match plus the angle between mean and true ray."""
     visible = target.visible.flatten(1).float()
     height, width = other.own.shape[-2:]
     log_probability = _log_probability_at(log_attention, target.cells.flatten(1, 2), height, width)
     angle = angle_between(matches.matched.movedim(1, -1), target.rays.movedim(1, -1)).flatten(1)
-    per_cell = (-log_probability).clamp(max=MAXIMAL_SURPRISE) + ANGLE_WEIGHT * angle
+    per_cell = (-log_probability).clamp(max=MAXIMUM_MATCH_LOSS) + ANGLE_WEIGHT * angle
     return _mean(per_cell, visible)
 
 
 def refinement_loss(refined: Sequence[SoftCorrespondence], target: MatchTargets) -> Tensor:
-    """Loss () of the refined matches of every round: plain errors teach the step, likelihoods the deviation.
+    """Return the loss () of refined matches of all rounds: angles train the steps, likelihoods the sigmas.
 
-    Were the step to follow the likelihood too, both would settle at no step and large deviations, since many
-    cells cannot be found. Hidden points count for the deviation only: it must say that nothing is found.
+    The likelihood has no gradient by the step, because many cells cannot be matched and steps would converge
+    to zero with large sigmas. Occluded points train sigmas only.
     """
     losses = [
         _ray_loss(matches, truth)
@@ -158,7 +148,7 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def _log_probability_at(log_attention: Tensor, cells: Tensor, height: int, width: int) -> Tensor:
-    """Log of attention (B, N, H W) looked up bilinearly at fractional cells (B, N, 2): (B, N)."""
+    """Interpolate log attention (B, N, H W) bilinearly at sub-cell positions (B, N, 2): (B, N)."""
     corner = cells.floor()
     fraction = cells - corner
     terms = []
@@ -168,6 +158,6 @@ def _log_probability_at(log_attention: Tensor, cells: Tensor, height: int, width
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             weight = (fraction[..., 0] - (1 - dx)).abs() * (fraction[..., 1] - (1 - dy)).abs() * inside
             index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-            looked_up = log_attention.gather(2, index[..., None])[..., 0]
-            terms.append(looked_up + (weight + 1e-9).log())
+            corner_value = log_attention.gather(2, index[..., None])[..., 0]
+            terms.append(corner_value + (weight + 1e-9).log())
     return torch.stack(terms).logsumexp(dim=0)

@@ -1,4 +1,4 @@
-"""Evaluation of the averaged weights on real pairs during training, and when training gains no more by it."""
+"""Evaluation of the averaged weights on real pairs during training, with early stopping."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from iup_pose_ros.evaluation.pairs.report import PairStatistics
 from iup_pose_ros.training.run_config import EvaluationConfig
 
 MEAN = "mean"
-"""Name in place of a set's where a row is the mean over the sets of a split."""
+"""Value of the column ``set`` for the mean over the sets of a split."""
 ALL_SPLITS = "all"
-"""Name in place of a split's where a row is the mean over the splits."""
+"""Value of the column ``split`` for the mean over the splits."""
 _AUC = ("auc_5", "auc_10", "auc_20")
 
 
 class PeriodicEvaluation:
-    """Evaluates a network on the same pairs each time.
+    """Repeated evaluation of a network on the same pairs.
 
     Args:
-        config: which pairs.
-        output: folder for ``evaluation_STEP.json`` (the documents of ``evaluation.pairs.report``).
-        device: where the network runs.
+        config: pairs and interval of the evaluation.
+        output: folder of ``evaluation_STEP.json`` (documents of ``evaluation.pairs.report``).
+        device: device of the network.
 
     Raises:
-        DataError: a folder holds no set, a set lacks columns or images, or two sets have the same name.
+        DataError: a folder has no set, a set lacks columns or images, or two sets have the same name.
     """
 
     def __init__(self, config: EvaluationConfig, output: Path, device: str) -> None:
@@ -43,12 +43,12 @@ class PeriodicEvaluation:
         self._splits: dict[str, list[str]] = defaultdict(list)
         for folder in _set_folders(config.folders):
             if folder.name in self._sets:
-                raise DataError(f"two sets of evaluation.folders have the name {folder.name}")
+                raise DataError(f"two sets of evaluation.folders are named {folder.name}")
             self._sets[folder.name] = load_pairs_folder(folder)
             self._splits[folder.parent.name].append(folder.name)
 
     def run(self, network: nn.Module, step: int, pairs_seen: int) -> list[dict[str, Any]]:
-        """Return rows of the evaluation's table: of every set, of every split, and last of all splits."""
+        """Evaluate a network; return the table rows of all sets, of all splits and of their mean."""
         if not self._sets:
             return []
         model: Any = network
@@ -66,12 +66,12 @@ class PeriodicEvaluation:
         return [{"step": step, "pairs_seen": pairs_seen, **row} for row in rows]
 
 
-class Gains:
-    """Scores of a run's evaluations: which is the best, and whether the last ones gained nothing.
+class EvaluationScores:
+    """Scores of the evaluations of a run, for the best weights and early stopping.
 
     Args:
-        rows: of the evaluation's table so far; values may be text.
-        patience: evaluations in a row without gain after which a run has stalled; None: never.
+        rows: rows of the evaluation table so far; values may be text.
+        patience: number of evaluations without improvement until a run has stalled; None: never.
     """
 
     def __init__(self, rows: Iterable[dict[str, Any]], patience: int | None) -> None:
@@ -79,32 +79,32 @@ class Gains:
         self._scores = [_score(row) for row in rows if row["split"] == ALL_SPLITS]
 
     def add(self, rows: Sequence[dict[str, Any]]) -> bool:
-        """Add an evaluation's rows; returns whether its score is the best so far."""
+        """Add the rows of an evaluation; return whether its score is the best so far."""
         self._scores += [_score(row) for row in rows if row["split"] == ALL_SPLITS]
         return bool(self._scores) and self._since_best() == 0
 
     @property
     def stalled(self) -> bool:
-        """Whether as many evaluations as patience allows did not reach beyond the best before them."""
+        """Whether the last ``patience`` evaluations brought no improvement."""
         return self._patience is not None and bool(self._scores) and self._since_best() >= self._patience
 
     def _since_best(self) -> int:
-        """Evaluations after the first of the best ones."""
+        """Return the number of evaluations since the first one of maximum score."""
         return len(self._scores) - 1 - int(np.argmax(self._scores))
 
 
 def _score(row: dict[str, Any]) -> float:
-    """Mean of the three AUCs, percent."""
+    """Return the mean of the three AUCs, percent."""
     return float(np.mean([float(row[name]) for name in _AUC]))
 
 
 def _set_folders(folders: Iterable[Path]) -> list[Path]:
-    """Folders with a pairs.csv among these and among those in them."""
+    """Return the given folders and their subfolders that contain a pairs.csv."""
     found: list[Path] = []
     for folder in folders:
         files = sorted([*folder.glob("pairs.csv"), *folder.glob("*/pairs.csv")])
         if not files:
-            raise DataError(f"{folder} has no pairs.csv, nor has a folder in it")
+            raise DataError(f"{folder} and its subfolders have no pairs.csv")
         found += [file.parent.resolve() for file in files]
     return found
 
@@ -121,7 +121,7 @@ def _row(figures: PairStatistics) -> dict[str, Any]:
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The rows' mean, number for number, and the sum of their pairs."""
+    """Return the mean of rows per column, and the sum of their pairs."""
     names = [name for name in rows[0] if name not in ("split", "set", "pairs")]
     means = {name: float(np.nanmean([row[name] for row in rows])) for name in names}
     return {"pairs": sum(row["pairs"] for row in rows), **means}

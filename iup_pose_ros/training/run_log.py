@@ -1,4 +1,4 @@
-"""What a run tells: tables (CSV) that a resumed run continues, and TensorBoard where it is installed."""
+"""Logs of a training run: CSV tables, continued when a run is resumed, and TensorBoard if installed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from iup_pose_ros.atomic import atomic_file
 
 
 class Table:
-    """A CSV file whose first column is the step; every row is on the disk as soon as it is written.
+    """CSV file with the step as first column, flushed after every row.
 
     Args:
-        path: of the file; created, or continued.
-        columns: names, ``step`` first.
-        step: where the run goes on; rows of later steps are dropped, because they come again.
+        path: file to create or continue.
+        columns: names of the columns, ``step`` first.
+        step: step at which the run is resumed; rows of later steps are removed.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
@@ -34,7 +34,8 @@ class Table:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row with a value for every column."""
-        self._writer.writerow({name: _short(value) for name, value in row.items()})
+        short = {name: f"{value:.7g}" if isinstance(value, float) else value for name, value in row.items()}
+        self._writer.writerow(short)
 
     def rows(self) -> list[dict[str, str]]:
         """Return all rows, as text by column."""
@@ -47,12 +48,12 @@ class Table:
 
 
 class RunLog:
-    """Tables and TensorBoard of a run.
+    """CSV tables and TensorBoard logs of a run.
 
     Args:
-        folder: of the run.
-        step: where it goes on.
-        tensorboard: whether to write for TensorBoard where it is installed.
+        folder: folder of the run.
+        step: step at which the run starts or is resumed.
+        tensorboard: whether to write TensorBoard logs, if installed.
     """
 
     STEP_COLUMNS = (
@@ -100,17 +101,17 @@ class RunLog:
             self._board.close()
 
     def add_step(self, row: Mapping[str, Any]) -> None:
-        """A value for each of ``STEP_COLUMNS``."""
+        """Add a row with a value for each of ``STEP_COLUMNS``."""
         self._steps.add(row)
         self._to_board("train", row)
 
     def add_evaluation(self, row: Mapping[str, Any]) -> None:
-        """A value for each of ``EVALUATION_COLUMNS``."""
+        """Add a row with a value for each of ``EVALUATION_COLUMNS``."""
         self._evaluations.add(row)
         self._to_board(f"evaluation/{row['split']}/{row['set']}", row)
 
     def evaluations(self) -> list[dict[str, str]]:
-        """Return the rows of the evaluation's table so far."""
+        """Return the rows of the evaluation table so far."""
         return self._evaluations.rows()
 
     def _to_board(self, prefix: str, row: Mapping[str, Any]) -> None:
@@ -130,11 +131,7 @@ def _summary_writer(folder: Path, step: int) -> Any:
 
 
 def _rows(path: Path, step: int, columns: tuple[str, ...]) -> list[list[str]]:
-    """The whole rows of steps up to ``step``; the last may have been cut off when the run died."""
+    """Return the complete rows up to ``step``; the last row may be incomplete if the run was killed."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     return [row for row in rows if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= step]
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.7g}" if isinstance(value, float) else value

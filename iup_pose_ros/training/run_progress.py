@@ -1,4 +1,4 @@
-"""The progress bar of a run."""
+"""Progress bar of a training run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SMOOTHING = 0.95
 
 
 class RunProgress:
-    """Steps done, time left, pairs per second and smoothed errors; silent without a console."""
+    """Progress bar with pairs per second and smoothed errors; shows nothing without a console."""
 
     def __init__(self, console: Console | None, step: int, steps: int) -> None:
         columns = (
@@ -40,23 +40,23 @@ class RunProgress:
         self._progress.stop()
 
     def advance(self, row: Mapping[str, Any]) -> None:
-        """Show a step by its row of the log."""
+        """Advance by one step and show the values of its log row."""
         now = time.monotonic()
         seconds, self._last = now - self._last, now
         new = {name: row[name] for name in ("loss", "rotation_deg", "direction_deg", "pairs")}
         for name, value in {**new, "seconds": seconds}.items():
-            if value == value:  # a batch without motion has no direction, matches alone have no pose
+            if value == value:  # NaN: no direction without motion, no pose when only matches are trained
                 before = self._smooth.get(name, value)
                 self._smooth[name] = _SMOOTHING * before + (1.0 - _SMOOTHING) * value
         self._progress.update(self._task, advance=1, description=self._text())
 
-    def print(self, figures: Mapping[str, Any]) -> None:
-        """Print one set's figures of an evaluation above the bar."""
+    def print(self, row: Mapping[str, Any]) -> None:
+        """Print a row of the evaluation table above the bar."""
         if not self._progress.disable:
             self._progress.console.print(
-                f"step {figures['step']} {figures['split']} {figures['set']}: "
-                f"rotation {figures['rotation_deg']:.2f} deg, direction {figures['direction_deg']:.2f} deg, "
-                f"AUC@5/10/20 {figures['auc_5']:.1f}/{figures['auc_10']:.1f}/{figures['auc_20']:.1f}"
+                f"step {row['step']} {row['split']} {row['set']}: "
+                f"rotation {row['rotation_deg']:.2f} deg, direction {row['direction_deg']:.2f} deg, "
+                f"AUC@5/10/20 {row['auc_5']:.1f}/{row['auc_10']:.1f}/{row['auc_20']:.1f}"
             )
         self._last = time.monotonic()
 

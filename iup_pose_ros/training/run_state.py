@@ -1,6 +1,7 @@
-"""The whole state of a run in one safetensors file, written so that a crash at any moment loses nothing.
+"""Checkpoints: the complete state of a run in one safetensors file, written atomically.
 
-Random numbers need no place in it: those of a step depend on the seed, the step and the process only.
+They need no state of random generators, because random numbers depend only on the seed of the run, the step
+and the process.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from torch import Tensor, nn
 from iup_pose_ros.errors import CheckpointError
 
 FORMAT = "iup_pose_training"
+_OPTIMIZER = "optimiser"  # prefix of the optimizer's tensors in the file, unchanged for older checkpoints
 _NAME = re.compile(r"checkpoint_(\d{9})\.safetensors")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        step: steps done.
-        batches: batches of the source used by all processes; the next one is batch ``batches``.
-        pairs: pairs trained on by all processes.
-        network: configuration of the network, as ``IUPPoseConfig.to_dict``.
+        step: number of completed steps.
+        batches: number of batches used by all processes, and index of the next batch.
+        pairs: number of pairs used by all processes.
+        network: configuration of the network, see ``IUPPoseConfig.to_dict``.
     """
 
     step: int
@@ -42,31 +44,31 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False)
-class Trainee:
-    """What training changes: the network, the average of its weights, the optimiser's moments."""
+class TrainState:
+    """State that training changes: the network, the moving average of its weights, and the optimizer."""
 
     network: nn.Module
     average: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the newest last."""
+    """Return the checkpoints of a run, newest last."""
     return sorted(path for path in folder.glob("checkpoint_*") if _NAME.fullmatch(path.name))
 
 
-def save_state(trainee: Trainee, progress: Progress, folder: Path, keep: int) -> Path:
-    """Write a checkpoint and remove all but the ``keep`` newest.
+def save_state(state: TrainState, progress: Progress, folder: Path, keep: int) -> Path:
+    """Write a checkpoint and remove all but the ``keep`` newest ones.
 
-    It gets its name only when it is on the disk entirely, so that what bears the name is whole.
+    The file is renamed after it was written and flushed, so that a crash leaves no incomplete checkpoint.
 
     Raises:
-        CheckpointError: it cannot be written.
+        CheckpointError: the file cannot be written.
     """
     path = folder / f"checkpoint_{progress.step:09d}.safetensors"
     temporary = folder / "checkpoint.part"
     metadata = {"format": FORMAT, "progress": json.dumps(vars(progress))}
-    tensors = {name: tensor.contiguous() for name, tensor in _tensors(trainee)}
+    tensors = {name: tensor.contiguous() for name, tensor in _tensors(state)}
     try:
         save_file(tensors, temporary, metadata=metadata)
         _flush(temporary)
@@ -79,57 +81,58 @@ def save_state(trainee: Trainee, progress: Progress, folder: Path, keep: int) ->
     return path
 
 
-def load_state(trainee: Trainee, path: Path) -> Progress:
-    """Put a run into the state of a checkpoint.
+def load_state(state: TrainState, path: Path) -> Progress:
+    """Restore the state of a run from a checkpoint and return its progress.
 
     Raises:
-        CheckpointError: the file is damaged, or of another network.
+        CheckpointError: the file is damaged or belongs to another network.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not an undamaged checkpoint: {error}") from error
+        raise CheckpointError(f"{path} is not a valid checkpoint: {error}") from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no checkpoint of a training run")
+        raise CheckpointError(f"{path} is not a checkpoint of a training run")
     try:
         for part in ("network", "average"):
-            getattr(trainee, part).load_state_dict(_below(tensors, f"{part}."))
-        _load_moments(trainee.optimiser, _below(tensors, "optimiser."))
+            getattr(state, part).load_state_dict(_below(tensors, f"{part}."))
+        _load_moments(state.optimizer, _below(tensors, f"{_OPTIMIZER}."))
     except (RuntimeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is of another network: {error}") from error
+        raise CheckpointError(f"{path} belongs to another network: {error}") from error
     return Progress(**json.loads(metadata["progress"]))
 
 
-def _tensors(trainee: Trainee) -> Iterator[tuple[str, Tensor]]:
+def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
     for part in ("network", "average"):
-        for name, tensor in getattr(trainee, part).state_dict().items():
+        for name, tensor in getattr(state, part).state_dict().items():
             yield f"{part}.{name}", tensor
-    for index, moments in trainee.optimiser.state_dict()["state"].items():
+    for index, moments in state.optimizer.state_dict()["state"].items():
         for name, tensor in moments.items():
-            yield f"optimiser.{index}.{name}", tensor
+            yield f"{_OPTIMIZER}.{index}.{name}", tensor
 
 
-def _load_moments(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The groups' settings come from the configuration, the moments from the file."""
+def _load_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore the moments of the optimizer; settings of its groups come from the configuration."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, moment = name.split(".")
         state.setdefault(int(index), {})[moment] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    for parameter, moments in optimiser.state.items():
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, moments in optimizer.state.items():
         for name, tensor in moments.items():
-            if tensor.shape == parameter.shape:  # in the parameter's memory layout, as fast as before
+            if tensor.shape == parameter.shape:  # use the memory layout of the parameter, which is faster
                 moments[name] = torch.empty_like(parameter).copy_(tensor)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, without the prefix."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Ground truth in the shape the losses need, from depth and pose."""
+"""Ground truth of poses and cell matches, from depth and pose."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from iup_pose_ros.model.alignment import MATCH_STRIDE
-from iup_pose_ros.model.rays import intrinsics_at_stride, normalised_coordinates, onto_image, rotate
+from iup_pose_ros.model.rays import intrinsics_at_stride, normalised_coordinates, plane_to_pixels, rotate
 
-DEPTH_TOLERANCE = 0.03  # relative; a point whose depth differs more from the surface seen is hidden
+DEPTH_TOLERANCE = 0.03  # relative difference of depth above which a point is occluded
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +19,10 @@ class MatchTarget:
     """True matches of one view's cells at stride 8.
 
     Attributes:
-        cells: (B, H, W, 2) column and row in the other view's grid, fractional.
-        rays: (B, 3, H, W) unit rays in the other view's frame.
-        known: (B, H, W) bool, whether the ray is known, seen by the other view or not.
-        visible: (B, H, W) bool, whether the other view sees what the cell's centre shows.
+        cells: (B, H, W, 2) sub-cell column and row in the grid of the other view.
+        rays: (B, 3, H, W) unit rays in the frame of the other view.
+        known: (B, H, W) bool, whether the ray is known, visible in the other view or not.
+        visible: (B, H, W) bool, whether the point at the cell's centre is visible in the other view.
     """
 
     cells: Tensor
@@ -51,7 +51,7 @@ class PairTarget:
     def from_depth(
         cls, R_1_0: Tensor, t_1_0: Tensor, K_0: Tensor, K_1: Tensor, depth_0: Tensor, depth_1: Tensor
     ) -> PairTarget:
-        """Pose, camera matrices (B, 3, 3) and depths (B, H, W) of the network's input images."""
+        """Create the target from pose, camera matrices (B, 3, 3) and depths (B, H, W) of the input images."""
         R_0_1 = R_1_0.transpose(1, 2)
         t_0_1 = -(R_0_1 @ t_1_0[..., None])[..., 0]
         matches = MatchTargets(
@@ -64,7 +64,7 @@ class PairTarget:
 def match_target(
     R_1_0: Tensor, t_1_0: Tensor, K_0: Tensor, K_1: Tensor, depth_0: Tensor, depth_1: Tensor
 ) -> MatchTarget:
-    """True matches of view 0's cells in view 1; arguments as in ``PairTarget.from_depth``."""
+    """Return the true matches of view 0's cells in view 1; arguments as in ``PairTarget.from_depth``."""
     inverse_0, flat = cell_inverse_depth(depth_0)
     cells_0 = intrinsics_at_stride(K_0, MATCH_STRIDE)
     # Scaled by inverse depth, so that points at infinity stay finite.
@@ -77,20 +77,20 @@ def match_target(
     size = pixels.new_tensor([width, height])
     grid = ((2.0 * pixels + 1.0) / size - 1.0).clamp(-2.0, 2.0)
     inside = (grid.abs() <= 1.0).all(dim=-1)
-    seen = functional.grid_sample(1.0 / depth_1[:, None], grid, align_corners=False, padding_mode="border")[
-        :, 0
-    ]
+    surface = functional.grid_sample(
+        1.0 / depth_1[:, None], grid, align_corners=False, padding_mode="border"
+    )[:, 0]
     expected = inverse_0[:, 0] / points[:, 2].clamp(min=1e-3)
-    unhidden = (seen - expected).abs() <= DEPTH_TOLERANCE * expected
+    unoccluded = (surface - expected).abs() <= DEPTH_TOLERANCE * expected
     cells = _project(plane, intrinsics_at_stride(K_1, MATCH_STRIDE))
     known = flat & forward
-    return MatchTarget(cells, functional.normalize(points, dim=1), known, known & inside & unhidden)
+    return MatchTarget(cells, functional.normalize(points, dim=1), known, known & inside & unoccluded)
 
 
 def cell_inverse_depth(depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse depth (B, 1, H/8, W/8) at the cells' centres, and where the surface is smooth (B, H/8, W/8).
+    """Return inverse depth (B, 1, H/8, W/8) at cell centres, and whether it is known (B, H/8, W/8).
 
-    A cell's centre lies between four pixels, whose mean inverse depth is exact on a plane.
+    It is the mean of the four pixels around the centre, exact on a plane; unknown at discontinuities.
     """
     first = MATCH_STRIDE // 2 - 1
     rows = 1.0 / depth[:, None]
@@ -101,10 +101,10 @@ def cell_inverse_depth(depth: Tensor) -> tuple[Tensor, Tensor]:
     mean = stacked.mean(dim=0)
     smooth = (stacked.amax(dim=0) - stacked.amin(dim=0)) <= 2.0 * DEPTH_TOLERANCE * mean
     known = smooth & mean.isfinite()
-    # Depth 0 says that nothing is known there; its inverse would spread through all that follows.
+    # Depth 0 means unknown; its infinite inverse would propagate.
     return torch.where(known, mean, 0.0), known[:, 0]
 
 
 def _project(plane: Tensor, intrinsics: Tensor) -> Tensor:
-    """Normalised coordinates (B, 2, H, W) -> pixels (B, H, W, 2)."""
-    return onto_image(plane, intrinsics).movedim(1, -1)
+    """Convert normalised coordinates (B, 2, H, W) to pixels (B, H, W, 2)."""
+    return plane_to_pixels(plane, intrinsics).movedim(1, -1)

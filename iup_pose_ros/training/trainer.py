@@ -1,8 +1,9 @@
-"""The training loop on Fabric: AdamW, averaged weights, and checkpoints behind which a run goes on."""
+"""Training loop on Fabric: AdamW, averaged weights, checkpoints and evaluation."""
 
 from __future__ import annotations
 
 import copy
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -25,48 +26,47 @@ from iup_pose_ros.training.data.batches import ClusterBatch
 from iup_pose_ros.training.data.pair_stream import PairStream, StreamConfig
 from iup_pose_ros.training.data.scene_pairs import ScenePairs
 from iup_pose_ros.training.imagenet import load_mobilenet_v2
-from iup_pose_ros.training.periodic_evaluation import Gains, PeriodicEvaluation
+from iup_pose_ros.training.periodic_evaluation import EvaluationScores, PeriodicEvaluation
 from iup_pose_ros.training.run_config import NetworkConfig, TrainConfig
 from iup_pose_ros.training.run_log import RunLog
 from iup_pose_ros.training.run_progress import RunProgress
-from iup_pose_ros.training.run_state import Progress, Trainee, checkpoints, load_state, save_state
+from iup_pose_ros.training.run_state import Progress, TrainState, checkpoints, load_state, save_state
 from iup_pose_ros.training.schedule import average_decay, learning_rate, likelihood_share
 from iup_pose_ros.training.synthetic.rendered_stream import RenderedClusters, cluster_loader
 from iup_pose_ros.training.training_step import StepInput, StepResult, TrainingStep
 
 WEIGHTS = "weights.safetensors"
 BEST_WEIGHTS = "best.safetensors"
-_MOST_SKIPPED = 20  # steps in a row without finite gradient
+_MAXIMUM_SKIPPED = 20  # consecutive steps without finite gradient
 
 
 class TrainingError(IupPoseError):
-    """Training that cannot go on."""
+    """Training cannot continue."""
 
 
 def train(config: TrainConfig, resume: bool = False, console: Console | None = None) -> Path:
-    """Train a network; returns the weights file, which holds the averaged weights.
+    """Train a network and return the weights file with the averaged weights.
 
-    Those of the best evaluation are beside it in ``BEST_WEIGHTS``. Under ``torchrun`` every process trains on
-    its share of the stream.
+    The weights of the best evaluation are in ``BEST_WEIGHTS`` in the same folder. With ``torchrun`` each
+    process trains on its part of the stream.
 
     Args:
-        config: of the run.
-        resume: whether to go on from the newest checkpoint in ``config.output``; from the start where there
-            is none.
-        console: for the progress bar; none by default.
+        config: configuration of the run.
+        resume: whether to resume from the newest checkpoint in ``config.output``, if there is one.
+        console: console of the progress bar; None: no progress bar.
 
     Raises:
-        ConfigurationError: the folder holds a run already and ``resume`` is not set.
-        CheckpointError: the newest checkpoint is damaged or of another network.
-        DataError: what is to be rendered or evaluated is not there.
-        TrainingError: gradients are not finite, step after step.
+        ConfigurationError: the folder contains a run and ``resume`` is not set.
+        CheckpointError: the newest checkpoint is damaged or belongs to another network.
+        DataError: training or evaluation data are missing.
+        TrainingError: gradients are not finite in many consecutive steps.
     """
     fabric = _fabric(config)
     fabric.launch()
     newest = checkpoints(config.output)[-1:]
     if newest and not resume:
         raise ConfigurationError(
-            f"{config.output} holds a run already ({newest[0].name}): resume it, or name another folder"
+            f"{config.output} already contains a run ({newest[0].name}): resume it or use another folder"
         )
     config.output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, fabric, console)
@@ -76,7 +76,7 @@ def train(config: TrainConfig, resume: bool = False, console: Console | None = N
 
 
 class Trainer:
-    """A run in one process."""
+    """Training run in one process."""
 
     def __init__(self, config: TrainConfig, fabric: Fabric, console: Console | None = None) -> None:
         torch.manual_seed(config.seed)
@@ -84,34 +84,35 @@ class Trainer:
         self._network = initial_network(config.network, config.source.sizes[0])
         self._network.to(fabric.device)
         convert_conv2d_weight_memory_format(self._network, torch.channels_last)
-        optimiser = _optimiser(self._network, config.optimiser.weight_decay)
+        optimizer = _optimizer(self._network, config.optimizer.weight_decay)
         average = copy.deepcopy(self._network).eval().requires_grad_(False)
-        self._trainee = Trainee(self._network, average, optimiser)
+        self._state = TrainState(self._network, average, optimizer)
         module = TrainingStep(self._network, config.loss, mixed=config.precision == "bf16-mixed")
-        self._module, self._optimiser = fabric.setup(module, optimiser)
+        self._module, self._optimizer = fabric.setup(module, optimizer)
         if config.network.tokens is not None and isinstance(self._network.matcher, KeypointMatcher):
             self._network.matcher.tokens = config.network.tokens
-        self._progress = Progress(0, 0, 0, _plain(self._network))
+        # Lists in place of tuples, as json.loads returns the configuration from a checkpoint.
+        self._progress = Progress(0, 0, 0, json.loads(json.dumps(self._network.config.to_dict())))
         self._saved = time.monotonic()
         self._stalled = False
         self._evaluation = PeriodicEvaluation(config.evaluation, config.output, str(fabric.device))
 
     def resume(self, path: Path) -> None:
-        """Go to the state of a checkpoint.
+        """Restore the state of a checkpoint.
 
         Raises:
-            CheckpointError: it is damaged or of another network.
+            CheckpointError: it is damaged or belongs to another network.
         """
-        progress = load_state(self._trainee, path)
+        progress = load_state(self._state, path)
         if dict(progress.network) != self._progress.network:
             raise CheckpointError(
-                f"{path} is of a network with other settings: {progress.network}; "
-                f"the configuration asks for {self._progress.network}"
+                f"{path} has a network with other settings: {progress.network}; "
+                f"the configuration has {self._progress.network}"
             )
         self._progress = progress
 
     def run(self) -> Path:
-        """Train to the last step; returns the weights file."""
+        """Train until the last step and return the weights file."""
         if not self._fabric.is_global_zero:
             for _ in self._steps():
                 pass
@@ -121,37 +122,38 @@ class Trainer:
             RunLog(self._config.output, start, self._config.tensorboard) as log,
             RunProgress(self._console, start, self._config.steps) as shown,
         ):
-            gains = Gains(log.evaluations(), self._config.evaluation.patience)
+            scores = EvaluationScores(log.evaluations(), self._config.evaluation.patience)
             if start == 0 and not log.evaluations():
-                self._evaluate(log, shown, gains)
+                self._evaluate(log, shown, scores)
             for row in self._steps():
                 log.add_step(row)
                 shown.advance(row)
                 if self._due(self._config.evaluation.every):
-                    self._evaluate(log, shown, gains)
+                    self._evaluate(log, shown, scores)
         return self._config.output / WEIGHTS
 
-    def _evaluate(self, log: RunLog, shown: RunProgress, gains: Gains) -> None:
-        """Evaluate the averaged weights, keep them if they are the best, and see whether there are gains."""
-        rows = self._evaluation.run(self._trainee.average, self._progress.step, self._progress.pairs)
-        for figures in rows:
-            log.add_evaluation(figures)
-            shown.print(figures)
-        if gains.add(rows):
+    def _evaluate(self, log: RunLog, shown: RunProgress, scores: EvaluationScores) -> None:
+        """Evaluate the averaged weights, write them if they are the best, and check for early stopping."""
+        rows = self._evaluation.run(self._state.average, self._progress.step, self._progress.pairs)
+        for row in rows:
+            log.add_evaluation(row)
+            shown.print(row)
+        if scores.add(rows):
             self._write_weights(BEST_WEIGHTS)
-        self._stalled = gains.stalled
+        self._stalled = scores.stalled
 
     def _steps(self) -> Iterator[dict[str, Any]]:
-        """Every step's row of the log; a checkpoint is written behind the row's use."""
-        batches = iter(self._batches())
+        """Train and yield the log row of every step; checkpoints are written after the row was used."""
+        position = (self._progress.batches, self._fabric.global_rank, self._fabric.world_size)
+        batches = iter(cluster_loader(training_stream(self._config, *position), self._config.workers))
         skipped = 0
         while self._progress.step < self._config.steps:
             row = self._step(batches)
             skipped = 0 if row["gradient_norm"] < float("inf") else skipped + 1
-            if skipped >= _MOST_SKIPPED:
+            if skipped >= _MAXIMUM_SKIPPED:
                 raise TrainingError(
-                    f"gradients were not finite in {skipped} steps up to {self._progress.step}; "
-                    "lower optimiser.learning_rate or use precision 32-true"
+                    f"gradients were not finite in {skipped} steps until step {self._progress.step}; "
+                    "lower optimizer.learning_rate or use precision 32-true"
                 )
             yield row
             stalled = self._due(self._config.evaluation.every) and self._fabric.broadcast(self._stalled)
@@ -161,32 +163,28 @@ class Trainer:
             if stalled:
                 break
 
-    def _batches(self) -> Iterable[ClusterBatch]:
-        fabric = self._fabric
-        place = (self._progress.batches, fabric.global_rank, fabric.world_size)
-        return cluster_loader(training_stream(self._config, *place), self._config.workers)
-
     def _step(self, batches: Iterator[ClusterBatch]) -> dict[str, Any]:
-        """One step of the optimiser and its row of the log."""
+        """Do one optimizer step and return its log row."""
         config, step = self._config, self._progress.step
-        rate = learning_rate(config.optimiser, step, config.steps)
-        likelihood = likelihood_share(config.optimiser, step)
-        for group in self._optimiser.param_groups:
+        rate = learning_rate(config.optimizer, step, config.steps)
+        likelihood = likelihood_share(config.optimizer, step)
+        for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._module.train()
         if config.network.fixed_statistics:
             self._network.matcher.encoder.eval()
-        means = self._add_gradients(batches, likelihood)
-        norm = float(_clip(self._network, config.optimiser.clip))
+        means = self._accumulate_gradients(batches, likelihood)
+        # The norm before clipping; a gradient that is not finite is not clipped.
+        norm = float(nn.utils.clip_grad_norm_(self._network.parameters(), config.optimizer.clip))
         if norm < float("inf"):
-            self._optimiser.step()
-            update_average(self._trainee.average, self._network, average_decay(config.optimiser, step))
-        self._optimiser.zero_grad()
+            self._optimizer.step()
+            update_average(self._state.average, self._network, average_decay(config.optimizer, step))
+        self._optimizer.zero_grad()
         schedule = {"likelihood": likelihood, "learning_rate": rate, "gradient_norm": norm}
         return self._advanced(means, schedule)
 
-    def _add_gradients(self, batches: Iterator[ClusterBatch], likelihood: float) -> Tensor:
-        """Sum up the gradients of a step; returns means: ``StepResult``, pairs of a batch."""
+    def _accumulate_gradients(self, batches: Iterator[ClusterBatch], likelihood: float) -> Tensor:
+        """Accumulate the gradients of a step; return mean ``StepResult`` and number of pairs per batch."""
         config, fabric = self._config, self._fabric
         rows: list[Tensor] = []
         for _ in range(config.micro_batches):
@@ -203,32 +201,33 @@ class Trainer:
                     [*(value.detach() for value in result), result.loss.new_tensor(float(len(pairs)))]
                 )
             )
-        # A batch of photographs has no depths, one without motion no direction.
+        # NaN: photographs have no depth, pairs without motion no direction.
         means: Tensor = torch.stack(rows).nanmean(dim=0)
         return means
 
     def _advanced(self, means: Tensor, schedule: dict[str, float]) -> dict[str, Any]:
-        """Count the step; its row: means over the processes, pairs of all of them."""
+        """Count the step and return its log row: means and number of pairs over all processes."""
         fabric, before = self._fabric, self._progress
         batches = fabric.world_size * self._config.micro_batches
         reduced: Any = fabric.all_reduce(means, reduce_op="mean")
-        *figures, mean_pairs = reduced.tolist()
+        *values, mean_pairs = reduced.tolist()
         total = round(mean_pairs * batches)
         self._progress = replace(
             before, step=before.step + 1, batches=before.batches + batches, pairs=before.pairs + total
         )
-        named = dict(zip(StepResult._fields, figures, strict=True))
+        named = dict(zip(StepResult._fields, values, strict=True))
         return {"step": before.step + 1, **named, **schedule, "pairs": total}
 
     def _due(self, every: int) -> bool:
+        """Return whether the step is a multiple of ``every``, or the last one."""
         return self._progress.step % every == 0 or self._progress.step == self._config.steps
 
     def _save(self) -> None:
-        """Checkpoint and weights file."""
+        """Write checkpoint and weights file in the first process."""
         if not self._fabric.is_global_zero:
             return
         config, progress = self._config, self._progress
-        save_state(self._trainee, progress, config.output, config.keep)
+        save_state(self._state, progress, config.output, config.keep)
         self._write_weights(WEIGHTS)
         self._saved = time.monotonic()
 
@@ -238,38 +237,38 @@ class Trainer:
         statement = f"{config.training_data} ({progress.step} steps, {progress.pairs} pairs)"
         size = config.source.sizes[0]
         info = CheckpointInfo(self._network.config, size, SigmaCalibration(), statement)
-        average: Any = self._trainee.average
+        average: Any = self._state.average
         save_checkpoint(average, info, config.output / name)
 
 
 def training_stream(config: TrainConfig, start: int = 0, rank: int = 0, world_size: int = 1) -> BatchStream:
-    """What a run trains on; arguments as ``BatchStream``.
+    """Create the training data stream of a run; arguments as ``BatchStream``.
 
     Raises:
-        DataError: files are missing or laid out otherwise.
-        ConfigurationError: shares are negative, or all 0.
+        DataError: files are missing or have another layout.
+        ConfigurationError: shares are negative, or all are 0.
     """
-    place = (start, rank, world_size)
+    position = (start, rank, world_size)
     if not config.data_sets and config.photographs is None:
-        return RenderedClusters(config.source, *place)
+        return RenderedClusters(config.source, *position)
     streams: list[tuple[float, BatchStream]] = []
     if config.rendered:
-        streams.append((config.rendered, RenderedClusters(config.source, *place)))
+        streams.append((config.rendered, RenderedClusters(config.source, *position)))
     for entry in config.data_sets:
         stream = StreamConfig(sizes=config.source.sizes, pairs=entry.pairs, seed=config.source.seed)
         streams.append((entry.share, PairStream(entry.load(), stream)))
     if config.photographs is not None:
         streams.append((config.photographs.share, ScenePairs(config.photographs, config.source.photometric)))
     group = config.micro_batches * world_size
-    return MixedStream(streams, config.source.seed, *place, group)
+    return MixedStream(streams, config.source.seed, *position, group)
 
 
 def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
-    """The network before training on images of a size (width, height).
+    """Create the network with initial weights for images of a size (width, height).
 
     Raises:
-        CheckpointError: the weights to start from are not acceptable.
-        ConfigurationError: a module to freeze or to begin anew does not exist.
+        CheckpointError: the initial weights are invalid.
+        ConfigurationError: a module in ``frozen`` or ``fresh`` does not exist.
     """
     network = IUPPose(config.model_config(size))
     if config.encoder_weights is not None:
@@ -277,24 +276,24 @@ def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
     if config.weights is not None:
         _load_weights(network, config.weights, config.fresh)
     for name in config.frozen:
-        _module(network, name).requires_grad_(False)
+        _submodule(network, name).requires_grad_(False)
     return network
 
 
 def _load_weights(network: IUPPose, path: Path, fresh: Iterable[str]) -> None:
-    """Weights of an earlier run, but for the modules that begin anew."""
+    """Load the weights of an earlier run, except for the ``fresh`` modules."""
     trained, _ = load_checkpoint(path)
     tensors = trained.state_dict()
     for module in fresh:
-        own = _module(network, module).state_dict()
+        own = _submodule(network, module).state_dict()
         tensors.update({f"{module}.{name}": tensor for name, tensor in own.items()})
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit the network: {error}") from error
+        raise CheckpointError(f"{path} does not match the network: {error}") from error
 
 
-def _module(network: IUPPose, name: str) -> nn.Module:
+def _submodule(network: IUPPose, name: str) -> nn.Module:
     try:
         return network.get_submodule(name)
     except AttributeError as error:
@@ -304,7 +303,7 @@ def _module(network: IUPPose, name: str) -> nn.Module:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move averaged weights and statistics towards the network's; counters are copied."""
+    """Update the moving average of weights and statistics; integers are copied."""
     for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(new, 1.0 - decay)
@@ -312,13 +311,8 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
             kept.copy_(new)
 
 
-def _clip(network: nn.Module, largest: float) -> Tensor:
-    """Shorten the gradient to a norm; returns the norm before. A gradient that is not finite stays so."""
-    return torch.nn.utils.clip_grad_norm_(network.parameters(), largest)
-
-
-def _optimiser(network: nn.Module, decay: float) -> torch.optim.AdamW:
-    """AdamW that shrinks kernels and matrices only, not biases, gains and temperatures."""
+def _optimizer(network: nn.Module, decay: float) -> torch.optim.AdamW:
+    """Create AdamW with weight decay for kernels and matrices only, not biases, gains and temperatures."""
     parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
@@ -327,14 +321,8 @@ def _optimiser(network: nn.Module, decay: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups)
 
 
-def _plain(network: IUPPose) -> dict[str, Any]:
-    """The network's configuration as JSON gives it back."""
-    values = network.config.to_dict()
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
 def _fabric(config: TrainConfig) -> Fabric:
-    """Devices as ``torchrun`` says; one without it."""
+    """Create Fabric with the processes of ``torchrun``, or a single process."""
     processes, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     return Fabric(
         accelerator=config.device,

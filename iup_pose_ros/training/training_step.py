@@ -1,4 +1,4 @@
-"""From the tensors of a batch to the loss, in one module, so that Fabric wraps all of it."""
+"""Network and loss in one module, as Fabric requires."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ from iup_pose_ros.training.true_keypoints import with_true_keypoints
 
 
 class StepInput(NamedTuple):
-    """Tensors of a batch (images, K, depth: its N views, see ``ClusterBatch``) and of P of its pairs.
+    """Tensors of a batch with N views and P pairs.
 
-    ``matches`` are those of the P pairs, where the batch is of photographs; their depths are not known.
+    Attributes:
+        images, K, depth: of the N views, see ``ClusterBatch``.
+        view_0, view_1, R_1_0, t_1_0: of the P pairs, see ``PairBatch``.
+        matches: sparse matches of the P pairs of photographs, which have no depth; else None.
     """
 
     images: Tensor
@@ -42,12 +45,12 @@ class StepInput(NamedTuple):
 
     @classmethod
     def of(cls, batch: ClusterBatch, pairs: PairBatch) -> StepInput:
-        """Some pairs of a batch."""
+        """Create the input from a batch and some of its pairs."""
         images, K, depth = (tensor.flatten(0, 1) for tensor in (batch.images, batch.K, batch.depth))
         return cls(images, K, depth, pairs.view_0, pairs.view_1, pairs.R_1_0, pairs.t_1_0, batch.matches)
 
     def to(self, device: torch.device) -> StepInput:
-        """The same on another device."""
+        """Return a copy on another device."""
         matches = self.matches
         if matches is not None:
             matches = SparseMatches(*(tensor.to(device) for tensor in matches))
@@ -56,7 +59,7 @@ class StepInput(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """Loss () to descend, its parts () without weights, and the pairs' median errors () in degrees."""
+    """Loss (), its unweighted terms (), and the median errors () of the pairs in degrees."""
 
     loss: Tensor
     pose: Tensor
@@ -67,13 +70,13 @@ class StepResult(NamedTuple):
 
 
 class TrainingStep(nn.Module):
-    """The network with its loss; every view of a batch is encoded once.
+    """Network with its loss; every view of a batch is encoded once.
 
     Args:
-        network: to train.
-        weights: of the loss's terms.
-        mixed: whether the network runs in bfloat16 where that is safe. Fabric's own mixed precision would
-            round the camera matrices and the truth too.
+        network: network to train.
+        weights: weights of the loss.
+        mixed: whether to use bfloat16 autocast in the network. Fabric's mixed precision would also round
+            camera matrices and ground truth.
     """
 
     def __init__(self, network: IUPPose, weights: LossWeights, mixed: bool = False) -> None:
@@ -83,7 +86,7 @@ class TrainingStep(nn.Module):
         self._mixed = mixed
 
     def forward(self, given: StepInput, likelihood: float) -> StepResult:
-        """Loss of the pairs; ``likelihood`` as in ``losses.pose_loss``."""
+        """Compute the loss of the pairs; ``likelihood`` as in ``losses.pose_loss``."""
         images = given.images.to(memory_format=torch.channels_last).float() / 255.0
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
             features = self.network.encode(images, given.K)
@@ -106,7 +109,7 @@ class TrainingStep(nn.Module):
 
 @torch.no_grad()
 def _median_errors(prediction: PosePrediction, target: PairTarget) -> tuple[Tensor, Tensor]:
-    """Median rotation and direction error () in degrees; without motion a pair has no direction."""
+    """Return the median rotation and direction error () in degrees, the latter of pairs with motion."""
     moves = length(target.t_1_0) > 1e-5
     rotation = length(rotation_error(prediction.R_1_0, target.R_1_0))
     direction = angle_between(prediction.t_1_0, target.t_1_0)
@@ -129,7 +132,7 @@ def _with_true_keypoints(
 def _match_losses(
     pair: AlignedPair, first: ViewFeatures, second: ViewFeatures, given: StepInput
 ) -> tuple[Tensor, Tensor]:
-    """Losses () of what attention finds and of refined matches, each 0 where it does not apply."""
+    """Return the losses () of matches and of refined matches; 0 where not applicable."""
     zero = given.K.new_zeros(())
     if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.keypoints:
         return keypoint_loss(pair.keypoints, _keypoint_target(given, first, second)), zero

@@ -1,7 +1,7 @@
-"""Points of true matches as keypoints, where few of the detected ones lie next to any.
+"""Insertion of the points of true matches as keypoints.
 
-Sparse matches of photographs are those of another detector. Taken as keypoints in both views, with the
-descriptors of their places, they are matches exact to a fraction of a pixel.
+Sparse matches of photographs come from another detector, so few detected keypoints are near their points.
+Used as keypoints of both views, with descriptors sampled there, they are matches with sub-pixel accuracy.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from iup_pose_ros.model.keypoints import sample
 from iup_pose_ros.model.xfeat_encoder import CELL
 from iup_pose_ros.training.data.batches import SparseMatches
 
-DISTANCE = 4.0  # pixels; detected keypoints as near as that to a point give way to it
-ALONE = 5  # of so many points one is a keypoint of view 0 alone, and one of view 1 alone
+DISTANCE = 4.0  # pixels; nearer detected keypoints are replaced first
+ALONE = 5  # one of this many points becomes a keypoint of view 0 only, another one of view 1 only
 
 
 def with_true_keypoints(
     view_0: KeypointFeatures, view_1: KeypointFeatures, matches: SparseMatches
 ) -> tuple[KeypointFeatures, KeypointFeatures]:
-    """Return both views with points of true matches in place of their weakest keypoints.
+    """Return both views with points of true matches in place of other keypoints.
 
-    Some points become keypoints of one view alone, so that not every such keypoint has a match.
+    Some points become keypoints of one view only, so that there are also keypoints without a match.
     """
     turn = torch.arange(matches.known.shape[1], device=matches.known.device) % ALONE
     return (
@@ -34,15 +34,15 @@ def with_true_keypoints(
 
 
 def _with_points(features: KeypointFeatures, points: Tensor, taken: Tensor) -> KeypointFeatures:
-    """Keypoints of a view; points (B, M, 2) stand in for the last M of them where they are taken (B, M)."""
+    """Replace at most M keypoints of a view by points (B, M, 2), where ``taken`` (B, M) is true."""
     kept = features.pixels.shape[1] - points.shape[1]
     shown = points.masked_fill(~taken[..., None], torch.inf)
     distance = torch.cdist(features.pixels, shown, compute_mode="donot_use_mm_for_euclid_dist")
     crowded = (distance < DISTANCE).any(dim=2)
-    # Crowded keypoints come last, and so do the points that are taken.
+    # Keypoints near points come last, as do the points that are taken.
     order = crowded.int().argsort(dim=1, stable=True)
-    places = taken.int().argsort(dim=1, stable=True)
-    points, taken = _picked(points, places), taken.gather(1, places)
+    point_order = taken.int().argsort(dim=1, stable=True)
+    points, taken = _picked(points, point_order), taken.gather(1, point_order)
     pixels, descriptors = _picked(features.pixels, order), _picked(features.descriptors, order)
     at_points = functional.normalize(sample(features.maps, points), dim=2)
     pixels = torch.cat([pixels[:, :kept], torch.where(taken[..., None], points, pixels[:, kept:])], dim=1)
@@ -58,5 +58,5 @@ def _with_points(features: KeypointFeatures, points: Tensor, taken: Tensor) -> K
 
 
 def _picked(values: Tensor, index: Tensor) -> Tensor:
-    """Entries (B, N, C) of values (B, N, C) by index (B, N)."""
+    """Return entries (B, N, C) of values (B, N, C) by index (B, N)."""
     return values.gather(1, index[..., None].expand_as(values))

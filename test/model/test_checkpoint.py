@@ -35,7 +35,7 @@ def information(model: IUPPose) -> CheckpointInfo:
         (320, 256),
         SigmaCalibration(1.5, 0.8, 0.01, 0.02),
         "rendered rooms, nothing else",
-        track_temperatures=SigmaCalibration(1.1, 1.2),
+        hybrid_calibration=SigmaCalibration(1.1, 1.2),
         inlier_model=INLIER_MODEL,
     )
 
@@ -72,8 +72,8 @@ def test_weights_survive_in_half_precision(model: IUPPose, weights: Path) -> Non
         )
     assert not loaded.training
     assert info.config == model.config
-    assert info.temperatures == SigmaCalibration(1.5, 0.8, 0.01, 0.02)
-    assert info.track_temperatures == SigmaCalibration(1.1, 1.2)
+    assert info.network_calibration == SigmaCalibration(1.5, 0.8, 0.01, 0.02)
+    assert info.hybrid_calibration == SigmaCalibration(1.1, 1.2)
     assert info.inlier_model == INLIER_MODEL
     assert info.input_size == (320, 256)
     assert info.training_data == "rendered rooms, nothing else"
@@ -86,7 +86,7 @@ def test_weights_of_earlier_versions_have_no_inlier_model(weights: Path, tmp_pat
 
     info = load_checkpoint(altered(weights, tmp_path / "older.safetensors", older))[1]
     assert info.inlier_model == {}
-    assert info.track_temperatures == SigmaCalibration()
+    assert info.hybrid_calibration == SigmaCalibration()
 
 
 def test_small_fits_the_repository(weights: Path) -> None:
@@ -115,20 +115,20 @@ def reshape(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
         ),
         (
             lambda tensors, _: tensors.update(extra=torch.zeros(1)),
-            "1 weights the network has not, first extra",
+            "1 weights that are not in the network, first extra",
         ),
-        (reshape, r"matcher.neck.lateral_8.bias is \[63\]; \[64\] is needed"),
-        (poison, "matcher.neck.lateral_8.weight holds values that are not finite"),
-        (lambda _, metadata: metadata.clear(), "holds no IUP-Pose weights"),
-        (set_metadata("format_version", "7"), "format version 7; this package reads 1"),
-        (set_metadata("config", "{"), "damaged metadata"),
-        (set_metadata("config", json.dumps({"encoder": "vgg"})), "damaged metadata"),
+        (reshape, r"matcher.neck.lateral_8.bias has shape \[63\]; \[64\] is required"),
+        (poison, "matcher.neck.lateral_8.weight has values that are not finite"),
+        (lambda _, metadata: metadata.clear(), "contains no IUP-Pose weights"),
+        (set_metadata("format_version", "7"), "format version 7; supported is 1"),
+        (set_metadata("config", "{"), "invalid metadata"),
+        (set_metadata("config", json.dumps({"encoder": "vgg"})), "invalid metadata"),
         (set_metadata("temperatures", '{"rotation": 0.0, "direction": 1.0}'), "must be positive"),
         (
             set_metadata("inlier_model", '{"tracks": {"constant": NaN}}'),
             "weights of the inlier model.*finite",
         ),
-        (set_metadata("inlier_model", "[1.0]"), "damaged metadata"),
+        (set_metadata("inlier_model", "[1.0]"), "invalid metadata"),
     ],
     ids=[
         "missing",
@@ -161,7 +161,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_truncated_file_is_refused(weights: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.safetensors"
     path.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match="not an undamaged safetensors file"):
+    with pytest.raises(CheckpointError, match="not a valid safetensors file"):
         load_checkpoint(path)
 
 
@@ -182,12 +182,12 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path)
     with torch.no_grad():
         next(model.matcher.parameters())[0] = 1e6
     path = tmp_path / "large.safetensors"
-    with pytest.raises(CheckpointError, match="half precision cannot hold"):
+    with pytest.raises(CheckpointError, match="half precision holds at most"):
         save_checkpoint(model, information(model), path)
     assert not path.exists()
 
 
-def test_temperatures_scale_deviations_and_add_a_floor() -> None:
-    temperatures = SigmaCalibration(2.0, 3.0, 0.3, 0.4)
-    assert temperatures.corrected_rotation(np.array([0.2, 0.0])) == pytest.approx([0.5, 0.3])
-    assert temperatures.corrected_direction(0.1) == pytest.approx(0.5)
+def test_sigma_calibration_scales_and_adds_a_floor() -> None:
+    calibration = SigmaCalibration(2.0, 3.0, 0.3, 0.4)
+    assert calibration.corrected_rotation(np.array([0.2, 0.0])) == pytest.approx([0.5, 0.3])
+    assert calibration.corrected_direction(0.1) == pytest.approx(0.5)

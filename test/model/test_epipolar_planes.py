@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from iup_pose_ros.model.epipolar_planes import EpipolarPlanes, tangent_basis
-from iup_pose_ros.model.rotations import exponential, perturbed, turned
+from iup_pose_ros.model.rotations import exponential, perturb, rotate_vectors
 
 BATCH, MATCHES = 3, 50
 
@@ -19,7 +19,7 @@ def scene() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     points = random(BATCH, MATCHES, 3) + torch.tensor([0.0, 0.0, 4.0])
     R, t = exponential(0.2 * random(BATCH, 3)), normalize(random(BATCH, 3), dim=1)
-    rays_1 = normalize(turned(R[:, None], points) + 0.5 * t[:, None], dim=2)
+    rays_1 = normalize(rotate_vectors(R[:, None], points) + 0.5 * t[:, None], dim=2)
     return normalize(points, dim=2), rays_1, R, t
 
 
@@ -40,13 +40,13 @@ def test_with_the_opposite_direction_rays_meet_behind() -> None:
 
 def test_of_rays_without_parallax_it_cannot_be_told_where_they_meet() -> None:
     rays_0, _, R, t = scene()
-    planes = EpipolarPlanes.of(rays_0, turned(R[:, None], rays_0), R, -t)
+    planes = EpipolarPlanes.of(rays_0, rotate_vectors(R[:, None], rays_0), R, -t)
     assert planes.in_front.all()
 
 
 def test_many_poses_of_the_same_matches_are_taken_at_once() -> None:
     rays_0, rays_1, R, t = scene()
-    poses = [(R, t), (perturbed(R, torch.full_like(t, 0.1)), -t)]
+    poses = [(R, t), (perturb(R, torch.full_like(t, 0.1)), -t)]
     both = EpipolarPlanes.of(
         rays_0[:, None], rays_1[:, None], *(torch.stack(part, dim=1) for part in zip(*poses, strict=True))
     )
@@ -64,7 +64,7 @@ def test_derivatives_of_the_error_are_right() -> None:
     rays_0, rays_1, R, t = scene()
     error, jacobian = EpipolarPlanes.of(rays_0, rays_1, R, t).errors()
     for index, step in enumerate(torch.eye(5, dtype=torch.float64) * 1e-6):
-        R_moved = perturbed(R, step[:3].expand(BATCH, 3))
+        R_moved = perturb(R, step[:3].expand(BATCH, 3))
         t_moved = normalize(t + tangent_basis(t) @ step[3:], dim=1)
         moved, _ = EpipolarPlanes.of(rays_0, rays_1, R_moved, t_moved).errors()
         assert torch.allclose((moved - error) / 1e-6, jacobian[..., index], atol=1e-4)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from iup_pose_ros.model.encoder import ENCODERS
-from iup_pose_ros.model.folding import folded
+from iup_pose_ros.model.folding import fold_batch_norm
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -16,7 +16,7 @@ def test_a_folded_encoder_computes_the_same_without_normalisation(name: str) -> 
     with torch.no_grad():
         encoder.train()(image)  # statistics other than those of a new layer
         expected = encoder.eval()(image)
-        lighter = folded(encoder)
+        lighter = fold_batch_norm(encoder)
         for found, layer in zip(lighter(image), expected, strict=True):
             assert torch.allclose(found, layer, atol=1e-4 * float(layer.abs().max()))
     assert _normalisations(lighter) == 0
@@ -25,7 +25,7 @@ def test_a_folded_encoder_computes_the_same_without_normalisation(name: str) -> 
 def test_the_original_stays_as_it_is() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     names = list(network.state_dict())
-    folded(network)
+    fold_batch_norm(network)
     assert list(network.state_dict()) == names
     assert network.training
 

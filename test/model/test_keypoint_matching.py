@@ -7,9 +7,9 @@ import torch
 
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
-from iup_pose_ros.model.keypoint_alignment import rotated
+from iup_pose_ros.model.keypoint_alignment import apply_rotary_encoding
 from iup_pose_ros.model.keypoint_matching import (
-    LEAST_PROBABILITY,
+    MINIMUM_PROBABILITY,
     KeypointFeatures,
     KeypointMatcher,
     mutual_matches,
@@ -35,7 +35,7 @@ def test_only_mutual_best_matches_have_a_probability() -> None:
     index_0, index_1, found = mutual_matches(probability.log(), 3)
     assert index_0.tolist() == [[0, 1, 2]]
     assert index_1.tolist() == [[0, 0, 2]]
-    assert found[0].tolist() == pytest.approx([0.9, LEAST_PROBABILITY, 0.5], abs=2e-3)
+    assert found[0].tolist() == pytest.approx([0.9, MINIMUM_PROBABILITY, 0.5], abs=2e-3)
     index_0, _, found = mutual_matches(probability.log(), 2)
     assert index_0.tolist() == [[0, 2]]
 
@@ -54,7 +54,7 @@ def test_rotary_encoding_depends_on_relative_positions_alone() -> None:
 
     def products(shift: float) -> torch.Tensor:
         position = ((phase + shift).cos(), (phase + shift).sin())
-        return rotated(query, position) @ rotated(key, position).transpose(2, 3)
+        return apply_rotary_encoding(query, position) @ apply_rotary_encoding(key, position).transpose(2, 3)
 
     assert torch.allclose(products(0.0), products(1.7), atol=1e-5)
 
@@ -67,7 +67,7 @@ def test_matches_stand_in_the_cells_of_their_keypoints(small: IUPPose) -> None:
     cells = view.confidence.flatten() > 0.0
     assert 0 < int(cells.sum()) <= PRESETS["small"].kept_tokens
     assert set(cells.nonzero().flatten().tolist()) <= set(first.cells[0].tolist())
-    listed = pair.matches.weights[0] > LEAST_PROBABILITY
+    listed = pair.matches.weights[0] > MINIMUM_PROBABILITY
     assert int(listed.sum()) == int(cells.sum())
     on_map = view.own.flatten(2)[0].T[cells]
     assert torch.allclose(on_map, pair.matches.rays_0[0][listed], atol=1e-6)

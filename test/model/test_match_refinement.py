@@ -97,16 +97,16 @@ def test_deviations_learn_where_nothing_can_be_found() -> None:
     """Half of the texture is plain: no step helps there, and after some training the deviation says so."""
     torch.manual_seed(0)
     refinement = MatchRefinement()
-    optimiser = torch.optim.Adam(refinement.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(refinement.parameters(), 3e-3)
     known = torch.ones(1, *SIZE, dtype=torch.bool)
     truth = MatchTargets(
         *(MatchTarget(torch.zeros(1), moved(step), known, known) for step in (-SHIFT, SHIFT))
     )
     for step in range(100):
         refined = refinement(rough_start(step), *shifted_pair(step, plain_from=WIDTH // 2))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         refinement_loss(refined, truth).backward()
-        optimiser.step()
+        optimizer.step()
     found, half = refined[-1].view_0, SIZE[1] // 2
     error, spread = errors(found), found.spread[0, 0, 1:-1, 1:-1]
     assert error[:, : half - 2].median() < 0.5 * error[:, half + 1 :].median()

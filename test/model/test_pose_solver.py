@@ -7,10 +7,10 @@ from torch.nn.functional import normalize
 
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.epipolar_planes import EpipolarPlanes
-from iup_pose_ros.model.pose_solver import solve_pose, unless_contradicted
+from iup_pose_ros.model.pose_solver import fall_back_to_solved, solve_pose
 from iup_pose_ros.model.ray_matches import RayMatches, matches_of_cells
 from iup_pose_ros.model.realignment import PoseState
-from iup_pose_ros.model.rotations import angle_between, exponential, perturbed, rotation_error, turned
+from iup_pose_ros.model.rotations import angle_between, exponential, perturb, rotate_vectors, rotation_error
 
 BATCH, HEIGHT, WIDTH = 6, 12, 16
 DEGREE = torch.pi / 180.0
@@ -34,7 +34,10 @@ def matched(
 ) -> SoftCorrespondence:
     """Matches of view 0's points, noise in radians; a share is wrong, and said to be less sure."""
     generator = torch.Generator().manual_seed(2)
-    rays_0, rays_1 = normalize(points, dim=2), normalize(turned(R[:, None], points) + t[:, None], dim=2)
+    rays_0, rays_1 = (
+        normalize(points, dim=2),
+        normalize(rotate_vectors(R[:, None], points) + t[:, None], dim=2),
+    )
     rays_1 = normalize(rays_1 + noise * torch.randn(rays_1.shape, generator=generator), dim=2)
     astray = torch.rand(rays_1.shape[:2], generator=generator) < wrong
     rays_1[astray] = normalize(torch.randn(int(astray.sum()), 3, generator=generator), dim=1)
@@ -60,7 +63,7 @@ def prior() -> PoseState:
 def errors(pose: PoseState, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation and direction errors (B,) in degrees."""
     rotation = rotation_error(pose.R_1_0, R).norm(dim=1)
-    return rotation / DEGREE, angle_between(turned(pose.R_1_0, pose.direction), t) / DEGREE
+    return rotation / DEGREE, angle_between(rotate_vectors(pose.R_1_0, pose.direction), t) / DEGREE
 
 
 @pytest.mark.parametrize(("turn", "baseline"), [(0.0, 0.2), (0.15, 0.2), (0.8, 1.5), (1.2, 0.5)])
@@ -74,8 +77,8 @@ def test_exact_matches_give_the_exact_pose(turn: float, baseline: float) -> None
 def test_on_a_plane_one_of_the_two_possible_poses_is_found() -> None:
     points, _, R, t = scene(0.1, 0.3, flat=True)
     pose = solve_pose(listed(points, R, t), prior())
-    rays_1 = normalize(turned(R[:, None], points) + t[:, None], dim=2)
-    t_found = turned(pose.R_1_0, pose.direction)
+    rays_1 = normalize(rotate_vectors(R[:, None], points) + t[:, None], dim=2)
+    t_found = rotate_vectors(pose.R_1_0, pose.direction)
     error, _ = EpipolarPlanes.of(normalize(points, dim=2), rays_1, pose.R_1_0, t_found).errors()
     assert error.abs().mean() < 2e-4
 
@@ -104,12 +107,12 @@ def test_a_pose_stands_unless_the_matches_contradict_it() -> None:
     turn[1::3] = torch.tensor([0.0, 0.2, 0.0])  # far off
     turn[2::3] = torch.nan
     pose = PoseState(
-        perturbed(solved.R_1_0, turn),
+        perturb(solved.R_1_0, turn),
         normalize(solved.direction + 1e-3, dim=1),
         2.0 * solved.sigma_R,
         2.0 * solved.sigma_t,
     )
-    kept = unless_contradicted(matches, pose, solved)
+    kept = fall_back_to_solved(matches, pose, solved)
     for found, own, other in zip(kept, pose, solved, strict=True):
         assert torch.equal(found[0::3], own[0::3])
         assert torch.equal(found[1::3], other[1::3])

@@ -22,7 +22,7 @@ def test_too_little_memory_at_the_start_is_a_failed_transition(bench, starving):
     bench.clear()
     assert not bench.change_state("configure")
     state = bench.wait_for_reason("cannot configure")
-    assert "runs out of memory on device cuda:9" in state.reason
+    assert "is out of memory on device cuda:9" in state.reason
     assert "correct it (ros2 param set /vo_node NAME VALUE)" in state.reason
     assert bench.life_cycle() == "unconfigured"
 
@@ -30,8 +30,8 @@ def test_too_little_memory_at_the_start_is_a_failed_transition(bench, starving):
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        ("lower_resolution", "with 76800 pixels; going on with 38400 pixels on cuda:0"),
-        ("cpu", "with 76800 pixels; going on with 76800 pixels on cpu"),
+        ("lower_resolution", "with 76800 pixels; continuing with 38400 pixels on cuda:0"),
+        ("cpu", "with 76800 pixels; continuing with 76800 pixels on cpu"),
     ],
 )
 def test_memory_that_runs_out_while_active_is_lost_once_and_work_goes_on(bench, starving, policy, words):

@@ -14,7 +14,7 @@ from iup_pose_ros.demo_scene.materials import photographs
 from iup_pose_ros.demo_scene.rendered_pair import RenderedPair, concatenate, random_pair, random_scene
 from iup_pose_ros.model.alignment import Features
 from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction
-from iup_pose_ros.model.rotations import angle_between, length, rotation_error, turned
+from iup_pose_ros.model.rotations import angle_between, length, rotate_vectors, rotation_error
 from iup_pose_ros.training.losses import LossWeights, correspondence_loss, pose_loss, refinement_loss
 from iup_pose_ros.training.targets import PairTarget
 
@@ -78,7 +78,7 @@ class PairSet:
         depth_0, depth_1, K = pairs.depth_0[chosen], pairs.depth_1[chosen], pairs.K[chosen].repeat(2, 1, 1)
         return PairTarget.from_depth(
             R_1_0=_joined(R_1_0, R_0_1),
-            t_1_0=_joined(t_1_0, -turned(R_0_1, t_1_0)),
+            t_1_0=_joined(t_1_0, -rotate_vectors(R_0_1, t_1_0)),
             K_0=K,
             K_1=K,
             depth_0=_joined(depth_0, depth_1),
@@ -96,9 +96,9 @@ def _joined(first: Tensor, second: Tensor) -> Tensor:
 
 def overfit(model: IUPPose, pairs: PairSet, options: OverfitOptions) -> None:
     """Fit the model to the pairs."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, options.learning_rate, total_steps=options.steps, pct_start=0.1
+        optimizer, options.learning_rate, total_steps=options.steps, pct_start=0.1
     )
     generator = torch.Generator().manual_seed(options.seed)
     for step in range(options.steps):
@@ -107,10 +107,10 @@ def overfit(model: IUPPose, pairs: PairSet, options: OverfitOptions) -> None:
             model.encoder.eval()
         chosen = torch.randperm(options.pairs, generator=generator)[: options.batch]
         loss = _loss(model, pairs, chosen, options, step)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
 
 
@@ -135,7 +135,7 @@ def swap_errors(model: IUPPose, pairs: PairSet) -> Tensor:
     """How far both orders of every pair are from inverse: rotation and direction (2, B / 2), degrees."""
     prediction = pairs.predict(model.eval(), pairs.everything())
     (R_1_0, R_0_1), (t_1_0, t_0_1) = prediction.R_1_0.chunk(2), prediction.t_1_0.chunk(2)
-    return pose_errors(R_1_0, t_1_0, R_0_1.transpose(1, 2), -turned(R_1_0, t_0_1))
+    return pose_errors(R_1_0, t_1_0, R_0_1.transpose(1, 2), -rotate_vectors(R_1_0, t_0_1))
 
 
 def pose_errors(R: Tensor, t: Tensor, R_true: Tensor, t_true: Tensor) -> Tensor:

@@ -38,17 +38,17 @@ def test_nested_settings_reach_their_place():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seeds": 1}, "setting seeds does not exist; did you mean 'seed'?"),
-        ({"views": {"camera": {}}}, r"views\.camera does not exist; did you mean 'views\.cameras'"),
+        ({"seeds": 1}, "unknown setting seeds; did you mean 'seed'"),
+        ({"views": {"camera": {}}}, r"unknown setting views\.camera; did you mean 'views\.cameras'"),
         (
             {"views": {"regimes": {"wide": {"shared": 1}}}},
-            r"views\.regimes\.wide\.shared .* 'views\.regimes\.wide\.share",
+            r"views\.regimes\.wide\.shared; .* 'views\.regimes\.wide\.share",
         ),
         ({"seed": 0.5}, "setting seed is 0.5; a value of type int"),
         ({"procedural": True}, "setting procedural is True; a value of type float"),
         ({"sizes": [[1, 2, 3]]}, r"setting sizes is \[1, 2, 3\]; 2 values"),
         ({"sizes": 64}, "setting sizes is 64; a list"),
-        ({"views": 8}, "setting views is 8; settings by name"),
+        ({"views": 8}, "setting views is 8; a mapping"),
     ],
 )
 def test_mistakes_are_named(settings, message):

@@ -37,7 +37,7 @@ def test_weights_are_read_without_unpickling(tmp_path: Path, monkeypatch: pytest
 def test_another_file_is_refused_by_its_hash(tmp_path: Path) -> None:
     path = tmp_path / "mobilenet.pth"
     path.write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match=f"{imagenet.SHA256} is needed"):
+    with pytest.raises(CheckpointError, match=f"{imagenet.SHA256} is required"):
         imagenet.load_mobilenet_v2(ENCODERS["mobilenet_v2"](), path)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.training.data.batches import SparseMatches
-from iup_pose_ros.training.keypoint_losses import assignment_loss, keypoint_loss, promise_loss
+from iup_pose_ros.training.keypoint_losses import assignment_loss, keypoint_loss, pruning_loss
 from iup_pose_ros.training.keypoint_targets import (
     KeypointTarget,
     View,
@@ -167,12 +167,12 @@ def test_the_early_guess_is_taught_who_has_a_match():
         torch.tensor([[True, False, False]]),
     )
     logits = torch.zeros(1, 3, requires_grad=True)
-    aligned = assignment(torch.zeros(1, 3, 3), torch.zeros(1, 3))._replace(promise_0=logits, promise_1=logits)
+    aligned = assignment(torch.zeros(1, 3, 3), torch.zeros(1, 3))._replace(pruning_0=logits, pruning_1=logits)
     keypoint_loss(aligned, target).backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad[0], torch.tensor([-0.25 + 0.25, 0.25 - 0.25, 0.0]))
     only_0 = torch.zeros(1, 3, requires_grad=True)
-    promise_loss(aligned._replace(promise_0=only_0), target).backward()
+    pruning_loss(aligned._replace(pruning_0=only_0), target).backward()
     assert only_0.grad is not None
     torch.testing.assert_close(only_0.grad[0], torch.tensor([-0.25, 0.25, 0.0]))
 

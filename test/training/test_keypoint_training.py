@@ -15,7 +15,7 @@ from iup_pose_ros.training import trainer
 from iup_pose_ros.training.data.scene_pairs import ScenePairsConfig
 from iup_pose_ros.training.losses import LossWeights
 from iup_pose_ros.training.periodic_evaluation import PeriodicEvaluation
-from iup_pose_ros.training.run_config import EvaluationConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from iup_pose_ros.training.run_config import EvaluationConfig, NetworkConfig, OptimizerConfig, TrainConfig
 from iup_pose_ros.training.run_log import RunLog
 from iup_pose_ros.training.run_state import checkpoints
 from iup_pose_ros.training.synthetic.rendered_stream import SourceConfig
@@ -44,11 +44,11 @@ def tiny(output: Path, scenes: Path, **changes: object) -> TrainConfig:
         checkpoint_every=2,
         tensorboard=False,
         rendered=0.0,
-        photographs=ScenePairsConfig(scenes, sizes=((96, 64),), pairs=2, least_matches=10, matches=40),
+        photographs=ScenePairsConfig(scenes, sizes=((96, 64),), pairs=2, min_matches=10, matches=40),
         network=NetworkConfig(
             preset="small", tokens=80, image_area=96 * 64, frozen=FROZEN, fixed_statistics=True
         ),
-        optimiser=OptimiserConfig(learning_rate=1e-3, warm_up=2),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warm_up=2),
         loss=LossWeights(pose=0.0, correspondence=1.0, refinement=0.0),
         source=SourceConfig(sizes=((96, 64),)),
     )
@@ -79,7 +79,7 @@ def test_the_loss_falls_and_frozen_modules_stay(scenes, tmp_path):
     config = replace(
         config,
         network=replace(config.network, weights=SHIPPED_WEIGHTS),
-        optimiser=OptimiserConfig(learning_rate=3e-5, warm_up=2),
+        optimizer=OptimizerConfig(learning_rate=3e-5, warm_up=2),
     )
     torch.manual_seed(config.seed)
     before = trainer.initial_network(config.network, (96, 64)).state_dict()

@@ -1,4 +1,4 @@
-"""The table of a run's evaluations, split by split, and when a run gains no more."""
+"""The table of a run's evaluations, split by split, and when a run scores no more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
-from iup_pose_ros.training.periodic_evaluation import Gains, PeriodicEvaluation
+from iup_pose_ros.training.periodic_evaluation import EvaluationScores, PeriodicEvaluation
 from iup_pose_ros.training.run_config import EvaluationConfig
 
 
@@ -21,9 +21,9 @@ def rows(score: float) -> list[dict[str, object]]:
 
 
 def test_a_run_stalls_after_as_many_evaluations_without_gain_as_patience_allows():
-    gains = Gains([], patience=3)
-    assert not gains.stalled
-    found = [(gains.add(rows(score)), gains.stalled) for score in (50.0, 52.0, 52.0, 51.0, 51.5, 53.0)]
+    scores = EvaluationScores([], patience=3)
+    assert not scores.stalled
+    found = [(scores.add(rows(score)), scores.stalled) for score in (50.0, 52.0, 52.0, 51.0, 51.5, 53.0)]
     assert [best for best, _ in found] == [True, True, False, False, False, True]
     assert [stalled for _, stalled in found] == [False, False, False, False, True, False]
 
@@ -31,12 +31,12 @@ def test_a_run_stalls_after_as_many_evaluations_without_gain_as_patience_allows(
 def test_what_a_table_on_disk_tells_counts_as_before():
     table = [row for score in (52.0, 51.0, 50.0) for row in rows(score)]
     text = [{name: str(value) for name, value in row.items()} for row in table]
-    gains = Gains(text, patience=3)
-    assert not gains.stalled
-    assert not gains.add(rows(51.9))
-    assert gains.stalled
-    assert not Gains(text, patience=None).stalled
-    assert not Gains([], patience=1).add([])
+    scores = EvaluationScores(text, patience=3)
+    assert not scores.stalled
+    assert not scores.add(rows(51.9))
+    assert scores.stalled
+    assert not EvaluationScores(text, patience=None).stalled
+    assert not EvaluationScores([], patience=1).add([])
 
 
 def test_every_set_its_split_and_all_splits_have_a_row(tmp_path, write_photographs):
@@ -67,5 +67,5 @@ def test_folders_without_sets_and_sets_of_one_name_are_refused(tmp_path, write_p
         PeriodicEvaluation(EvaluationConfig(folders=(tmp_path,)), tmp_path, "cpu")
     for split in ("near", "far"):
         write_photographs(tmp_path / split / "a", 1)
-    with pytest.raises(DataError, match=r"two sets.*name a"):
+    with pytest.raises(DataError, match=r"two sets.*named a"):
         PeriodicEvaluation(EvaluationConfig(folders=(tmp_path / "near", tmp_path / "far")), tmp_path, "cpu")

@@ -23,7 +23,7 @@ from iup_pose_ros.training.losses import LossWeights
 from iup_pose_ros.training.run_config import (
     EvaluationConfig,
     NetworkConfig,
-    OptimiserConfig,
+    OptimizerConfig,
     TrainConfig,
     read_config,
 )
@@ -43,7 +43,7 @@ SETTINGS = {
     "checkpoint_every": 2,
     "tensorboard": False,
     "network": {"preset": "small", "initial_pose": "identity"},
-    "optimiser": {"warm_up": 2, "plain": 1, "blend": 2},
+    "optimizer": {"warm_up": 2, "plain": 1, "blend": 2},
     "source": {"sizes": [[96, 64]], "clusters": 1, "textures": 4, "views": {"views": 3}, "seed": 3},
 }
 
@@ -60,7 +60,7 @@ def tiny(output: Path, **changes: object) -> TrainConfig:
         tensorboard=False,
         # What random matches agree on jumps with every rounding error.
         network=NetworkConfig(initial_pose="identity"),
-        optimiser=OptimiserConfig(warm_up=2, plain=1, blend=2),
+        optimizer=OptimizerConfig(warm_up=2, plain=1, blend=2),
         source=SourceConfig(sizes=((96, 64),), clusters=1, textures=4, views=ViewConfig(views=3), seed=3),
     )
     return replace(settings, **changes)  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_a_checkpoint_whose_writing_dies_leaves_the_one_before(whole_run, tmp_pa
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole_run):
-    with pytest.raises(ConfigurationError, match="holds a run already"):
+    with pytest.raises(ConfigurationError, match="already contains a run"):
         train(tiny(whole_run))
 
 
@@ -171,7 +171,7 @@ def test_the_weights_file_says_what_it_was_trained_on(whole_run):
 @pytest.mark.slow
 def test_the_weights_file_holds_the_average_of_the_weights(renderer, tmp_path):
     """Decay 0 averages over the last step only; a run of one step then has both alike."""
-    config = tiny(tmp_path, steps=1, optimiser=OptimiserConfig(average=0.0, warm_up=1))
+    config = tiny(tmp_path, steps=1, optimizer=OptimizerConfig(average=0.0, warm_up=1))
     run = Trainer(config, trainer._fabric(config))
     model, _ = load_checkpoint(run.run())
     for name, value in run._network.state_dict().items():
@@ -182,8 +182,8 @@ def test_the_weights_file_holds_the_average_of_the_weights(renderer, tmp_path):
 def test_the_loss_falls_on_a_batch_seen_again_and_again(renderer, tmp_path, monkeypatch):
     batch = next(iter(RenderedClusters(tiny(tmp_path).source)))
     monkeypatch.setattr(Trainer, "_batches", lambda self: itertools.repeat(batch))
-    optimiser = OptimiserConfig(warm_up=2, plain=100)
-    train(tiny(tmp_path, steps=10, pairs=None, checkpoint_every=10, optimiser=optimiser))
+    optimizer = OptimizerConfig(warm_up=2, plain=100)
+    train(tiny(tmp_path, steps=10, pairs=None, checkpoint_every=10, optimizer=optimizer))
     losses = [float(row["loss"]) for row in rows(tmp_path)]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -203,7 +203,7 @@ def test_training_stops_when_gradients_are_never_finite(renderer, tmp_path, monk
     batch = next(iter(RenderedClusters(tiny(tmp_path).source)))
     monkeypatch.setattr(Trainer, "_batches", lambda self: itertools.repeat(batch))
     monkeypatch.setattr(trainer, "_clip", lambda network, largest: torch.tensor(torch.nan))
-    monkeypatch.setattr(trainer, "_MOST_SKIPPED", 3)
+    monkeypatch.setattr(trainer, "_MAXIMUM_SKIPPED", 3)
     with pytest.raises(TrainingError, match=r"3 steps up to 3.*learning_rate"):
         train(tiny(tmp_path, steps=10, pairs=1, checkpoint_every=10))
 
@@ -229,14 +229,14 @@ def test_evaluation_on_real_pairs_is_logged(whole_run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": {}}, "optimizer does not exist; did you mean 'optimiser'"),
-        ({"optimiser": {"learning_rat": 1.0}}, r"did you mean 'optimiser\.learning_rate'"),
+        ({"optimiser": {}}, "unknown setting optimiser; did you mean 'optimizer'"),
+        ({"optimizer": {"learning_rat": 1.0}}, r"did you mean 'optimizer\.learning_rate'"),
         ({"source": {"cluster": 1}}, r"did you mean 'source\.clusters'"),
         ({"precision": "16"}, "accepted: '32-true', 'bf16-mixed'"),
-        ({"steps": 0}, "steps is 0; at least 1"),
+        ({"steps": 0}, "steps is 0; the minimum is 1"),
         (
             {"source": {"sizes": [[96, 64], [320, 240]]}},
-            "320x240; the network takes multiples of 32",
+            "320x240 in sizes; multiples of 32 are required",
         ),
         ({"training_data": None}, "training_data"),
     ],
@@ -251,7 +251,7 @@ def test_wrong_settings_are_named(tmp_path, changes, message):
 def test_a_setting_without_default_must_be_given(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("output: run\n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="lacks the setting training_data"):
+    with pytest.raises(ConfigurationError, match="setting training_data is missing"):
         read_config(path)
 
 
@@ -268,7 +268,7 @@ def test_the_annotated_examples_are_valid(name: str):
 
 
 def test_the_learning_rate_rises_then_falls_to_its_final_share():
-    config = OptimiserConfig(learning_rate=1.0, final=0.1, warm_up=10)
+    config = OptimizerConfig(learning_rate=1.0, final=0.1, warm_up=10)
     rates = [learning_rate(config, step, 110) for step in range(111)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert rates[60] == pytest.approx(0.55)
@@ -277,7 +277,7 @@ def test_the_learning_rate_rises_then_falls_to_its_final_share():
 
 
 def test_the_likelihood_counts_after_the_plain_errors():
-    config = OptimiserConfig(plain=10, blend=20)
+    config = OptimizerConfig(plain=10, blend=20)
     assert [likelihood_share(config, step) for step in (0, 10, 20, 30, 99)] == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 

@@ -1,4 +1,4 @@
-"""What comes out of the network, for one pair or a batch, in the terms of estimators."""
+"""Conversion of the network output to poses, covariances and matches of estimators."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from iup_pose_ros.geometry.so3 import Array, project_to_so3
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
-# A match nearer than this to the image plane through the camera's centre is at no meaningful pixel.
-_LEAST_FORWARD = 0.1
-_CERTAIN_SPREAD = 0.01  # radians, deviation at which a match counts half
-_LEAST_WEIGHT = 1e-3
-_TRUSTED = 0.5  # relative to the maximum weight
+# Minimum z of a unit ray: others are behind the camera or have no meaningful pixel.
+_MINIMUM_FORWARD = 0.1
+_CERTAIN_SPREAD = 0.01  # radians, sigma at which the weight of a match is one half
+_MINIMUM_WEIGHT = 1e-3
+_CONFIDENT = 0.5  # minimum weight of confident matches, relative to the maximum weight
 
 
 def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float, source: str) -> RelativePose:
-    """The network's output for one pair in the convention of the odometry.
+    """Convert the network output for one pair to a relative pose.
 
     Args:
-        R_1_0, t_1_0: previous to current camera frame, (3, 3) and unit (3,).
-        sigma_R: (3,) of delta in R_true = R_1_0 Exp(delta), so about the previous camera's axes, radians.
-        sigma_t: of the direction t_1_0 per axis of its tangent plane, radians; nominal along it.
+        R_1_0, t_1_0: pose of the previous camera in the current frame, (3, 3) and unit (3,).
+        sigma_R: (3,), standard deviations of delta in R_true = R_1_0 Exp(delta), radians: about the axes of
+            the previous camera.
+        sigma_t: standard deviation of the direction t_1_0 per axis of its tangent plane, radians. The same
+            value is used along t_1_0, where the scale is unknown.
         source: name of the estimator.
 
     Raises:
@@ -48,33 +50,35 @@ def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float, so
 
 
 def attention_maps(correspondence: SoftCorrespondence) -> NDArray[np.float32]:
-    """Per pair, where attention found in view 1 what view 0 shows: (B, h, w) in [0, 1]."""
+    """Return for each pair where view 1 shows points of view 0: (B, h, w) in [0, 1]."""
     confidence = correspondence.view_1.confidence[:, 0]
-    return confidence.sqrt().cpu().float().numpy()  # probabilities of both directions multiplied
+    return (
+        confidence.sqrt().cpu().float().numpy()
+    )  # the confidence is a product of the probabilities of both directions
 
 
 def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int = 0) -> tuple[Matches, Array]:
-    """Where the cells of a pair's previous view went, in pixels of the frames, and their weights (N,).
+    """Convert matches of the previous view's cells to N matches in pixels and weights (N,) in (0, 1].
 
-    Cells without a match, and those that the network finds behind the current camera, are left out.
+    Cells without a match, or with a match behind the current camera, are omitted.
 
     Args:
-        view: of a batch.
-        previous, current: the frames of one of its pairs.
-        index: of that pair.
+        view: matches of view 0 of a batch of pairs.
+        previous, current: frames of one pair.
+        index: index of this pair in the batch.
     """
     own, matched = (rays[index].flatten(1).T.cpu().double().numpy() for rays in (view.own, view.matched))
     spread = view.spread[index].flatten().cpu().double().numpy()
-    seen = matched[:, 2] > _LEAST_FORWARD * np.linalg.norm(matched, axis=1)
-    seen &= view.confidence[index].flatten().cpu().numpy() > 0.0
-    points_prev = previous.intrinsics.project(own[seen])
-    points_curr = current.intrinsics.project(matched[seen])
-    weights = 1.0 / (1.0 + (spread[seen] / _CERTAIN_SPREAD) ** 2)
-    return Matches(points_prev, points_curr), np.maximum(weights, _LEAST_WEIGHT)
+    visible = matched[:, 2] > _MINIMUM_FORWARD * np.linalg.norm(matched, axis=1)
+    visible &= view.confidence[index].flatten().cpu().numpy() > 0.0
+    points_prev = previous.intrinsics.project(own[visible])
+    points_curr = current.intrinsics.project(matched[visible])
+    weights = 1.0 / (1.0 + (spread[visible] / _CERTAIN_SPREAD) ** 2)
+    return Matches(points_prev, points_curr), np.maximum(weights, _MINIMUM_WEIGHT)
 
 
 def select_confident(matches: Matches, weights: Array, max_count: int) -> Matches:
     """Select at most ``max_count`` matches, evenly from those of at least half the maximum weight (N,)."""
-    selected = np.flatnonzero(weights >= _TRUSTED * weights.max(initial=0.0))
+    selected = np.flatnonzero(weights >= _CONFIDENT * weights.max(initial=0.0))
     selected = selected[:: max(1, -(-len(selected) // max_count))]
     return matches.chosen(selected)

@@ -1,4 +1,4 @@
-"""Matches that a network finds between two frames, for estimators that solve for the pose themselves."""
+"""Matches of a network, for estimators that solve for the pose themselves."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame, Matches
 
-# Weight of a match below which it has no say in a pose; it may still guide tracks.
+# Minimum weight of a match for pose estimation. All matches guide tracks.
 _MINIMUM_WEIGHT = 0.1
 MATCH_SOLVER = EpipolarConfig(threshold=2.0, min_iterations=1000)
-"""Settings to solve for a pose from a network's matches: its keypoints are less exact than tracks."""
+"""Solver settings for network matches, whose keypoints are less precise than tracks."""
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkMatches:
-    """Matches of two frames, some of them wrong.
+    """Matches of two frames, including outliers.
 
     Attributes:
         matches: N matches in pixels of the frames.
-        weights: (N,) in (0, 1], how far each match is trusted.
-        attention: as ``RelativePose``.
+        weights: (N,) in (0, 1], confidence of each match.
+        attention: see ``RelativePose``.
     """
 
     matches: Matches
@@ -35,7 +35,7 @@ class NetworkMatches:
 
     @property
     def confident(self) -> Matches:
-        """The matches that a pose may be solved from."""
+        """Matches with sufficient weight for pose estimation."""
         return self.matches.chosen(self.weights >= _MINIMUM_WEIGHT)
 
 

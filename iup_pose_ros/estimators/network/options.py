@@ -1,4 +1,4 @@
-"""How the network of ``iup_pose`` and ``hybrid`` is run. Free of torch, so that naming it costs nothing."""
+"""Options of the network of ``iup_pose`` and ``hybrid``. Does not import torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ ASK_NETWORK = ("auto", "always", "when_needed")
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Where and how the network runs.
+    """Weights, device, precision and input size of the network.
 
     Attributes:
-        weights: weights file; None: the one that the package carries.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: of the network's arithmetic; ``float16`` on CUDA only.
-        image_area: pixels of the network's input; None: as the weights say.
+        weights: weights file; None: the shipped weights.
+        device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: floating-point type, one of ``PRECISIONS``; ``float16`` on CUDA only.
+        image_area: number of pixels of the network input; None: that of the weights file.
         ask_network: when the hybrid estimator runs the network: ``when_needed`` (tracks leave the pose open),
             ``always``, or ``auto`` (always on CUDA, when needed on a CPU).
 
     Raises:
-        ConfigurationError: the precision is unknown, or the area too small.
+        ConfigurationError: precision or ask_network is unknown, or the area is too small.
     """
 
     weights: Path | None = None
@@ -36,11 +36,11 @@ class NetworkOptions:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ConfigurationError(
-                f"precision {self.precision!r} does not exist; accepted: {', '.join(PRECISIONS)}"
+                f"unknown precision {self.precision!r}; accepted: {', '.join(PRECISIONS)}"
             )
         if self.ask_network not in ASK_NETWORK:
             raise ConfigurationError(
-                f"ask_network {self.ask_network!r} does not exist; accepted: {', '.join(ASK_NETWORK)}"
+                f"unknown ask_network {self.ask_network!r}; accepted: {', '.join(ASK_NETWORK)}"
             )
         if self.image_area is not None and self.image_area < 64 * 64:
-            raise ConfigurationError(f"image_area is {self.image_area}; at least {64 * 64} is needed")
+            raise ConfigurationError(f"image_area is {self.image_area}; the minimum is {64 * 64}")

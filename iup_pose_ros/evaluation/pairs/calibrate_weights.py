@@ -1,7 +1,7 @@
 """Calibration of a weights file on image pairs with ground truth: inlier model and sigma calibrations.
 
-The inlier model decides which pose the hybrid estimator returns, so the errors from which sigmas are
-calibrated depend on it. Every set is therefore evaluated with an inlier model fitted to sets of other scenes.
+The errors for the sigma calibration depend on the inlier model, which decides which pose the hybrid estimator
+returns. Therefore each set is evaluated with an inlier model fitted to sets of other scenes.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ def calibrate_weights(
     """Fit the inlier model and the sigma calibrations of a weights file and store them in ``output``.
 
     Args:
-        weights: weights file to calibrate; calibrations that it contains are ignored.
-        sets: pairs of at least two scenes by set, not used for training.
+        weights: weights file to calibrate; its calibrations are ignored.
+        sets: pairs by set, of at least two scenes that were not used for training.
         output: weights file to write; may be the same file.
-        console: where to draw the progress.
+        console: console of the progress bar.
         max_pairs, seed: see ``evaluation.pairs.evaluate.evaluate_on``.
         device: device of the network.
 
     Returns:
-        Results of the set's pairs with the inlier model fitted to other scenes, sigmas not calibrated.
+        Results of each set with the inlier model fitted to other scenes, without sigma calibration.
 
     Raises:
         CheckpointError: the weights cannot be loaded or written.
-        DataError: an image is missing, there are too few pairs, or they are of one scene.
+        DataError: an image is missing, there are too few pairs, or all are of one scene.
     """
     if len({scene_of(name) for name in sets}) < 2:
-        raise DataError(f"pairs of at least two scenes are needed; given are {', '.join(sets)}")
+        raise DataError(f"pairs of at least two scenes are required; given: {', '.join(sets)}")
     model, info = load_checkpoint(weights)
     chosen = {name: subsampled(pairs, max_pairs, seed) for name, pairs in sets.items()}
     hybrid = HybridEstimator(IUPPoseEstimator(model, device=device))
@@ -73,8 +73,8 @@ def calibrate_weights(
     report = PairsReport(results)
     calibrated = replace(
         info,
-        temperatures=fit_sigma_calibration(set_errors(report, "iup_pose")),
-        track_temperatures=fit_sigma_calibration(set_errors(report, "hybrid")),
+        network_calibration=fit_sigma_calibration(set_errors(report, "iup_pose")),
+        hybrid_calibration=fit_sigma_calibration(set_errors(report, "hybrid")),
         inlier_model=fit_inlier_model(examples.values()),
     )
     save_checkpoint(model, calibrated, output)

@@ -1,7 +1,7 @@
 """Fit of the hybrid estimator's ``InlierModel`` on image pairs with ground truth.
 
-After every kind of matches that the search adds, each candidate pose is one example: its features, and
-whether it errs by less than ``INLIER_ERROR_DEG``. Every set of pairs weighs the same.
+Each candidate pose after each stage of the search is one example: its features, and whether its error is
+below ``INLIER_ERROR_DEG``. All sets of pairs have the same total weight.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame
 
-_RIDGE = 1.0  # penalty of squared weights of features with unit variance
+_RIDGE = 1.0  # ridge penalty for weights of features with unit variance
 
 
 class Example(NamedTuple):
-    """A candidate pose.
+    """A candidate pose as training example.
 
     Attributes:
-        kinds: of matches that judged it (``PoseEvidence.kinds``).
-        features: by name.
-        is_inlier: whether rotation and direction err by less than ``INLIER_ERROR_DEG``.
+        kinds: kinds of matches (``PoseEvidence.kinds``) of its features.
+        features: features by name.
+        is_inlier: whether the errors of rotation and direction are below ``INLIER_ERROR_DEG``.
     """
 
     kinds: str
@@ -46,22 +46,22 @@ class Example(NamedTuple):
 def candidate_examples(
     estimator: HybridEstimator, frames: tuple[Frame, Frame], pair: DataSetPair
 ) -> list[Example]:
-    """Return the candidates of one pair after every kind of matches."""
+    """Return the candidates of one pair after each stage of the search."""
     examples = []
     for stage in estimator.stages(*frames):
         for candidate in stage.candidates:
-            error = _error_deg(candidate.T_prev_curr.inverse(), pair.T_1_0)
+            is_inlier = _error_deg(candidate.T_prev_curr.inverse(), pair.T_1_0) < INLIER_ERROR_DEG
             features = stage.evidence.features(candidate)
-            examples.append(Example(stage.evidence.kinds, features, error < INLIER_ERROR_DEG))
+            examples.append(Example(stage.evidence.kinds, features, is_inlier))
             if stage.evidence.kinds == "tracks network" and candidate.kind == "network":
-                # The same pose as the network alone would publish it.
+                # The same pose as the estimator iup_pose returns it.
                 alone = PoseEvidence(stage.evidence.cameras, {"network": stage.evidence.matches["network"]})
-                examples.append(Example(alone.kinds, alone.features(candidate), error < INLIER_ERROR_DEG))
+                examples.append(Example(alone.kinds, alone.features(candidate), is_inlier))
     return examples
 
 
 def fit_inlier_model(sets: Iterable[Sequence[Example]]) -> dict[str, dict[str, float]]:
-    """Return the weights by kinds of matches and name of the feature: penalised maximum likelihood.
+    """Fit weights by kinds of matches and feature name: penalised maximum likelihood.
 
     Args:
         sets: examples of each set of pairs.
@@ -75,7 +75,7 @@ def fit_inlier_model(sets: Iterable[Sequence[Example]]) -> dict[str, dict[str, f
 
 
 def _fit(examples: Sequence[Example], shares: Array) -> dict[str, float]:
-    """Return the weights of the features of examples of the same kinds of matches."""
+    """Fit the weights of the features of examples with the same kinds of matches."""
     names = sorted({name for example in examples for name in example.features})
     table = np.array([[example.features.get(name, 0.0) for name in names] for example in examples])
     is_inlier = np.array([example.is_inlier for example in examples], dtype=np.float64)
@@ -95,5 +95,6 @@ def _fit(examples: Sequence[Example], shares: Array) -> dict[str, float]:
 
 
 def _error_deg(T_1_0: Pose, reference: Pose) -> float:
+    """Return the maximum of rotation and direction error."""
     rotation = np.array([rotation_error_deg(T_1_0, reference)])
     return float(pose_errors_deg(rotation, np.array([direction_error_deg(T_1_0, reference)]))[0])

@@ -1,4 +1,4 @@
-"""Endless, repeatable streams of batches that several processes and their workers share."""
+"""Endless, reproducible streams of batches, divided among processes and their workers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +16,12 @@ Batches = Callable[[int], ClusterBatch]
 class BatchStream(IterableDataset[ClusterBatch], ABC):
     """Batches ``start + rank``, ``start + rank + world_size``, ... of a source of numbered batches.
 
-    The stream is the same for any number of workers, because ``DataLoader`` hands out the batches of its
+    The stream does not depend on the number of workers, because ``DataLoader`` returns the batches of its
     workers in turn.
 
     Args:
-        start: first batch; a run that has used n batches goes on with ``start=n`` (``batch.index + 1``).
-        rank, world_size: of this process among several that share the stream.
+        start: index of the first batch; a run resumes after n batches with ``start=n`` (``batch.index + 1``).
+        rank, world_size: rank of this process and number of processes.
     """
 
     def __init__(self, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
@@ -32,7 +32,7 @@ class BatchStream(IterableDataset[ClusterBatch], ABC):
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[Batches]:
-        """What gives any batch by its number, in the process that calls."""
+        """Return a context with a function that returns any batch by its index, in the calling process."""
 
     def __iter__(self) -> Iterator[ClusterBatch]:
         worker = get_worker_info()
@@ -45,14 +45,14 @@ class BatchStream(IterableDataset[ClusterBatch], ABC):
 
 
 class MixedStream(BatchStream):
-    """Every batch from one of several streams, drawn by their shares.
+    """Stream whose batches come from several streams, sampled by their shares.
 
     Args:
-        streams: with their shares, which need not sum to 1. Where they start themselves does not matter.
-        seed: of the draw; batch n depends on the streams, the shares, the seed and n only.
-        start, rank, world_size: as ``BatchStream``.
-        group: batches that are used together, such as those of one step of an optimiser: of each group a
-            stream gives its share, rounded up or down.
+        streams: shares, which need not sum to 1, and streams, whose own start has no effect.
+        seed: random seed; batch n depends on the streams, the shares, the seed and n only.
+        start, rank, world_size: see ``BatchStream``.
+        group: number of batches that are used together, such as those of one optimizer step. Each group has
+            the share of each stream, rounded up or down.
 
     Raises:
         ConfigurationError: a share is negative, or all are 0.
@@ -70,7 +70,9 @@ class MixedStream(BatchStream):
         super().__init__(start, rank, world_size)
         shares = np.array([share for share, _ in streams])
         if not (shares >= 0.0).all() or not shares.sum() > 0.0:
-            raise ConfigurationError(f"shares {shares.tolist()} must not be negative, nor all 0")
+            raise ConfigurationError(
+                f"shares are {shares.tolist()}; they must not be negative, and not all 0"
+            )
         self._streams = [stream for _, stream in streams]
         self._bounds, self._seed, self._group = (shares / shares.sum()).cumsum(), seed, group
 
@@ -85,7 +87,7 @@ class MixedStream(BatchStream):
             yield batch
 
     def _source(self, index: int) -> int:
-        """The stream of a batch: systematic sampling, evenly spaced in the group from one random number."""
+        """Return the index of a batch's stream: systematic sampling with one random offset per group."""
         group, place = divmod(index, self._group)
         offset = np.random.default_rng([self._seed, 2, group]).random()
         at = (place + offset) / self._group

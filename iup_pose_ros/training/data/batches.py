@@ -16,12 +16,12 @@ from iup_pose_ros.training.data.cluster import Cluster
 
 
 class SparseMatches(NamedTuple):
-    """True matches of C pairs, padded to the M of the pair that has most.
+    """True matches of C pairs, padded to the maximum number M.
 
     Attributes:
         pixels_0, pixels_1: (C, M, 2) float32 columns and rows of the same points in both views.
         depth_0, depth_1: (C, M) float32, along the optical axis of each camera, in the unit of the pair's t.
-        known: (C, M) bool, false where there is padding.
+        known: (C, M) bool, false for padding.
     """
 
     pixels_0: Tensor
@@ -39,13 +39,13 @@ class ClusterBatch:
         images: (C, V, 3, H, W) uint8 RGB.
         K: (C, V, 3, 3) float32, pixel (0, 0) at the centre of the top-left pixel.
         T_world_camera: (C, V, 4, 4) float32, optical frames; a cluster's first camera is near the origin.
-        depth: (C, V, H, W) float16 metres along the optical axis; infinite: sky; 0: no truth there.
-        overlap: (C, V, V) float32, share of the surfaces in view i (row) that view j (column) sees.
+        depth: (C, V, H, W) float16, metres along the optical axis; infinite: sky; 0: unknown.
+        overlap: (C, V, V) float32, fraction of the surfaces in view i (row) visible in view j (column).
         valid: (C, V, V) bool, whether (i, j) is a training pair: view 0 is i, view 1 is j.
-        metric: (C,) bool, whether lengths are metres.
-        regimes, scenes: names, one for each cluster.
-        index: position of the batch in its source, with which the source can be resumed behind it.
-        matches: true matches of view 0 with view 1 of each cluster, where the batch is of photographs.
+        metric: (C,) bool, whether lengths are in metres.
+        regimes, scenes: name of the motion regime and of the scene of each cluster.
+        index: index of the batch in its stream.
+        matches: true matches of view 0 with view 1 of each cluster of photographs; else None.
     """
 
     images: Tensor
@@ -62,7 +62,7 @@ class ClusterBatch:
 
     @classmethod
     def from_clusters(cls, clusters: Sequence[Cluster], index: int) -> ClusterBatch:
-        """The batch of one or more clusters with equally many views of equal size."""
+        """Create a batch from clusters with the same number of views and the same image size."""
         images = torch.from_numpy(np.stack([cluster.images for cluster in clusters]))
         return cls(
             images=images.movedim(-1, 2).contiguous(),
@@ -79,24 +79,24 @@ class ClusterBatch:
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClusterBatch:
-        """The same batch on another device."""
+        """Return a copy on another device."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClusterBatch:
-        """The same batch in page-locked memory, from which copies to a GPU need not wait."""
+        """Return a copy in page-locked memory, for asynchronous copies to a GPU."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def pairs(self, most: int | None = None, generator: torch.Generator | None = None) -> PairBatch:
-        """The training pairs of all clusters, or ``most`` random ones of each cluster."""
+    def pairs(self, maximum: int | None = None, generator: torch.Generator | None = None) -> PairBatch:
+        """Return the training pairs of all clusters, or at most ``maximum`` random ones of each cluster."""
         valid = self.valid
-        if most is not None:
+        if maximum is not None:
             score = torch.rand(valid.shape, generator=generator).to(valid.device) * valid
             rank = score.flatten(1).argsort(dim=1, descending=True).argsort(dim=1).reshape(valid.shape)
-            valid = valid & (rank < most)
+            valid = valid & (rank < maximum)
         return self.select(valid.nonzero())
 
     def select(self, pairs: Tensor) -> PairBatch:
-        """The pairs (P, 3) of cluster, view 0 and view 1."""
+        """Return the pairs with indices (P, 3) of cluster, view 0 and view 1."""
         cluster, first, second = pairs.unbind(dim=1)
         views = self.images.shape[1]
         poses = [self.T_world_camera[cluster, view].double() for view in (first, second)]
@@ -125,9 +125,9 @@ class PairBatch:
     """P ordered pairs of views of a batch.
 
     Attributes:
-        view_0, view_1: (P,) positions in ``batch.images.flatten(0, 1)``, likewise of K and depth.
+        view_0, view_1: (P,), indices of ``batch.images.flatten(0, 1)``, and of K and depth likewise.
         R_1_0: (P, 3, 3), t_1_0: (P, 3): X_1 = R_1_0 X_0 + t_1_0; exactly 0 where the camera does not move.
-        overlap: (P,) share of surfaces seen by both, the lesser of both directions.
+        overlap: (P,), minimum of the overlap in both directions.
     """
 
     view_0: Tensor
@@ -145,7 +145,7 @@ def _stacked(arrays: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
 
 
 def _padded(matches: Sequence[PointMatches]) -> SparseMatches | None:
-    """The matches of a batch's clusters; None where they have none."""
+    """Return the padded matches of the clusters of a batch; None if there are none."""
     if not matches:
         return None
     names = ("pixels_0", "pixels_1", "depth_0", "depth_1")

@@ -1,4 +1,4 @@
-"""A cluster: overlapping views of one scene with poses and depth."""
+"""Clusters: overlapping views of one scene with poses and depth."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Cluster:
         images: (V, H, W, 3) uint8 RGB.
         K: (V, 3, 3) pinhole matrices, pixel (0, 0) at the centre of the top-left pixel.
         T_world_camera: (V, 4, 4) poses of optical frames, metres; the origin is the first camera's centre.
-        depth: (V, H, W) float32 metres; infinite: sky; 0: no truth, something moves there.
-        overlap: (V, V) share of the surfaces in view i (row) that view j (column) sees.
-        valid: (V, V) bool, ordered pairs that overlap enough in both directions.
-        regime: name of the motion.
+        depth: (V, H, W) float32, metres; infinite: sky; 0: unknown, or a moving object.
+        overlap: (V, V), fraction of the surfaces in view i (row) visible in view j (column).
+        valid: (V, V) bool, ordered pairs with enough overlap in both directions.
+        regime: name of the motion regime.
         scene: name of the scene.
-        metric: whether lengths are metres.
-        matches: true matches of view 0 with view 1, of clusters of two views whose depth is not known.
+        metric: whether lengths are in metres.
+        matches: true matches of view 0 with view 1 of clusters of two views without depth; else None.
     """
 
     images: NDArray[np.uint8]

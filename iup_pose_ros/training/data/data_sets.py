@@ -20,17 +20,17 @@ from iup_pose_ros.validation import did_you_mean
 
 @dataclass(frozen=True)
 class DataSetConfig:
-    """A data set, in the layout in which it is published.
+    """A data set in its published layout.
 
     Attributes:
         layout: ``megadepth``, ``scannet``, ``tum``, ``kitti``, ``euroc`` or ``pairs`` (a pairs.csv).
-        folder: of the data set; for KITTI the one that holds ``sequences`` and ``poses``.
-        share: of the batches, against those of the other data sets and of rendered pairs.
-        index: megadepth: scene_info file or folder of them; scannet: index of pairs.
+        folder: folder of the data set; for KITTI the one with ``sequences`` and ``poses``.
+        share: share of batches, relative to the other data sets and rendered pairs.
+        index: megadepth: scene_info file or folder of such files; scannet: index of pairs.
         intrinsics: scannet: file of camera matrices.
-        sequences: kitti: two digits each.
-        overlap: megadepth, scannet: least overlap of a pair.
-        pairs: in a batch.
+        sequences: kitti: sequence names of two digits.
+        overlap: megadepth, scannet: minimum overlap of a pair.
+        pairs: number of pairs per batch.
     """
 
     layout: str
@@ -45,30 +45,20 @@ class DataSetConfig:
     def __post_init__(self) -> None:
         if self.layout not in _LOADERS:
             raise ConfigurationError(
-                f"layout {self.layout!r} does not exist; {did_you_mean(self.layout, _LOADERS)} "
+                f"unknown layout {self.layout!r}; {did_you_mean(self.layout, _LOADERS)} "
                 f"accepted: {', '.join(_LOADERS)}"
             )
         missing = [name for name in _NEEDED.get(self.layout, ()) if not getattr(self, name)]
         if missing:
-            raise ConfigurationError(f"a data set of layout {self.layout} needs the setting {missing[0]}")
+            raise ConfigurationError(f"a data set of layout {self.layout} requires the setting {missing[0]}")
 
     def load(self) -> list[DataSetPair]:
-        """Its pairs.
+        """Load the pairs.
 
         Raises:
-            DataError: files are missing or laid out otherwise.
+            DataError: files are missing or have another layout.
         """
         return _LOADERS[self.layout](self)
-
-
-def _megadepth(config: DataSetConfig) -> list[DataSetPair]:
-    return load_megadepth(config.folder, config.index or config.folder, (config.overlap, 1.0))
-
-
-def _scannet(config: DataSetConfig) -> list[DataSetPair]:
-    return load_scannet(
-        config.folder, config.index or config.folder, config.intrinsics or config.folder, config.overlap
-    )
 
 
 def _kitti(config: DataSetConfig) -> list[DataSetPair]:
@@ -80,8 +70,12 @@ def _kitti(config: DataSetConfig) -> list[DataSetPair]:
 
 
 _LOADERS: Mapping[str, Callable[[DataSetConfig], list[DataSetPair]]] = {
-    "megadepth": _megadepth,
-    "scannet": _scannet,
+    "megadepth": lambda config: load_megadepth(
+        config.folder, config.index or config.folder, (config.overlap, 1.0)
+    ),
+    "scannet": lambda config: load_scannet(
+        config.folder, config.index or config.folder, config.intrinsics or config.folder, config.overlap
+    ),
     "tum": lambda config: sequence_pairs(load_tum(config.folder), name=config.folder.name),
     "kitti": _kitti,
     "euroc": lambda config: sequence_pairs(load_euroc(config.folder), name=config.folder.name),

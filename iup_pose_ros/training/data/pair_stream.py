@@ -1,4 +1,4 @@
-"""Pairs of data sets as a stream of batches, with the interface of the rendered ones."""
+"""Stream of batches of pairs of data sets."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from iup_pose_ros.training.data.photometric import PhotometricConfig
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """How pairs become batches.
+    """Settings of batches of pairs.
 
     Attributes:
-        sizes: image sizes (width, height); every batch draws one. Images are cropped to its aspect ratio.
-        pairs: pairs in a batch.
-        photometric: what is done to the images besides; None leaves them as they are.
-        shuffle: whether the order is random, anew in every pass; otherwise it is that of the list.
-        seed: of all randomness.
+        sizes: image sizes (width, height), sampled per batch. Images are cropped to the aspect ratio.
+        pairs: number of pairs per batch.
+        photometric: photometric augmentation; None: no augmentation.
+        shuffle: whether to shuffle the pairs in every epoch.
+        seed: random seed.
     """
 
     sizes: tuple[tuple[int, int], ...] = ((160, 128),)
@@ -40,10 +40,10 @@ class StreamConfig:
 
 
 class PairStream(BatchStream):
-    """Endless batches of clusters of two views: view 0 and view 1 of a pair, both orders valid.
+    """Endless stream of clusters of two views, the images of a pair; both orders are valid pairs.
 
     Batch n depends on the list, the configuration and n only; ``start``, ``rank`` and ``world_size`` as in
-    ``BatchStream``. Regimes are "dataset", scenes the names of the pairs.
+    ``BatchStream``. Regimes are "dataset", scenes are the names of the pairs.
 
     Raises:
         DataError: the list is empty; on iteration, an image cannot be read.
@@ -59,9 +59,9 @@ class PairStream(BatchStream):
     ) -> None:
         super().__init__(start, rank, world_size)
         if not pairs:
-            raise DataError("there is no pair to make batches of")
+            raise DataError("the list of pairs is empty")
         if config.pairs < 1 or not config.sizes:
-            raise ConfigurationError("a batch needs at least one pair and one size")
+            raise ConfigurationError("a batch requires at least one pair and one size")
         self._pairs, self._config = pairs, config
         self._shuffled: tuple[int, NDArray[np.int64]] | None = None
 
@@ -70,7 +70,7 @@ class PairStream(BatchStream):
         yield self.batch
 
     def batch(self, index: int) -> ClusterBatch:
-        """Batch ``index``."""
+        """Return batch ``index``."""
         config = self._config
         rng = np.random.default_rng([config.seed, index])
         width, height = config.sizes[rng.integers(len(config.sizes))]
@@ -85,7 +85,7 @@ class PairStream(BatchStream):
         return ClusterBatch.from_clusters(clusters, index)
 
     def _order(self, position: int) -> int:
-        """The pair at a position of the endless stream."""
+        """Return the index of the pair at a position of the endless stream."""
         epoch, place = divmod(position, len(self._pairs))
         if not self._config.shuffle:
             return place
@@ -96,7 +96,7 @@ class PairStream(BatchStream):
 
 
 def pair_cluster(pair: DataSetPair, width: int, height: int) -> Cluster:
-    """A pair as a cluster of two views of width x height; camera 0 is the world's frame.
+    """Convert a pair to a cluster of two views of width x height; camera 0 is the world frame.
 
     Raises:
         DataError: an image cannot be read.
@@ -119,7 +119,7 @@ def pair_cluster(pair: DataSetPair, width: int, height: int) -> Cluster:
 
 
 def _fitted(source: DataSetImage, width: int, height: int) -> LoadedImage:
-    """The image cropped about its middle to the wanted aspect ratio and resized."""
+    """Load an image, crop it around its centre to the aspect ratio and resize it."""
     loaded = source.load()
     left, top, columns, rows = _window(loaded.intrinsics, width / height)
     image = loaded.image[top : top + rows, left : left + columns]
@@ -127,17 +127,15 @@ def _fitted(source: DataSetImage, width: int, height: int) -> LoadedImage:
     intrinsics = loaded.intrinsics.cropped(left, top, columns, rows).resized(width, height)
     interpolation = cv2.INTER_AREA if columns > width else cv2.INTER_LINEAR
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
+    depth = resized_depth(depth, width, height)
+    known = np.isfinite(depth) & (depth > 0.0)
     return LoadedImage(
-        np.asarray(resized, dtype=np.uint8), intrinsics, _clean(resized_depth(depth, width, height))
+        np.asarray(resized, dtype=np.uint8), intrinsics, np.where(known, depth, np.float32(0.0))
     )
 
 
 def _window(intrinsics: Intrinsics, aspect: float) -> tuple[int, int, int, int]:
+    """Return left, top, width and height of the maximum centred crop of an aspect ratio."""
     columns = min(intrinsics.width, round(intrinsics.height * aspect))
     rows = min(intrinsics.height, round(intrinsics.width / aspect))
     return (intrinsics.width - columns) // 2, (intrinsics.height - rows) // 2, columns, rows
-
-
-def _clean(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The depth with 0 wherever it is not a positive number."""
-    return np.where(np.isfinite(depth) & (depth > 0.0), depth, np.float32(0.0))

@@ -1,4 +1,4 @@
-"""What cameras do to colours and sharpness: response, vignetting, blur, noise, JPEG."""
+"""Photometric augmentation: camera response, vignetting, blur, noise, JPEG compression."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _LEVELS = np.arange(256, dtype=np.float32) / 255.0
 
 @dataclass(frozen=True)
 class PhotometricConfig:
-    """Strength of every effect, and the share of views that it befalls.
+    """Strength of each effect and the probability that it is applied to a view.
 
     Attributes:
-        exposure: spread of the logarithm of the brightness.
-        colour: spread of the logarithm of the gain of each channel.
-        gamma: spread of the logarithm of the exponent.
-        saturation: least and greatest factor.
-        grey: share of clusters in grey.
-        vignetting: share; vignetting_strength: greatest loss of light in the corners.
-        noise: share; noise_level: greatest standard deviation at full brightness, grey levels.
-        defocus: share; defocus_radius: greatest radius, share of the image's width.
-        motion_blur: share; motion_blur_length: greatest length, share of the image's width.
-        jpeg: share; jpeg_quality: least and greatest quality.
+        exposure: standard deviation of the logarithm of the brightness.
+        colour: standard deviation of the logarithm of the gain per channel.
+        gamma: standard deviation of the logarithm of the exponent.
+        saturation: minimum and maximum factor.
+        grey: probability of a grey cluster.
+        vignetting: probability; vignetting_strength: maximum loss of brightness in the corners.
+        noise: probability; noise_level: maximum standard deviation at full brightness, grey levels.
+        defocus: probability; defocus_radius: maximum radius, relative to the image width.
+        motion_blur: probability; motion_blur_length: maximum length, relative to the image width.
+        jpeg: probability; jpeg_quality: minimum and maximum quality.
     """
 
     exposure: float = 0.15
@@ -51,9 +51,9 @@ class PhotometricConfig:
     jpeg_quality: tuple[int, int] = (35, 95)
 
     def augment_cluster(self, images: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
-        """The views (V, H, W, 3) of a cluster, each as its own camera delivers it.
+        """Augment the views (V, H, W, 3) of a cluster independently.
 
-        How strong the effects are differs between clusters, so that some are nearly clean.
+        The strength is sampled per cluster, so that some clusters are almost unchanged.
         """
         strength = math.sqrt(rng.random())
         grey = rng.random() < self.grey
@@ -83,7 +83,7 @@ class PhotometricConfig:
         return image
 
     def _respond(self, image: Picture, strength: float, grey: bool, rng: Rng) -> Picture:
-        """Saturation, then for each channel a gain and an exponent."""
+        """Change saturation, then gain and exponent of each channel."""
         low, high = self.saturation
         saturation = 0.0 if grey else 1.0 + strength * (rng.uniform(low, high) - 1.0)
         mean = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -97,17 +97,17 @@ class PhotometricConfig:
 
 
 def defocused(image: Picture, radius: float) -> Picture:
-    """The image blurred by a disc of this radius, pixels."""
+    """Blur an image by a disc of a radius in pixels."""
     reach = math.ceil(radius)
     axis = np.arange(-reach, reach + 1)
     distance = np.hypot(axis[:, None], axis[None])
-    # The rim of the disc covers its pixels in part.
+    # Pixels at the edge of the disc are covered in part.
     kernel = np.clip(radius + 0.5 - distance, 0.0, 1.0).astype(np.float32)
     return _filtered(image, kernel)
 
 
 def motion_blurred(image: Picture, length: float, angle: float) -> Picture:
-    """The image blurred along a line of this length, pixels, centred on every pixel; angle in radians."""
+    """Blur an image along a line with length in pixels and angle in radians, centred at every pixel."""
     reach = math.ceil(0.5 * length)
     axis = np.arange(-reach, reach + 1, dtype=np.float64)
     along = axis[None] * math.cos(angle) + axis[:, None] * math.sin(angle)
@@ -117,20 +117,20 @@ def motion_blurred(image: Picture, length: float, angle: float) -> Picture:
 
 
 def vignette(height: int, width: int, strength: float) -> NDArray[np.float32]:
-    """Factors (H, W, 1): 1 in the middle, 1 - strength in the corners."""
+    """Return factors (H, W, 1): 1 in the centre, 1 - strength in the corners."""
     y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None, None]
     x = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None, :, None]
     return np.asarray(1.0 - np.float32(0.5 * strength) * (x * x + y * y), dtype=np.float32)
 
 
 def add_noise(values: NDArray[np.float32], level: float, grey: bool, rng: Rng) -> None:
-    """Add noise in place, stronger where it is bright (photons), with a floor (reading)."""
+    """Add shot noise, which increases with brightness, and read noise in place."""
     noise = rng.standard_normal((*values.shape[:2], 1 if grey else 3), dtype=np.float32)
     values += noise * np.sqrt(0.1 + 0.9 / 255.0 * np.maximum(values, 0.0)) * np.float32(level)
 
 
 def jpeg(image: Picture, quality: int) -> Picture:
-    """The image after compression, quality 1 to 100."""
+    """Compress and decompress an image with a quality from 1 to 100."""
     encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Pairs of photographs with sparse true matches as a stream of batches, every scene as often as any other."""
+"""Stream of batches of photograph pairs with sparse true matches; all scenes have the same probability."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from iup_pose_ros.training.data.cluster import Cluster
 from iup_pose_ros.training.data.photometric import PhotometricConfig
 from iup_pose_ros.types import Picture
 
-_CROPS = 5  # drawn before the whole image is taken
+_CROPS = 5  # number of attempts before the maximum crop is used
 
 
 @dataclass(frozen=True)
 class ScenePairsConfig:
-    """Which photographs are trained on, and how they are cut to size.
+    """Photographs and their crops.
 
     Attributes:
-        folder: of the scenes (``datasets.matched_scenes``).
-        share: of the batches, against rendered ones and those of data sets.
-        sizes: image sizes (width, height) in pixels. Images are cropped to the one whose shape is nearest to
-            that of the pair's first image; the pairs of a batch have one size.
-        pairs: pairs in a batch.
-        crop: least width of a crop, as a share of the widest crop of that shape.
-        flip: share of pairs that are mirrored left to right.
-        matches: most true matches of a pair.
-        least_matches: crops in which fewer matches are left are drawn anew.
-        seed: of all randomness.
+        folder: folder of the scenes (``datasets.matched_scenes``).
+        share: share of batches, relative to rendered ones and those of data sets.
+        sizes: image sizes (width, height) in pixels. Images are cropped to the size with the aspect ratio
+            nearest to that of the pair's first image; the pairs of a batch have the same size.
+        pairs: number of pairs per batch.
+        crop: minimum width of a crop, relative to the maximum crop of its aspect ratio.
+        flip: probability that a pair is mirrored horizontally.
+        matches: maximum number of true matches of a pair.
+        min_matches: minimum number of matches in a crop; other crops are sampled again.
+        seed: random seed.
     """
 
     folder: Path
@@ -49,21 +49,22 @@ class ScenePairsConfig:
     crop: float = 0.7
     flip: float = 0.5
     matches: int = 128
-    least_matches: int = 30
+    min_matches: int = 30
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.pairs < 1 or self.matches < 1 or not self.sizes:
-            raise ConfigurationError("a batch needs at least one pair, one match and one size")
+            raise ConfigurationError("a batch requires at least one pair, one match and one size")
         if not (0.0 < self.crop <= 1.0 and 0.0 <= self.flip <= 1.0):
             raise ConfigurationError(
-                f"crop is {self.crop}, flip is {self.flip}; accepted are shares up to 1, a crop above 0"
+                f"crop is {self.crop}, flip is {self.flip}; "
+                "accepted: crop above 0 and up to 1, flip from 0 to 1"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class _Photographs:
-    """A pair of loaded images (H, W, 3) with its cameras, pose and matches."""
+    """Pair of images (H, W, 3) with cameras, pose and matches."""
 
     images: tuple[Picture, Picture]
     cameras: tuple[Intrinsics, Intrinsics]
@@ -76,8 +77,8 @@ class _Photographs:
         )
 
     def mirrored(self) -> _Photographs:
-        """Return the views of the scene's mirror image: x turns into -x in both cameras."""
-        first, second = (_mirrored_camera(camera) for camera in self.cameras)
+        """Return the views of the mirrored scene: x becomes -x in both cameras."""
+        first, second = (replace(camera, cx=camera.width - 1 - camera.cx) for camera in self.cameras)
         mirror = np.diag([-1.0, 1.0, 1.0])
         T_1_0 = Pose(mirror @ self.T_1_0.rotation @ mirror, mirror @ self.T_1_0.translation)
         matches = replace(
@@ -90,17 +91,17 @@ class _Photographs:
 
 
 class ScenePairs(BatchStream):
-    """Endless batches of clusters of two views with ``matches``; the pair (view 0, view 1) alone is valid.
+    """Endless stream of clusters of two views with ``matches``; only the pair (view 0, view 1) is valid.
 
     Batch n depends on the files, the configuration and n only. Regimes are "photographs".
 
     Args:
-        config: which pairs, and how they are cut to size.
-        photometric: what is done to the images besides; None leaves them as they are.
-        start, rank, world_size: as ``BatchStream``.
+        config: photographs and their crops.
+        photometric: photometric augmentation; None: no augmentation.
+        start, rank, world_size: see ``BatchStream``.
 
     Raises:
-        DataError: files of a scene are missing or contradict themselves; on iteration, an image is missing.
+        DataError: files of a scene are missing or inconsistent; on iteration, an image is missing.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class ScenePairs(BatchStream):
         yield self.batch
 
     def batch(self, index: int) -> ClusterBatch:
-        """Return batch ``index``: of one size, from different scenes while they last."""
+        """Return batch ``index``, of one size and, if possible, of different scenes."""
         config = self._config
         rng = np.random.default_rng([config.seed, 3, index])
         sizes = list(self._scenes)
@@ -160,7 +161,7 @@ class ScenePairs(BatchStream):
 def _by_size(
     scenes: list[list[MatchedPair]], sizes: tuple[tuple[int, int], ...]
 ) -> dict[tuple[int, int], list[list[MatchedPair]]]:
-    """Scenes by the size of the nearest shape; pairs of a scene may go to different sizes."""
+    """Group pairs by the size with the nearest aspect ratio, and by scene."""
     sorted_scenes: dict[tuple[int, int], list[list[MatchedPair]]] = {}
     for scene in scenes:
         parts: dict[tuple[int, int], list[MatchedPair]] = {}
@@ -172,6 +173,7 @@ def _by_size(
 
 
 def _nearest(image: DataSetImage, sizes: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """Return the size with the aspect ratio nearest to that of an image."""
     width, height = image.size or image.load().image.shape[1::-1]
     return min(sizes, key=lambda size: abs(np.log(size[0] * height / (size[1] * width))))
 
@@ -186,14 +188,14 @@ def _loaded(pair: MatchedPair) -> _Photographs:
 def _cropped(
     views: _Photographs, size: tuple[int, int], config: ScenePairsConfig, rng: np.random.Generator
 ) -> _Photographs:
-    """Both views cut to random windows, or as large as they can be where those share too little."""
+    """Crop both views to random windows; to maximum windows if these have too few matches."""
     for attempt in range(_CROPS + 1):
-        least = config.crop if attempt < _CROPS else 1.0
-        windows = [_window(camera, size, least, rng) for camera in views.cameras]
+        minimum = config.crop if attempt < _CROPS else 1.0
+        windows = [_window(camera, size, minimum, rng) for camera in views.cameras]
         inside = np.logical_and(
             _inside(views.matches.pixels_0, windows[0]), _inside(views.matches.pixels_1, windows[1])
         )
-        if inside.sum() >= config.least_matches:
+        if inside.sum() >= config.min_matches:
             break
     matches = views.matches.chosen(inside)
     matches = replace(
@@ -211,11 +213,11 @@ def _cropped(
 Window = tuple[int, int, int, int]  # left, top, width, height
 
 
-def _window(camera: Intrinsics, size: tuple[int, int], least: float, rng: np.random.Generator) -> Window:
-    """A window of the shape of ``size`` and at least the share ``least`` of the largest one's width."""
+def _window(camera: Intrinsics, size: tuple[int, int], minimum: float, rng: np.random.Generator) -> Window:
+    """Sample a window of the aspect ratio of ``size``, at least ``minimum`` times the maximum width."""
     aspect = size[0] / size[1]
-    share = rng.uniform(least, 1.0)
-    width = max(1, round(share * min(camera.width, camera.height * aspect)))
+    scale = rng.uniform(minimum, 1.0)
+    width = max(1, round(scale * min(camera.width, camera.height * aspect)))
     height = max(1, min(camera.height, round(width / aspect)))
     left, top = rng.integers(camera.width - width + 1), rng.integers(camera.height - height + 1)
     return int(left), int(top), width, height
@@ -238,10 +240,6 @@ def _cut(image: Picture, window: Window, size: tuple[int, int]) -> Picture:
     interpolation = cv2.INTER_AREA if width > size[0] else cv2.INTER_LINEAR
     resized = cv2.resize(image[top : top + height, left : left + width], size, interpolation=interpolation)
     return np.asarray(resized, dtype=np.uint8)
-
-
-def _mirrored_camera(camera: Intrinsics) -> Intrinsics:
-    return replace(camera, cx=camera.width - 1 - camera.cx)
 
 
 def _mirrored_pixels(pixels: NDArray[np.float32], width: int) -> NDArray[np.float32]:

@@ -115,7 +115,7 @@ def test_frames_are_encoded_once(estimator: IUPPoseEstimator) -> None:
     estimator.estimate(third, frame(3))
     hook.remove()
     assert len(encoded) == 4
-    fresh = IUPPoseEstimator(estimator.model, estimator.temperatures, "cpu")
+    fresh = IUPPoseEstimator(estimator.model, estimator.calibration, "cpu")
     assert_same(kept, fresh.estimate(keyframe, third))
 
 
@@ -160,7 +160,7 @@ def test_resizing_keeps_the_viewing_rays() -> None:
 
 
 def test_images_below_the_smallest_size_are_refused(estimator: IUPPoseEstimator) -> None:
-    with pytest.raises(EstimationError, match="100x63; at least 64 pixels"):
+    with pytest.raises(EstimationError, match="100x63; the minimum is 64 pixels"):
         estimator.estimate(frame(0, 100, 63), frame(1, 100, 63))
 
 
@@ -321,9 +321,9 @@ def test_options_choose_precision_and_size_of_the_input(tmp_path: Path) -> None:
     exact = IUPPoseEstimator.from_options(replace(options, precision="float32")).predict(frame(0), frame(1))
     assert not torch.equal(prediction.R_1_0, exact.R_1_0)
     assert torch.allclose(prediction.R_1_0, exact.R_1_0, atol=0.05)
-    with pytest.raises(ConfigurationError, match="float16 needs a CUDA device"):
+    with pytest.raises(ConfigurationError, match="float16 requires a CUDA device"):
         IUPPoseEstimator.from_options(replace(options, precision="float16"))
-    with pytest.raises(ConfigurationError, match="'half' does not exist; accepted: float32"):
+    with pytest.raises(ConfigurationError, match="'half'; accepted: float32"):
         NetworkOptions(precision="half")
-    with pytest.raises(ConfigurationError, match="at least 4096"):
+    with pytest.raises(ConfigurationError, match="the minimum is 4096"):
         NetworkOptions(image_area=100)

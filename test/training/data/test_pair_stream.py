@@ -79,7 +79,7 @@ def test_ranks_take_turns(pairs):
 
 
 def test_streams_that_cannot_yield_are_refused(pairs):
-    with pytest.raises(DataError, match="no pair"):
+    with pytest.raises(DataError, match="list of pairs is empty"):
         PairStream([], StreamConfig())
     with pytest.raises(ConfigurationError, match="at least one pair"):
         PairStream(pairs, StreamConfig(pairs=0))
@@ -143,7 +143,7 @@ def test_a_run_mixes_data_sets_by_their_shares_and_repeats_itself(pairs, tmp_pat
 def test_a_data_set_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="did you mean 'megadepth'"):
         DataSetConfig("megadept", tmp_path)
-    with pytest.raises(ConfigurationError, match="scannet needs the setting intrinsics"):
+    with pytest.raises(ConfigurationError, match="scannet requires the setting intrinsics"):
         DataSetConfig("scannet", tmp_path, index=tmp_path / "test.npz")
-    with pytest.raises(ConfigurationError, match="must not be negative, nor all 0"):
+    with pytest.raises(ConfigurationError, match="must not be negative, and not all 0"):
         MixedStream([])

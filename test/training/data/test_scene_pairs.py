@@ -31,7 +31,7 @@ def scenes(tmp_path_factory, write_photographs) -> Path:
 
 
 def settings(scenes: Path, **changes: object) -> ScenePairsConfig:
-    config = ScenePairsConfig(scenes, sizes=((96, 64), (64, 96)), pairs=2, least_matches=10)
+    config = ScenePairsConfig(scenes, sizes=((96, 64), (64, 96)), pairs=2, min_matches=10)
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
@@ -106,12 +106,7 @@ def test_every_scene_is_drawn_equally_often_and_keeps_its_format(scenes):
 
 def test_a_crop_that_loses_the_matches_is_drawn_anew(scenes):
     counts = [
-        int(
-            ScenePairs(settings(scenes, crop=0.2, least_matches=least))
-            .batch(index)
-            .matches.known.sum(1)
-            .min()
-        )
+        int(ScenePairs(settings(scenes, crop=0.2, min_matches=least)).batch(index).matches.known.sum(1).min())
         for least, index in itertools.product((1, 25), range(10))
     ]
     assert min(counts[:10]) < 25 <= min(counts[10:])

@@ -136,10 +136,10 @@ def test_the_translation_of_a_stationary_camera_is_exactly_zero():
 
 def test_a_subset_of_pairs_can_be_drawn_from_each_cluster():
     batch = random_batch()
-    pairs = batch.pairs(most=5, generator=torch.Generator().manual_seed(0))
+    pairs = batch.pairs(maximum=5, generator=torch.Generator().manual_seed(0))
     assert len(pairs) == 10
     assert ((pairs.view_0 // 4) == (pairs.view_1 // 4)).all()
     drawn = {(int(a), int(b)) for a, b in zip(pairs.view_0, pairs.view_1, strict=True)}
     assert len(drawn) == 10
     assert not drawn & {(0, 1), (4, 5)}
-    assert len(batch.pairs(most=100)) == 22
+    assert len(batch.pairs(maximum=100)) == 22

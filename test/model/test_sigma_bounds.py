@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iup_pose_ros.model.deviations import bounded_sigma
+from iup_pose_ros.model.sigma_bounds import bounded_sigma
 
 
 def test_sigmas_are_bounded_and_unchanged_in_between() -> None:
