@@ -187,7 +187,7 @@ def test_sizes_that_contradict_each_other_are_refused(overrides, words):
 
 @pytest.mark.parametrize("encoding", ["nv12", "yuyv", "bayer_rggb8"])
 def test_images_of_half_a_colour_block_are_refused(encoding):
-    with pytest.raises(ImageError, match="whole blocks of 2x"):
+    with pytest.raises(ImageError, match="multiple of the 2x"):
         decode_image(message(RGB[..., 0], encoding, width=WIDTH - 1))
 
 

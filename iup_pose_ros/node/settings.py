@@ -58,7 +58,7 @@ class NodeConfig(CameraConfig):
     )
     ask_network: str = setting(
         "auto",
-        "When the estimator hybrid runs the network: 'when_needed' (tracks leave the pose open), 'always' or "
+        "When hybrid runs the network: 'when_needed' (tracks do not determine the pose), 'always' or "
         "'auto' (always on CUDA, when needed on a CPU).",
         choices=ASK_NETWORK,
     )

@@ -36,7 +36,7 @@ class KeyframeEdge:
         sigma_t: standard deviation of the direction of translation per axis of its tangent plane, radians;
             pi/2 if the direction is unknown.
         inlier_probability: calibrated probability that rotation and direction err by less than 10 degrees;
-            NaN if it is unknown.
+            NaN if unknown.
         metric: whether lengths are metres.
         scale_source: source of the step's length.
         estimator: name of the estimator.
