@@ -381,5 +381,5 @@ def test_something_that_moves_in_front_of_a_camera_at_rest_makes_no_motion(cover
         image[:, left : 320 - left] = cloth[:, 4 * index : 4 * index + 320 - 2 * left]
         updates.append(vo.process(replace(seen, image=image)))
     assert states(updates) <= {TrackingState.INITIALIZING, TrackingState.LOST}
-    assert any("something move in front of a camera at rest" in update.reason for update in updates)
+    assert any("objects move in front of a resting camera" in update.reason for update in updates)
     assert all(update.edge is None for update in updates)
