@@ -34,6 +34,13 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 
 _Result = TypeVar("_Result")
 
+_KIND_NAMES = {
+    "tracks": "tracks",
+    "network": "network matches",
+    "guided": "guided tracks",
+    "sift": "SIFT matches",
+}
+
 
 @dataclass(frozen=True)
 class HybridConfig:
@@ -138,7 +145,7 @@ class HybridEstimator:
                 break
         # 2. Fail rather than return a pose that is probably wrong.
         if best is None:
-            counts = [f"{len(found)} {kind} matches" for kind, found in stage.evidence.matches.items()]
+            counts = [f"{len(found)} {_KIND_NAMES[kind]}" for kind, found in stage.evidence.matches.items()]
             raise EstimationError(f"no consistent motion: no pose was found from {', '.join(counts)}")
         check_probability(probability)
         # 3. Refine the candidate with tracks that start from all matches that agree with it.

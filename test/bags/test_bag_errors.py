@@ -43,7 +43,7 @@ def test_missing_and_foreign_paths_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"empty has no metadata.yaml"):
         BagReader(tmp_path / "empty")
     (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0\n")
-    with pytest.raises(DataError, match=r"is a ROS 1 bag; `rosbags-convert"):
+    with pytest.raises(DataError, match=r"is a ROS 1 bag; convert it to rosbag2: `rosbags-convert"):
         BagReader(tmp_path / "old.bag")
 
 

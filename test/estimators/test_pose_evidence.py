@@ -134,9 +134,7 @@ def test_without_fitted_weights_agreeing_matches_make_a_pose_probable() -> None:
 
 def test_a_pose_is_refused_below_the_minimum_probability() -> None:
     check_probability(MINIMUM_PROBABILITY)
-    with pytest.raises(
-        EstimationError, match=f"probability of 0.1., at least {MINIMUM_PROBABILITY} is needed"
-    ):
+    with pytest.raises(EstimationError, match=f"probability of 0.15, the minimum is {MINIMUM_PROBABILITY}"):
         check_probability(0.15)
     with pytest.raises(EstimationError):
         check_probability(MINIMUM_PROBABILITY - 1e-6)

@@ -35,7 +35,7 @@ def test_missing_key_is_refused_by_name() -> None:
         ({"heads": 5}, "width 96 is not a multiple of heads = 5"),
         ({"head_width": 60}, "head_width 60 is not a multiple of 8"),
         ({"alignment_layers": 0}, "positive"),
-        ({"initial_pose": "identity"}, "without decoders there is no pose"),
+        ({"initial_pose": "identity"}, "decoders: false requires initial_pose: solve"),
         ({"prior_sigma_rotation": -1.0}, "positive"),
     ],
 )

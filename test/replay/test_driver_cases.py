@@ -252,7 +252,7 @@ def test_ground_truth_that_repeats_stamps_is_taken(bag: Path, sequence_folder: P
     (tmp_path / "gt.tum").write_text("\n".join([*lines[:10], *lines[9:20], *lines[19:]]) + "\n")
     values, output = figures(bag, tmp_path / "report", "--gt", str(tmp_path / "gt.tum"))
     assert_as_without_trouble(values)
-    assert "2 poses of gt.tum repeat the stamp before" in " ".join(output.split())
+    assert "2 poses of gt.tum repeat the previous stamp and were omitted" in " ".join(output.split())
 
 
 def through_lens(k: np.ndarray, size: tuple[int, int], coefficients: np.ndarray) -> Edit:

@@ -63,7 +63,7 @@ def test_every_set_its_split_and_all_splits_have_a_row(tmp_path, write_photograp
 
 
 def test_folders_without_sets_and_sets_of_one_name_are_refused(tmp_path, write_photographs):
-    with pytest.raises(DataError, match=r"has no pairs\.csv"):
+    with pytest.raises(DataError, match=r"have no pairs\.csv"):
         PeriodicEvaluation(EvaluationConfig(folders=(tmp_path,)), tmp_path, "cpu")
     for split in ("near", "far"):
         write_photographs(tmp_path / split / "a", 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from iup_pose_ros.errors import CheckpointError, ConfigurationError
 from iup_pose_ros.model.checkpoint import load_checkpoint
@@ -181,7 +182,7 @@ def test_the_weights_file_holds_the_average_of_the_weights(renderer, tmp_path):
 @pytest.mark.slow
 def test_the_loss_falls_on_a_batch_seen_again_and_again(renderer, tmp_path, monkeypatch):
     batch = next(iter(RenderedClusters(tiny(tmp_path).source)))
-    monkeypatch.setattr(Trainer, "_batches", lambda self: itertools.repeat(batch))
+    monkeypatch.setattr(trainer, "cluster_loader", lambda stream, workers: itertools.repeat(batch))
     optimizer = OptimizerConfig(warm_up=2, plain=100)
     train(tiny(tmp_path, steps=10, pairs=None, checkpoint_every=10, optimizer=optimizer))
     losses = [float(row["loss"]) for row in rows(tmp_path)]
@@ -201,10 +202,10 @@ def test_mixed_precision_rounds_neither_cameras_nor_truth(renderer, tmp_path):
 
 def test_training_stops_when_gradients_are_never_finite(renderer, tmp_path, monkeypatch):
     batch = next(iter(RenderedClusters(tiny(tmp_path).source)))
-    monkeypatch.setattr(Trainer, "_batches", lambda self: itertools.repeat(batch))
-    monkeypatch.setattr(trainer, "_clip", lambda network, largest: torch.tensor(torch.nan))
+    monkeypatch.setattr(trainer, "cluster_loader", lambda stream, workers: itertools.repeat(batch))
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, maximum: torch.tensor(torch.nan))
     monkeypatch.setattr(trainer, "_MAXIMUM_SKIPPED", 3)
-    with pytest.raises(TrainingError, match=r"3 steps up to 3.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"in 3 steps until step 3.*learning_rate"):
         train(tiny(tmp_path, steps=10, pairs=1, checkpoint_every=10))
 
 

@@ -122,5 +122,5 @@ def test_the_weights_file_contains_what_was_fitted(weights: Path, tmp_path: Path
 
 
 def test_sets_of_one_scene_are_refused(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least two scenes are needed; given are castle, castle_hard"):
+    with pytest.raises(DataError, match="at least two scenes are required; given: castle, castle_hard"):
         calibrate_weights(weights, {"castle": [], "castle_hard": []}, weights, Console(quiet=True))
