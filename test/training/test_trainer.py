@@ -43,7 +43,7 @@ SETTINGS = {
     "device": "cpu",
     "checkpoint_every": 2,
     "tensorboard": False,
-    "network": {"preset": "small", "initial_pose": "identity"},
+    "network": {"preset": "small_grid", "initial_pose": "identity"},
     "optimizer": {"warm_up": 2, "plain": 1, "blend": 2},
     "source": {"sizes": [[96, 64]], "clusters": 1, "textures": 4, "views": {"views": 3}, "seed": 3},
 }

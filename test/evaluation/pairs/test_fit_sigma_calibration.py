@@ -109,14 +109,14 @@ def weights(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_the_weights_file_contains_what_was_fitted(weights: Path, tmp_path: Path) -> None:
     output, console = tmp_path / "calibrated.safetensors", Console(quiet=True)
-    sets = {name: plane_pairs(tmp_path / name, 7, seed) for seed, name in enumerate(("first", "second"))}
+    sets = {name: plane_pairs(tmp_path / name, 9, seed) for seed, name in enumerate(("first", "second"))}
     report = calibrate_weights(weights, sets, output, console)
     found = load_checkpoint(output)[1]
     assert found.network_calibration == fit_sigma_calibration(set_errors(report, "iup_pose"))
     assert found.hybrid_calibration == fit_sigma_calibration(set_errors(report, "hybrid"))
     assert "tracks" in found.inlier_model
     assert set(report.results) == {"iup_pose", "hybrid"}
-    assert [len(results) for results in report.results["hybrid"].values()] == [7, 7]
+    assert [len(results) for results in report.results["hybrid"].values()] == [9, 9]
     assert load_checkpoint(weights)[1].network_calibration == SigmaCalibration(0.5, 3.0)
     assert load_checkpoint(weights)[1].inlier_model == {}
 
