@@ -127,8 +127,8 @@ BAD = {
     "no data": (break_data, "has no data"),
     "too little data": (break_end, "229400 bytes of data"),
     "no frame_id": (break_frame, "no frame_id"),
-    "image of another camera": (break_camera, "but the image of 'other_camera'"),
-    "stamp that goes back": (break_stamp, "does not increase"),
+    "image of another camera": (break_camera, "but the image has 'other_camera'"),
+    "stamp that goes back": (break_stamp, "non-monotonic timestamp"),
 }
 
 

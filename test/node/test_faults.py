@@ -56,7 +56,7 @@ def test_broken_checkpoint_is_a_failed_transition(unconfigured, tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not a safetensors file")
     set_all(unconfigured, estimator="iup_pose", weights=str(broken))
-    configure_fails(unconfigured, "not an undamaged safetensors file")
+    configure_fails(unconfigured, "not a valid sa")
 
 
 def test_missing_checkpoint_is_a_failed_transition_and_the_node_works_once_it_is_corrected(unconfigured):

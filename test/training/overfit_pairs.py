@@ -104,7 +104,7 @@ def overfit(model: IUPPose, pairs: PairSet, options: OverfitOptions) -> None:
     for step in range(options.steps):
         model.train()
         if step >= options.fixed_statistics * options.steps:
-            model.encoder.eval()
+            model.matcher.encoder.eval()
         chosen = torch.randperm(options.pairs, generator=generator)[: options.batch]
         loss = _loss(model, pairs, chosen, options, step)
         optimizer.zero_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
@@ -51,10 +52,10 @@ def relative_pose(R_1_0: Array, t_1_0: Array, sigma_R: Array, sigma_t: float, so
 
 def attention_maps(correspondence: SoftCorrespondence) -> NDArray[np.float32]:
     """Return for each pair where view 1 shows points of view 0: (B, h, w) in [0, 1]."""
-    confidence = correspondence.view_1.confidence[:, 0]
-    return (
-        confidence.sqrt().cpu().float().numpy()
-    )  # the confidence is a product of the probabilities of both directions
+    # A keypoint speaks for the patch around it. The confidence is a product of the probabilities of both
+    # directions.
+    confidence = functional.max_pool2d(correspondence.view_1.confidence, 5, 1, 2)[:, 0]
+    return confidence.sqrt().cpu().float().numpy()
 
 
 def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int = 0) -> tuple[Matches, Array]:

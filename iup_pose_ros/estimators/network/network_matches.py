@@ -15,7 +15,7 @@ from iup_pose_ros.types import Frame, Matches
 
 # Minimum weight of a match for pose estimation. All matches guide tracks.
 _MINIMUM_WEIGHT = 0.1
-MATCH_SOLVER = EpipolarConfig(threshold=2.0, min_iterations=1000)
+MATCH_SOLVER = EpipolarConfig(threshold=2.0, min_noise=0.6, min_iterations=1000)
 """Solver settings for network matches, whose keypoints are less precise than tracks."""
 
 
