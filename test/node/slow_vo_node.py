@@ -13,10 +13,10 @@ from iup_pose_ros.node.process import run
 from iup_pose_ros.node.stop_request import StopRequest
 
 
-def decode_slowly(message: Any) -> Any:
+def decode_slowly(*arguments: Any) -> Any:
     """decode_image, after a pause."""
     time.sleep(0.1)
-    return decode_image(message)
+    return decode_image(*arguments)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_everything_that_is_missing_is_named_until_it_is_there(node: Node) -> No
     late = wait(timeout=1.0)
     assert late.returncode == 1
     # On a busy machine the publishers, too, may not be found within that second.
-    assert late.stderr.startswith("after 1 s there is not a")
+    assert late.stderr.startswith("missing after 1 s: a")
     assert "a recorder of /eye/vo/odometry" in late.stderr
     for output in OUTPUTS:
         node.create_subscription(Odometry, f"/eye/vo/{output}", lambda _: None, 1)
