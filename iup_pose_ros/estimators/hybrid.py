@@ -29,6 +29,7 @@ from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, Matchi
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
+from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
@@ -219,9 +220,8 @@ class HybridEstimator:
         """
         T_prev_curr = best.T_prev_curr
         agreeing = evidence.agreeing(T_prev_curr)
-        tracks = self._retracker.match(previous, current, agreeing, np.ones(len(agreeing)))
-        exact = _try(lambda: self._track_solver.refine(T_prev_curr, previous, current, tracks))
-        if exact is None or not self._is_reliable(exact):
+        tracks, exact = self._track_again(previous, current, T_prev_curr, agreeing)
+        if exact is None:
             joint = _try(lambda: self._network_solver.refine(T_prev_curr, previous, current, agreeing))
             return best.result if joint is None else joint
         if "sift" not in evidence.matches:
@@ -234,9 +234,16 @@ class HybridEstimator:
         """Repeat tracking from the inliers of a reliable pose; return the new pose if it is reliable, too."""
         if not self._is_reliable(result):
             return result
-        tracks = self._retracker.match(previous, current, result.inlier_matches, np.ones(result.inliers))
-        exact = _try(lambda: self._track_solver.refine(result.T_prev_curr, previous, current, tracks))
-        return result if exact is None or not self._is_reliable(exact) else exact
+        _, exact = self._track_again(previous, current, result.T_prev_curr, result.inlier_matches)
+        return result if exact is None else exact
+
+    def _track_again(
+        self, previous: Frame, current: Frame, T_prev_curr: Pose, start: Matches
+    ) -> tuple[Matches, EpipolarResult | None]:
+        """Return tracks that start from matches, and the pose refined by them; None if it is not reliable."""
+        tracks = self._retracker.match(previous, current, start, np.ones(len(start)))
+        exact = _try(lambda: self._track_solver.refine(T_prev_curr, previous, current, tracks))
+        return tracks, exact if exact is not None and self._is_reliable(exact) else None
 
     def _is_reliable(self, result: EpipolarResult) -> bool:
         """Return whether a pose has enough inliers."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -210,6 +211,7 @@ class IUPPoseEstimator:
             return predicted
 
 
+@cache
 def network_size(width: int, height: int, area: int) -> tuple[int, int]:
     """Return width and height, multiples of 32, that best fit the area and the aspect ratio of the image.
 
