@@ -205,7 +205,7 @@ class TrackingSession:
                 Severity.ERROR,
             )
         severity = Severity.ERROR if update.refused else Severity.NONE
-        return Report(update.state, update.reason, severity, components.pipeline.keyframes)
+        return Report(update.state, update.reason, severity, components.pipeline.keyframes, update.bridged)
 
     def _finish(self, report: Report, header: Any, is_used: bool) -> bool:
         """Count a processed image and report on it; return False if a reset is pending."""
