@@ -130,6 +130,11 @@ class Rectifier:
             return image
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
+    def rectify_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the mask (H, W) of the undistorted image, 255 where any pixel of the given one is not 0."""
+        binary = np.where(mask > 0, 255, 0).astype(np.uint8)
+        return np.where(self.rectify(binary) > 0, 255, 0).astype(np.uint8)
+
 
 def _intrinsics(matrix: Array, width: int, height: int) -> Intrinsics:
     (fx, _, cx), (_, fy, cy), _ = matrix.tolist()

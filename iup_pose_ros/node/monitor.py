@@ -36,6 +36,7 @@ class Figures:
         silence: seconds since the last image was received.
         inference_p50: median time of the estimator, seconds.
         inference_p99: 99th percentile, seconds.
+        masked_share: share of the last image that is masked.
     """
 
     counts: FrameCounts
@@ -45,6 +46,7 @@ class Figures:
     silence: float
     inference_p50: float
     inference_p99: float
+    masked_share: float = float("nan")
 
 
 class Monitor:
@@ -55,6 +57,7 @@ class Monitor:
         self._counts = FrameCounts()
         self._inference: deque[float] = deque(maxlen=_ESTIMATES)
         self._frame_age = float("nan")
+        self._masked_share = float("nan")
         self._last_image = float("nan")
         self._images = self._odometry = 0
         self._last_snapshot = time.monotonic()
@@ -80,6 +83,11 @@ class Monitor:
         """Record the age in seconds of an image's stamp when its result is published."""
         with self._lock:
             self._frame_age = age
+
+    def on_mask(self, share: float) -> None:
+        """Record the share of the last image that is masked."""
+        with self._lock:
+            self._masked_share = share
 
     def count(
         self, received: int = 0, processed: int = 0, dropped_busy: int = 0, dropped_invalid: int = 0
@@ -121,6 +129,7 @@ class Monitor:
                 now - self._last_image,
                 float(p50),
                 float(p99),
+                self._masked_share,
             )
             self._images = self._odometry = 0
             self._last_snapshot = now
