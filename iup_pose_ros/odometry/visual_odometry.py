@@ -241,10 +241,10 @@ class VisualOdometry:
         rays = tracks.rays
         known = self._scale.depths.of(rays.ids)
         relative = resolve_ambiguity(relative, rays, known)
-        if not relative.metric:
-            relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
         check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
+            relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
+            check(relative, rays, tracks.interval, self._config)
             self._scale.check(_interval(tracks))
         return relative, seconds
 
