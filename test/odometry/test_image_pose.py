@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from odometry_scenes import INTRINSICS, Cloud, Oracle, frame, pose, positive_definite
 
+from iup_pose_ros.demo_scene.demo_recording import CAMERA, render_flight
+from iup_pose_ros.demo_scene.flight import fly
+from iup_pose_ros.demo_scene.room import build_room
+from iup_pose_ros.demo_scene.threads import one_thread_per_operation
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
@@ -45,6 +49,14 @@ def known_depths(cloud: Cloud, relative_sigma: float, share: float = 1.0) -> Inv
 def error_of(found: PoseWithCovariance, truth: Pose) -> np.ndarray:
     turn = so3.log(truth.rotation @ found.pose.rotation.T)
     return np.concatenate([truth.translation - found.pose.translation, turn])
+
+
+def since(keyframe: PoseWithCovariance, image: PoseWithCovariance) -> PoseWithCovariance:
+    """Pose of an image relative to its keyframe, of two poses in the odometry frame."""
+    T_key_image = keyframe.pose.inverse() @ image.pose
+    inherited = (keyframe @ PoseWithCovariance.exact(T_key_image)).covariance
+    axes = np.kron(np.eye(2), keyframe.pose.rotation)
+    return PoseWithCovariance(T_key_image, axes.T @ (image.covariance - inherited) @ axes)
 
 
 def nees(found: PoseWithCovariance, truth: Pose) -> float:
@@ -195,8 +207,8 @@ def test_covariance_grows_from_keyframe_to_image_and_neither_jumps_nor_errs_beyo
                 step = flight(before.stamp).inverse() @ flight(update.stamp)
                 expected = before.pose.pose @ Pose(step.rotation, step.translation / unit)
                 jump = error_of(update.pose, expected)
-                covariance = before.pose.covariance + update.pose.covariance - 2.0 * keyframe.pose.covariance
-                jumps.append(np.abs(jump) / np.sqrt(np.diag(covariance)))
+                own = before.pose.covariance + update.pose.covariance - 2.0 * keyframe.pose.covariance
+                jumps.append(np.abs(jump) / np.sqrt(np.diag(own)))
             keyframe = update
         elif keyframe is not None:
             assert np.trace(update.pose.covariance) > np.trace(keyframe.pose.covariance)
@@ -205,12 +217,8 @@ def test_covariance_grows_from_keyframe_to_image_and_neither_jumps_nor_errs_beyo
             unit = np.linalg.norm(
                 (flight(edge.previous_stamp).inverse() @ flight(edge.current_stamp)).translation
             ) / np.linalg.norm(edge.base.pose.translation)
-            relative = keyframe.pose.pose.inverse() @ update.pose.pose
-            turn = so3.log(true.rotation @ relative.rotation.T)
-            error = np.concatenate([true.translation / unit - relative.translation, turn])
-            axes = np.kron(np.eye(2), keyframe.pose.pose.rotation)
-            covariance = axes.T @ (update.pose.covariance - keyframe.pose.covariance) @ axes
-            values.append(float(error @ np.linalg.solve(covariance + 1e-12 * np.eye(6), error)))
+            motion = since(keyframe.pose, update.pose)
+            values.append(nees(motion, Pose(true.rotation, true.translation / unit)))
     assert len(values) > 40
     assert len(jumps) >= 3
     assert np.max(jumps) < 3.0
@@ -295,3 +303,29 @@ def test_after_a_loss_the_motion_goes_on_from_the_last_pose_and_not_from_the_key
 def test_stamps_of_poses_increase_strictly(flown: list[OdometryUpdate]):
     stamps = [update.stamp for update in flown if update.pose]
     assert np.all(np.diff(stamps) > 0.0)
+
+
+@pytest.mark.slow
+def test_covariance_between_keyframes_is_that_of_the_errors_on_a_rendered_flight():
+    camera = CAMERA.resized(320, 240)
+    trajectory = fly(rate=30.0).select(np.arange(60, 210))
+    with one_thread_per_operation():
+        images = list(render_flight(build_room(), trajectory, camera, 0))
+    truth = {float(stamp): trajectory.pose(k) for k, stamp in enumerate(trajectory.stamps)}
+    odometry = VisualOdometry(EpipolarEstimator(LucasKanadeFrontEnd()))
+    edge, keyframe, values = None, None, []
+    for stamp, image in zip(truth, images, strict=True):
+        update = odometry.process(Frame(image, camera, stamp, "camera_optical"))
+        if update.edge:
+            edge, keyframe = update.edge, update.pose
+        elif update.pose:
+            step = truth[edge.previous_stamp].inverse() @ truth[edge.current_stamp]
+            unit = np.linalg.norm(step.translation) / np.linalg.norm(edge.base.pose.translation)
+            true = truth[edge.current_stamp].inverse() @ truth[stamp]
+            found = since(keyframe, update.pose)
+            values.append(nees(found, Pose(true.rotation, true.translation / unit)))
+    print(
+        f"{len(values)} poses between keyframes: NEES {np.mean(values):.1f}, median {np.median(values):.1f}"
+    )
+    assert len(values) > 80
+    assert 0.5 * 6.0 < np.mean(values) < 2.0 * 6.0
