@@ -105,7 +105,7 @@ def _compose(snapshots: Snapshots, estimate: Trajectory, reference: Trajectory |
             first.values(reference), second.values(reference), "--", color="#999999", label="ground truth"
         )
     axes.plot(x, y, alpha=0.0)  # fixes the limits
-    (path,) = axes.plot([], [], "-", color="#1f6fb4", label="estimate")
+    (path,) = axes.plot([], [], "-", color="#1f6fb4", lw=3.0, label="estimate")
     unit = "units" if reference is None else "m"
     axes.set(xlabel=f"{first.name} [{unit}]", ylabel=f"{second.name} [{unit}]", title="from above")
     axes.set_aspect("equal", adjustable="datalim")
