@@ -29,6 +29,7 @@ _UNKNOWN_DEPTH = 1.0  # relative standard deviation of an inverse depth that is 
 _TRACKS_PER_OBSERVATION = 4.0
 # Minimum change of the noise from one image to the next, as a share of it.
 _LEAST_CHANGE = 0.3
+_MIN_DEPTH_RATIO = 0.05  # minimum depth in the image relative to that in the keyframe
 _INLIER = 3.5  # standard deviations
 _MAXIMUM_NOISE = 1.0 / 640.0  # fraction of the image width
 _MEDIAN_SQUARE = 1.386  # median of a chi-squared variable with two degrees of freedom
@@ -87,36 +88,6 @@ class ImagePose:
         return back @ PoseWithCovariance(later.motion.pose, covariance)
 
 
-@dataclass(frozen=True, eq=False)
-class _Linearised:
-    """Image points of N tracks, z = 1, for a pose and inverse depths.
-
-    Attributes:
-        residual: (N, 2) measured minus predicted image point.
-        by_pose: (N, 2, 6) derivative of the prediction by the pose's error, ROS convention.
-        by_depth: (N, 2) derivative of the prediction by the inverse depth.
-        visible: (N,) whether the point is in front of the image's camera.
-    """
-
-    residual: Array
-    by_pose: Array
-    by_depth: Array
-    visible: NDArray[np.bool_]
-
-    @classmethod
-    def at(cls, rays: TrackedRays, T_key_image: Pose, inverse: Array) -> _Linearised:
-        rotation, translation = T_key_image.rotation, T_key_image.translation
-        moved = rays.previous - inverse[:, None] * translation
-        point = moved @ rotation
-        visible = point[:, 2] > 0.05
-        depth = np.where(visible, point[:, 2], 1.0)[:, None]
-        predicted = point[:, :2] / depth
-        # Derivative of the image point by the point's position in the keyframe's axes, (N, 2, 3).
-        slope = (rotation[:, :2].T - predicted[:, :, None] * rotation[:, 2]) / depth[:, :, None]
-        by_pose = np.concatenate([-inverse[:, None, None] * slope, slope @ hat(moved)], axis=2)
-        return cls(rays.current[:, :2] - predicted, by_pose, -slope @ translation, visible)
-
-
 def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose) -> ImagePose:
     """Estimate the pose of the latest image of the tracks relative to their keyframe.
 
@@ -134,46 +105,31 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
         raise EstimationError(
             f"{len(rays)} tracks do not determine a pose, at least {MIN_TRACKS} are required"
         )
+    # 1. Depths with their variances; those that are not known are typical.
     known = depths.of(rays.ids)
     is_known = known.information > 0.0
     measured = np.where(is_known, known.inverse, typical)
     variance = np.full(len(rays), (_UNKNOWN_DEPTH * typical) ** 2)
     variance[is_known] = 1.0 / known.information[is_known]
-    floor = NOISE_FLOOR * rays.width / rays.focal
+    # 2. Robust Gauss-Newton steps of the pose; the most likely depths follow.
     pose, inverse = start, measured
     for _ in range(_ITERATIONS):
-        # 1. Residuals at the measured depths, and their noise, which is that across the epipolar lines.
-        seen = _Linearised.at(rays, pose, inverse)
-        by_pose, by_depth = seen.by_pose, seen.by_depth
-        residual = seen.residual - by_depth * (measured - inverse)[:, None]
-        square = np.sum(by_depth**2, axis=1)
-        across = by_depth[:, ::-1] * [1.0, -1.0] / np.sqrt(np.maximum(square, 1e-16))[:, None]
-        noise = robust_sigma(np.sum(across * residual, axis=1)[seen.visible], floor)
-        # 2. Robust weights. The covariance of a residual is noise^2 I + variance by_depth by_depth^T; its
-        # inverse is (I - gain by_depth^T) / noise^2.
-        gain = by_depth * (variance / (noise**2 + variance * square))[:, None]
-        along = np.sum(by_depth * residual, axis=1)
-        error = (np.sum(residual**2, axis=1) - np.sum(gain * residual, axis=1) * along) / noise**2
-        spread = max(1.0, float(np.median(error)) / _MEDIAN_SQUARE)
-        weight = np.where(seen.visible, robust_weight(error / spread), 0.0) / noise**2
-        # 3. Gauss-Newton step of the pose; the most likely depths follow.
-        mixed = np.einsum("ni,nij->nj", by_depth, by_pose)
-        white = weight[:, None, None] * (by_pose - gain[:, :, None] * mixed[:, None])
-        normal = np.einsum("nij,nik->jk", by_pose, white)
-        step = _solved(normal, np.einsum("nij,ni->j", white, residual))
+        system = _LinearSystem.at(rays, pose, inverse, measured, variance)
+        step = system.solved(np.einsum("nij,ni->j", system.weighted, system.residual))
         pose = Pose(exp(step[3:]) @ pose.rotation, pose.translation + step[:3])
-        inverse = measured + np.sum(gain * (residual - by_pose @ step), axis=1)
-        if np.abs(by_pose @ step).max() < _CONVERGED:
+        change = system.by_pose @ step
+        inverse = measured + np.sum(system.gain * (system.residual - change), axis=1)
+        if np.abs(change).max() < _CONVERGED:
             break
-    pixels = noise * float(np.sqrt(spread)) * rays.focal
+    pixels = system.noise * rays.focal
     if pixels > _MAXIMUM_NOISE * rays.width:
         raise EstimationError(f"the tracks disagree by {pixels:.1f} pixels: they do not show one motion")
-    inliers = seen.visible & (error < _INLIER**2 * spread)
-    # 4. Covariance by the noise of the tracks and by the errors common to the depths; the error of the scale
-    # is common to them where it is not known.
-    by_noise = _TRACKS_PER_OBSERVATION * spread * np.linalg.inv(normal)
+    inliers = system.square < _INLIER**2
+    # 3. Covariance by the noise of the tracks and by the errors common to the depths. If too few depths are
+    # known, the error of the scale is common to them.
+    by_noise = _TRACKS_PER_OBSERVATION * system.solved(np.eye(6))
     by_depths = np.zeros((6, 7))
-    by_depths[:, :6] = _solved(normal, np.einsum("nij,ni->jn", white, by_depth) @ known.common)
+    by_depths[:, :6] = system.solved(np.einsum("nij,ni->jn", system.weighted, system.by_depth) @ known.common)
     if np.count_nonzero(is_known & inliers) < MIN_TRACKS:
         by_depths[:3, 6] = _UNKNOWN_DEPTH * pose.translation
     covariance = symmetrised(by_noise + by_depths @ by_depths.T)
@@ -184,18 +140,79 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
         PoseWithCovariance(pose, covariance),
         by_noise,
         by_depths,
-        noise * float(np.sqrt(spread)),
+        system.noise,
         rays.ids[inliers],
-        seen.residual[inliers],
+        (system.residual - system.by_depth * (inverse - measured)[:, None])[inliers],
     )
 
 
-def _solved(matrix: Array, right: Array) -> Array:
-    """Return the solution of a linear system; raise EstimationError if there is none."""
-    try:
-        solution = np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
-    except np.linalg.LinAlgError as error:
-        raise EstimationError("the tracks do not determine a pose") from error
-    if not np.all(np.isfinite(solution)):
-        raise EstimationError("the tracks do not determine a pose")
-    return solution
+@dataclass(frozen=True, eq=False)
+class _LinearSystem:
+    """Linear system of the pose about a pose and inverse depths, from which the depths are eliminated.
+
+    Attributes:
+        residual: (N, 2) measured minus predicted image points, z = 1, at the measured depths.
+        by_pose: (N, 2, 6) derivative of the prediction by the pose's error, ROS convention.
+        by_depth: (N, 2) derivative of the prediction by the inverse depth.
+        gain: (N, 2) derivative of the most likely inverse depth by the residual.
+        noise: standard deviation of the image points, z = 1.
+        square: (N,) squared residuals in standard deviations; infinite behind the image's camera.
+        weighted: (N, 2, 6) derivatives by the pose, multiplied by the inverse covariance of the residual and
+            by the robust weight.
+    """
+
+    residual: Array
+    by_pose: Array
+    by_depth: Array
+    gain: Array
+    noise: float
+    square: Array
+    weighted: Array
+
+    @classmethod
+    def at(
+        cls, rays: TrackedRays, T_key_image: Pose, inverse: Array, measured: Array, variance: Array
+    ) -> _LinearSystem:
+        """Linearise about a pose and inverse depths (N,), given measured ones and their variances (N,)."""
+        rotation, translation = T_key_image.rotation, T_key_image.translation
+        moved = rays.previous - inverse[:, None] * translation
+        point = moved @ rotation
+        visible = point[:, 2] > _MIN_DEPTH_RATIO
+        depth = np.where(visible, point[:, 2], 1.0)[:, None]
+        predicted = point[:, :2] / depth
+        # Derivative of the image point by the point's position in the keyframe's axes, (N, 2, 3).
+        slope = (rotation[:, :2].T - predicted[:, :, None] * rotation[:, 2]) / depth[:, :, None]
+        by_pose = np.concatenate([-inverse[:, None, None] * slope, slope @ hat(moved)], axis=2)
+        by_depth = -slope @ translation
+        residual = rays.current[:, :2] - predicted - by_depth * (measured - inverse)[:, None]
+        # The noise is that across the epipolar lines, where an error of the depth does not move a point.
+        lever = np.sum(by_depth**2, axis=1)
+        across = by_depth[:, ::-1] * [1.0, -1.0] / np.sqrt(np.maximum(lever, 1e-16))[:, None]
+        floor = NOISE_FLOOR * rays.width / rays.focal
+        noise = robust_sigma(np.sum(across * residual, axis=1)[visible], floor)
+        # The covariance of a residual, noise^2 I + variance by_depth by_depth^T, has the inverse
+        # (I - gain by_depth^T) / noise^2. Where residuals are larger than that, both parts are.
+        gain = by_depth * (variance / (noise**2 + variance * lever))[:, None]
+        along = np.sum(by_depth * residual, axis=1)
+        square = (np.sum(residual**2, axis=1) - np.sum(gain * residual, axis=1) * along) / noise**2
+        spread = max(1.0, float(np.median(square)) / _MEDIAN_SQUARE)
+        square, noise = np.where(visible, square / spread, np.inf), noise * float(np.sqrt(spread))
+        mixed = np.einsum("ni,nij->nj", by_depth, by_pose)
+        weight = robust_weight(square)[:, None, None] / noise**2
+        weighted = weight * (by_pose - gain[:, :, None] * mixed[:, None])
+        return cls(residual, by_pose, by_depth, gain, noise, square, weighted)
+
+    def solved(self, right: Array) -> Array:
+        """Return the solution (6, ...) for a right side (6, ...).
+
+        Raises:
+            EstimationError: the system has no finite solution.
+        """
+        normal = self.by_pose.reshape(-1, 6).T @ self.weighted.reshape(-1, 6)
+        try:
+            solution = np.linalg.solve(normal, right)
+        except np.linalg.LinAlgError as error:
+            raise EstimationError("the tracks do not determine a pose") from error
+        if not np.all(np.isfinite(solution)):
+            raise EstimationError("the tracks do not determine a pose")
+        return np.asarray(solution, dtype=np.float64)
