@@ -1,12 +1,13 @@
-"""The node with faults in its own code: whatever the file named by the first argument says raises once.
+"""The node with faults in its own code, ordered by the file that the first argument names.
 
-python faulty_vo_node.py FILE --ros-args ...
+The file holds `raise in PLACE`, obeyed once, or `wait in PLACE`, obeyed every time for a minute.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from iup_pose_ros.node.session import TrackingSession
 from iup_pose_ros.node.stop_request import StopRequest
 from iup_pose_ros.node.tf_conflict import TransformOwnerWatch
 
-# Place of the fault -> the method that raises.
+# Place of the fault -> the method that obeys.
 PLACES: dict[str, tuple[type[Any], str]] = {
+    "configure": (VoNode, "_configure"),
     "estimator": (EpipolarEstimator, "estimate"),
     "worker": (TrackingSession, "_finish"),
     "publishers": (OdometryOutputs, "publish"),
@@ -38,15 +40,19 @@ PLACES: dict[str, tuple[type[Any], str]] = {
 
 
 def make_faulty(place: str, orders: Path) -> None:
-    """Have the method raise once each time the file holds the name of its place."""
+    """Have the method at a place obey the file."""
     owner, name = PLACES[place]
     original = getattr(owner, name)
 
     @functools.wraps(original)  # rclpy looks at the signature of a callback
     def method(*arguments: Any, **options: Any) -> Any:
-        if orders.read_text() == place:
+        order = orders.read_text()
+        if order == f"raise in {place}":
             orders.write_text("")
             raise RuntimeError(f"fault in {place}")
+        if order == f"wait in {place}":
+            print(order, flush=True)
+            time.sleep(60.0)
         return original(*arguments, **options)
 
     setattr(owner, name, method)

@@ -60,7 +60,7 @@ def send(drive):
 @pytest.mark.parametrize("place", IN_WORKER + IN_CALLBACKS)
 def test_a_fault_is_an_error_in_the_diagnostics_and_the_node_goes_on(bench, drive, orders, place):
     before = errors_counted(bench)
-    orders.write_text(place)
+    orders.write_text(f"raise in {place}")
 
     def counted():
         send(drive)
@@ -76,7 +76,7 @@ def test_a_fault_is_an_error_in_the_diagnostics_and_the_node_goes_on(bench, driv
 
 
 def test_a_fault_in_a_service_is_its_answer(bench, drive, orders):
-    orders.write_text("service")
+    orders.write_text("raise in service")
     answer = bench.call(Trigger, "reset", Trigger.Request())
     assert (answer.success, answer.message) == (False, "unexpected RuntimeError: fault in service")
     wait_until(lambda: diagnosed(bench, "service"), 30.0, lambda: "not diagnosed")
@@ -84,7 +84,7 @@ def test_a_fault_in_a_service_is_its_answer(bench, drive, orders):
 
 
 def test_a_fault_in_a_change_of_parameters_is_its_answer(bench, drive, orders):
-    orders.write_text("parameters")
+    orders.write_text("raise in parameters")
     (result,) = bench.set_parameters(input_timeout=3.0)
     assert (result.successful, result.reason) == (False, "unexpected RuntimeError: fault in parameters")
     (result,) = bench.set_parameters(input_timeout=3.0)
