@@ -73,8 +73,8 @@ def samples(bench, start_module_node):
     print("\n  hours   memory [MB]   descriptors   threads   inference [ms]   images")
     for sample in taken[:: SAMPLES // 12]:
         print(
-            f"{sample.seconds / 3600:7.3f}{sample.megabytes:14.1f}{sample.descriptors:14d}{sample.threads:10d}"
-            f"{sample.latency_ms:17.1f}{sample.processed:9d}"
+            f"{sample.seconds / 3600:7.3f}{sample.megabytes:14.1f}{sample.descriptors:14d}"
+            f"{sample.threads:10d}{sample.latency_ms:17.1f}{sample.processed:9d}"
         )
     return taken[int(WARM_UP * len(taken)) :]
 
