@@ -126,7 +126,7 @@ PRESETS = {
         match_dim=64,
         bottleneck=64,
         head_width=256,
-        image_area=640 * 480,
+        image_area=800 * 600,
         decoders=False,
     ),
     "small_grid": IUPPoseConfig(
