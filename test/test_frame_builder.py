@@ -260,6 +260,7 @@ def test_masks_of_topic_and_file_are_joined(tmp_path):
     cv2.imwrite(str(file), mask_of(0, 20))
     builder = FrameBuilder(epoch_seconds, config=CameraConfig(mask_file=str(file)))
     frame = builder.build(raw_image(), camera_info(d=[]), raw_image(mask_of(100, 160)))
+    assert frame.mask is not None
     ignored = frame.mask > 0
     np.testing.assert_array_equal(ignored, (mask_of(0, 20) + mask_of(100, 160)) > 0)
     assert frame.masked_share == pytest.approx(80 / 320)
@@ -270,6 +271,7 @@ def test_masks_of_topic_and_file_are_joined(tmp_path):
 def test_masks_are_undistorted_with_their_image():
     image = np.where(mask_of(60, 120) > 0, 255, 0).astype(np.uint8)
     frame = FrameBuilder(epoch_seconds).build(raw_image(image), camera_info(), raw_image(image))
+    assert frame.mask is not None
     assert np.all(frame.mask[frame.image > 0] == 255)
     assert np.count_nonzero(frame.mask) < 1.1 * np.count_nonzero(frame.image > 0)
 

@@ -127,7 +127,7 @@ def with_object(
     mask = cv2.warpPerspective(np.full_like(texture, 255), INTRINSICS.matrix @ homography, size)
     noise = np.random.default_rng(int(seen.stamp * 1e4) + 1).normal(0.0, 1.0, mask.shape)
     image = np.where(mask > 127, mapped + noise, seen.image).clip(0, 255).astype(np.uint8)
-    return replace(seen, image=image, mask=mask if masked else None)
+    return replace(seen, image=image, mask=mask.astype(np.uint8) if masked else None)
 
 
 def black(stamp: float) -> Frame:
