@@ -23,6 +23,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
+from iup_pose_ros.estimators.frame_cache import FrameCache
 from iup_pose_ros.estimators.network.conversion import (
     attention_maps,
     relative_pose,
@@ -46,7 +47,6 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 MINIMUM_SIDE = 64
-CACHED_FRAMES = 2  # the keyframe and its possible successor
 # Errors of the network's matches are independent and about one pixel of its input (two pixels of 640). Their
 # estimated standard deviation is limited to at least a third of that, however small the residuals are.
 MATCH_ERRORS = EpipolarConfig(threshold=6.0, min_noise=0.6, independent_noise=6.0)
@@ -92,7 +92,7 @@ class IUPPoseEstimator:
         self._covariance_solver = EpipolarSolver(self.name, MATCH_ERRORS)
         self._solver = EpipolarSolver(self.name, MATCH_SOLVER)
         self._inlier_model = inlier_model or InlierModel({})
-        self._cache: list[tuple[Frame, ViewFeatures]] = []
+        self._features = FrameCache(self._encode)
 
     @classmethod
     def from_options(cls, options: NetworkOptions) -> IUPPoseEstimator:
@@ -164,19 +164,13 @@ class IUPPoseEstimator:
         with self._autocast():
             return self.model.align(*features)
 
-    def _features(self, frame: Frame) -> ViewFeatures:
-        """Return the features of a frame from the cache, or encode it."""
-        for cached, features in self._cache:
-            if cached is frame:
-                return features
+    def _encode(self, frame: Frame) -> ViewFeatures:
         intrinsics = frame.intrinsics
         size = network_size(intrinsics.width, intrinsics.height, self.model.config.image_area)
         image = image_tensor(frame.image, size).to(self.device)
         matrix = torch.from_numpy(intrinsics.resized(*size).matrix[None]).to(self.device, torch.float32)
         with self._autocast():
-            features = self.model.encode(image, matrix)
-        self._cache = [*self._cache, (frame, features)][-CACHED_FRAMES:]
-        return features
+            return self.model.encode(image, matrix)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32)
