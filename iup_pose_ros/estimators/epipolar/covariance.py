@@ -50,7 +50,7 @@ _ABSORBED = 3.0
 _MARGIN = 3.0
 _CHANCE_SIGNIFICANCE = 0.05
 _MAX_CHANCE_SHARE = 0.25
-# Normal residuals truncated at a threshold: their standard deviation and median absolute value, relative to it.
+# Normal residuals truncated at a threshold: standard deviation and median absolute value, relative to it.
 _SIGMA_RATIOS = np.linspace(0.02, 1.0, 50)
 _MEDIAN_RATIOS = _SIGMA_RATIOS * ndtri(0.5 + 0.25 * (2.0 * ndtr(1.0 / _SIGMA_RATIOS) - 1.0))
 

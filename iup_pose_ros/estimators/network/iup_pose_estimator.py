@@ -129,7 +129,7 @@ class IUPPoseEstimator:
             EstimationError: an image is too small.
         """
         pair = self._align(previous, current)
-        with self._autocast():
+        with self.autocast():
             return self.model.decode(pair)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
@@ -161,7 +161,7 @@ class IUPPoseEstimator:
 
     def _align(self, previous: Frame, current: Frame) -> AlignedPair:
         features = self._features(previous), self._features(current)
-        with self._autocast():
+        with self.autocast():
             return self.model.align(*features)
 
     def _encode(self, frame: Frame) -> ViewFeatures:
@@ -169,10 +169,11 @@ class IUPPoseEstimator:
         size = network_size(intrinsics.width, intrinsics.height, self.model.config.image_area)
         image = image_tensor(frame.image, size).to(self.device)
         matrix = torch.from_numpy(intrinsics.resized(*size).matrix[None]).to(self.device, torch.float32)
-        with self._autocast():
+        with self.autocast():
             return self.model.encode(image, matrix)
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the network runs: automatic conversion to the precision."""
         return torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32)
 
     def _relative_poses(
