@@ -11,13 +11,10 @@ from iup_pose_ros.benchmark.stages import ASKED, Repeats
 from iup_pose_ros.cli import app
 from iup_pose_ros.errors import ConfigurationError
 
-SMALL = {"sizes": [(96, 64)], "repeats": Repeats(1, 0)}
 
-
-def names_of(options):
-    return [
-        (row.part, row.name, row.conditions.threads, row.conditions.batch) for row in run_benchmark(options)
-    ]
+def measured(**options):
+    """Rows of a benchmark of one small image size and one call."""
+    return list(run_benchmark(BenchmarkOptions(sizes=[(96, 64)], repeats=Repeats(1, 0), **options)))
 
 
 def test_network_is_measured_per_batch_size_and_pairs_one_by_one():
