@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -47,6 +48,7 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 MINIMUM_SIDE = 64
+_CPU_DESCRIPTION = Path("/proc/cpuinfo")
 # Errors of the network's matches are independent and about one pixel of its input (two pixels of 640). Their
 # estimated standard deviation is limited to at least a third of that, however small the residuals are.
 MATCH_ERRORS = EpipolarConfig(threshold=6.0, min_noise=0.6, independent_noise=6.0)
@@ -244,7 +246,21 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         raise ConfigurationError(
             f"precision float16 requires a CUDA device, not {device}; use bfloat16 or float32"
         )
+    if name == "bfloat16" and device.type == "cpu" and not _cpu_computes_bfloat16():
+        raise ConfigurationError(
+            "precision bfloat16 requires a CPU with bfloat16 instructions (AVX-512 BF16, AMX or ARMv8.6); this "
+            "one lacks them and would be several times slower; use float32"
+        )
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Return whether the CPU has bfloat16 instructions, by the flags that Linux reports."""
+    try:
+        words = set(_CPU_DESCRIPTION.read_text(encoding="utf-8").split())
+    except OSError:
+        return True  # unknown
+    return not words.isdisjoint(("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def choose_device(name: str) -> torch.device:
