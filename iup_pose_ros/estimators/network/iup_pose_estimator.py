@@ -248,8 +248,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         )
     if name == "bfloat16" and device.type == "cpu" and not _cpu_computes_bfloat16():
         raise ConfigurationError(
-            "precision bfloat16 requires a CPU with bfloat16 instructions (AVX-512 BF16, AMX or ARMv8.6); this "
-            "one lacks them and would be several times slower; use float32"
+            "precision bfloat16 requires a CPU with bfloat16 instructions (AVX-512 BF16, AMX or ARMv8.6); "
+            "this one lacks them and would be several times slower; use float32"
         )
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
