@@ -95,12 +95,13 @@ def file_inside(directory: str, filename: str) -> Path:
     try:
         root = Path(directory).expanduser().resolve()
         path = (root / filename).resolve()
+        is_folder = path.is_dir()
     except (OSError, RuntimeError) as error:
         raise DataError(f"{filename!r} in output_directory {directory!r} is not a path: {error}") from error
     if root not in path.parents:
         raise DataError(
             f"{filename!r} is outside output_directory {str(root)!r}; a name relative to it is accepted"
         )
-    if path.is_dir():
+    if is_folder:
         raise DataError(f"{str(path)!r} is a folder; a file name is required")
     return path
