@@ -60,7 +60,8 @@ PUBLISHED = {
     ),
     "~/twist": (
         "geometry_msgs/TwistWithCovarianceStamped",
-        "mean velocity over the last step, in `base_frame`; fuse this in a filter",
+        "mean velocity since the last image with a pose, in `base_frame`; stamp of the image; fuse this in a "
+        "filter",
     ),
     "~/path": ("nav_msgs/Path", "the last `path_length` keyframe poses; only while subscribed"),
     "~/tracking_state": (
@@ -93,7 +94,11 @@ STATES = {
         "transform of the camera, or a first step",
         "the state only",
     ),
-    TrackingState.TRACKING: ("motion is being measured", "all topics, at keyframes"),
+    TrackingState.TRACKING: (
+        "motion is being measured",
+        "odometry, twist and TF for every image, or at keyframes with `odometry_rate` keyframe; the other "
+        "topics at keyframes",
+    ),
     TrackingState.STATIONARY: ("the camera is at rest", "the last pose again, with zero twist"),
     TrackingState.LOST: (
         "motion cannot be measured; the reason says why",

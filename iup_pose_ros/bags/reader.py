@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
@@ -78,6 +79,24 @@ class BagReader(Recording):
             return frame_name(image.header.frame_id)
         raise DataError(f"bag {self.path} holds zero messages on {self.camera.image}")
 
+    def pairs(self, stamps: Collection[int] | None = None) -> Iterator[tuple[Any, Any]]:
+        """Yield the images of the camera with the latest camera_info, before the first one with the first.
+
+        Args:
+            stamps: nanoseconds; if given, only these images.
+
+        Raises:
+            DataError: the file is damaged or a message does not have the type of its topic.
+        """
+        info = next(self.decoded(self.camera.info), None)
+        if info is None:
+            raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
+        for message in self.camera_messages():
+            if message.topic == self.camera.info:
+                info = self.deserialized(message, messages.CAMERA_INFO)
+            elif stamps is None or messages.header_stamp(message.data) in stamps:
+                yield self.deserialized(message, self.camera.image_kind), info
+
     def frames(
         self,
         stamps: Collection[int] | None = None,
@@ -94,25 +113,15 @@ class BagReader(Recording):
             DataError: the file is damaged or a message does not have the type of its topic.
             ImageError, CalibrationError: an image or calibration is unusable.
         """
-        info = next(self.decoded(self.camera.info), None)
-        if info is None:
-            raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
         compressed = self.camera.image_kind == messages.COMPRESSED_IMAGE
         builder = FrameBuilder(epoch_seconds, compressed, self.config, self.camera.image)
-        for message in self.camera_messages():
-            if message.topic == self.camera.info:
-                info = self.deserialized(message, messages.CAMERA_INFO)
-                continue
-            stamp = messages.header_stamp(message.data)
-            if stamps is not None and stamp not in stamps:
-                continue
-            image = self.deserialized(message, self.camera.image_kind)
+        for image, info in self.pairs(stamps):
             try:
                 frame = builder.build(image, info)
             except (ImageError, CalibrationError) as fault:
                 if on_bad_image is None:
                     raise
-                on_bad_image(stamp, fault)
+                on_bad_image(messages.stamp_of(image), fault)
             else:
                 self._warnings.update(dict.fromkeys(builder.warnings))
                 yield frame

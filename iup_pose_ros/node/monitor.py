@@ -12,6 +12,8 @@ import numpy as np
 
 # Number of latest estimates from which the percentiles are computed.
 _ESTIMATES = 200
+# Seconds for which an unexpected error stays in the diagnostics.
+_FAULT_MEMORY = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Figures:
         silence: seconds since the last image was received.
         inference_p50: median time of the estimator, seconds.
         inference_p99: 99th percentile, seconds.
+        faults: unexpected errors since the node was started.
+        fault: the last one, if it was in the last ten seconds; empty otherwise.
     """
 
     counts: FrameCounts
@@ -45,6 +49,8 @@ class Figures:
     silence: float
     inference_p50: float
     inference_p99: float
+    faults: int = 0
+    fault: str = ""
 
 
 class Monitor:
@@ -57,6 +63,7 @@ class Monitor:
         self._frame_age = float("nan")
         self._last_image = float("nan")
         self._images = self._odometry = 0
+        self._faults, self._fault, self._fault_at = 0, "", float("-inf")
         self._last_snapshot = time.monotonic()
 
     def on_image(self) -> None:
@@ -80,6 +87,12 @@ class Monitor:
         """Record the age in seconds of an image's stamp when its result is published."""
         with self._lock:
             self._frame_age = age
+
+    def on_fault(self, text: str) -> None:
+        """Count an unexpected error, described by ``text``."""
+        with self._lock:
+            self._faults += 1
+            self._fault, self._fault_at = text, time.monotonic()
 
     def count(
         self, received: int = 0, processed: int = 0, dropped_busy: int = 0, dropped_invalid: int = 0
@@ -121,6 +134,8 @@ class Monitor:
                 now - self._last_image,
                 float(p50),
                 float(p99),
+                self._faults,
+                self._fault if now - self._fault_at < _FAULT_MEMORY else "",
             )
             self._images = self._odometry = 0
             self._last_snapshot = now

@@ -80,7 +80,7 @@ class TrackingSession:
         components.debug.forget()
         monitor = components.monitor
         self._worker: LatestFrameWorker[tuple[Any, Any]] = LatestFrameWorker(
-            self._process, lambda: monitor.count(dropped_busy=1)
+            self._process, lambda: monitor.count(dropped_busy=1), self._fault
         )
         self._inputs = None if paused else self._listen()
         wheels = components.wheels
@@ -167,15 +167,21 @@ class TrackingSession:
         except IupPoseError as error:
             report = self._unmeasured(str(error), Severity.ERROR)
         except Exception as error:  # noqa: BLE001 - the node outlives every image
-            self._node.get_logger().debug(traceback.format_exc())
-            report = self._unmeasured(f"unexpected {type(error).__name__}: {error}", Severity.ERROR)
+            report = self._unmeasured(self._fault(error), Severity.ERROR)
         is_used = processed is not None and not processed.update.repeated
         if self._finish(report, image.header, is_used and report.severity is not Severity.ERROR):
             try:
                 self._components.debug.publish(processed, image.header, report)
             except Exception as error:  # noqa: BLE001 - a debug image must not end the odometry
-                self._node.get_logger().debug(traceback.format_exc())
-                self._node.get_logger().warning(f"no debug image: {error}", throttle_duration_sec=5.0)
+                self._fault(error)
+
+    def _fault(self, error: Exception) -> str:
+        """Log and count an unexpected error in the worker's thread; return its description."""
+        text = f"unexpected {type(error).__name__}: {error}"
+        self._components.monitor.on_fault(text)
+        self._node.get_logger().debug("".join(traceback.format_exception(error)))
+        self._node.get_logger().error(text, throttle_duration_sec=5.0)
+        return text
 
     def _apply_requests(self) -> None:
         """Apply a reset or parameter change requested since the last image, in the worker's thread."""

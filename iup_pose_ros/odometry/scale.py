@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry.depths import (
     InverseDepths,
+    depths_after_step,
     pose_jacobian,
     step_length,
     translation_from_depths,
@@ -19,6 +21,7 @@ from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.scaled_step import (
     Length,
     ScaledStep,
+    metric_step,
     rotation_only_step,
     step_along,
     step_from_translation,
@@ -58,21 +61,40 @@ class Interval(NamedTuple):
     end: float
 
 
-class ScaleSource(Protocol):
-    """Interface of the sources of scale."""
+class ScaleSource(ABC):
+    """A source of scale, with the depths of the tracks.
 
-    @property
-    def depths(self) -> InverseDepths:
-        """Inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory."""
+    Attributes:
+        depths: inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory.
+    """
 
+    def __init__(self) -> None:
+        self.depths = InverseDepths.none()
+
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """Return the scaled step and update the depths; the interval must have passed ``check``."""
+        if relative.metric:
+            step = metric_step(relative, np.ones(len(rays), dtype=np.bool_))
+        else:
+            step = self._scaled(relative, rays, interval)
+        self.depths = depths_after_step(self.depths.of(rays.ids), rays, step)
+        return step
+
+    def typical_inverse_depth(self, rays: TrackedRays) -> float:
+        """Return the inverse depth of a track about which nothing is known, in 1 / unit of the trajectory."""
+        return rays.width / rays.focal / self.length_of_shift(1.0)
+
+    @abstractmethod
     def check(self, interval: Interval) -> None:
         """Raise EstimationError if the length of a step over this interval cannot be determined."""
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """Return the scaled step; the interval must have passed ``check``."""
-
+    @abstractmethod
     def length_of_shift(self, shift: float) -> float:
         """Return the length that moves the median track by ``shift``, a fraction of the image width."""
+
+    @abstractmethod
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """Return the step of a relative pose without length."""
 
 
 def scale_source(
@@ -92,19 +114,19 @@ def scale_source(
     return RelativeScale(config)
 
 
-class FixedScale:
+class FixedScale(ScaleSource):
     """Every step has the configured length in metres."""
 
     def __init__(self, config: OdometryConfig) -> None:
+        super().__init__()
         self._length = config.fixed_step_length
         self._keyframe_parallax = config.keyframe_parallax
-        self.depths = InverseDepths.none()
 
     def check(self, interval: Interval) -> None:
         """See ScaleSource.check; the length is always known."""
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step; without parallax the step is zero with its length as standard deviation."""
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource._scaled; without parallax the step is zero with its length as deviation."""
         seen = observe(rays, relative.T_prev_curr)
         if not seen.shows_direction:
             zero = Length(0.0, self._length, "fixed (rotation only)", metric=True)
@@ -117,7 +139,7 @@ class FixedScale:
         return self._length * shift / self._keyframe_parallax
 
 
-class WheelScale:
+class WheelScale(ScaleSource):
     """Lengths in metres from wheel odometry; direction and rotation are those of the images.
 
     Args:
@@ -127,18 +149,18 @@ class WheelScale:
     """
 
     def __init__(self, config: OdometryConfig, wheels: WheelMotion, T_base_camera: Pose) -> None:
+        super().__init__()
         self._wheels = wheels
         self._T_base_camera = T_base_camera
         # One metre per keyframe parallax, more than most robots move: conservative until the first step.
         self._metres_per_shift = 1.0 / config.keyframe_parallax
-        self.depths = InverseDepths.none()
 
     def check(self, interval: Interval) -> None:
         """See ScaleSource.check; fails if wheel odometry does not cover the interval."""
         self._wheels.between(*interval)
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step; if the images do not show the direction, it is that of wheel odometry."""
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource._scaled; if the images do not show the direction, it is that of wheel odometry."""
         seen = observe(rays, relative.T_prev_curr)
         # Translation of T_prev_curr: that of the base by wheel odometry, its rotation by the images.
         extrinsics = self._T_base_camera
@@ -164,11 +186,11 @@ class WheelScale:
         return shift * self._metres_per_shift
 
 
-class RelativeScale:
+class RelativeScale(ScaleSource):
     """First step of length 1; later lengths follow from tracks shared by consecutive pairs of keyframes."""
 
     def __init__(self, config: OdometryConfig) -> None:
-        self.depths = InverseDepths.none()
+        super().__init__()
         self._speed: float | None = None
         # Relative standard deviation of the unit of length; grows when a length is held, not measured.
         self._unit_sigma = 0.0
@@ -183,19 +205,19 @@ class RelativeScale:
     def check(self, interval: Interval) -> None:
         """See ScaleSource.check; never fails, as the length is measured or held."""
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step."""
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource._scaled."""
         duration = interval.end - interval.start
         seen = observe(rays, relative.T_prev_curr)
         known = self.depths.of(rays.ids)
-        if seen.shows_direction:
-            length = self._length(relative, rays, known, seen, duration)
-            step = step_along(relative, length, seen.agreeing)
-            self._learn(rays, known, seen, step.camera.pose, duration)
-        else:
-            step = self._turn(relative, rays, known, seen)
-            self.depths = known.moved(rays.previous, step.camera.pose)
-        return step
+        if not seen.shows_direction:
+            return self._turn(relative, rays, known, seen)
+        length = self._length(relative, rays, known, seen, duration)
+        self._speed = length.value / duration
+        near = seen.depths.inverse[seen.agreeing & (seen.depths.inverse > 0.0)]
+        if len(near) > 0:
+            self._shift_per_unit = float(np.median(near)) / length.value * rays.focal / rays.width
+        return step_along(relative, length, seen.agreeing)
 
     def _length(
         self,
@@ -234,19 +256,6 @@ class RelativeScale:
         covariance[:3, :3] += self._unit_sigma**2 * np.outer(translation, translation)
         source = "relative (known depths)"
         return step_from_translation(relative, translation, covariance, source, seen.steady)
-
-    def _learn(
-        self, rays: TrackedRays, known: InverseDepths, seen: Observation, pose: Pose, duration: float
-    ) -> None:
-        """Update depths and speed by a scaled step."""
-        length = float(np.linalg.norm(pose.translation))
-        self._speed = length / duration
-        information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
-        fused = known.trusted(seen.agreeing).fused(seen.depths.inverse / length, information)
-        self.depths = fused.moved(rays.previous, pose)
-        visible = self.depths.inverse[(self.depths.information > 0.0) & (self.depths.inverse > 0.0)]
-        if len(visible) > 0:
-            self._shift_per_unit = float(np.median(visible)) * rays.focal / rays.width
 
 
 def _measured_length(

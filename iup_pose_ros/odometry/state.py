@@ -85,8 +85,10 @@ class OdometryUpdate:
         stamp: the frame's stamp, seconds.
         frame_id: the camera frame.
         edge: motion since the previous keyframe, if this frame became a keyframe with a valid pose.
-        pose: T_odom_base at ``stamp``, with every edge and while STATIONARY (repeating the last one).
-        twist: velocity of the base, with every pose; zero while STATIONARY.
+        pose: T_odom_base at ``stamp``: while TRACKING where the tracks determine it, at keyframes only if
+            ``odometry_rate`` is ``keyframe``; while STATIONARY the pose of the keyframe.
+        twist: mean velocity of the base since the last image with a pose, with every pose; zero while
+            STATIONARY.
         refused: the frame was dropped because its stamp does not increase; the state is unchanged.
         repeated: the frame was ignored because its pixels equal those of the previous frame; the state is
             unchanged.

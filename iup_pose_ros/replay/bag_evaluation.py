@@ -141,7 +141,7 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
         runs = {name: EvaluatedRun.of(record, trajectory) for name, record in records.items()}
         notes = _notes(options, bag, truth)
         warnings = [*bag.warnings, *(note for record in records.values() for note in record.notes)]
-        notes += [f"Beware: {warning}." for warning in dict.fromkeys(warnings)]
+        notes += [f"Warning: {warning}." for warning in dict.fromkeys(warnings)]
         if options.report is not None:
             write_report(options.report, title, notes, bag, runs, trajectory)
         return BagEvaluation(title, notes, runs)
@@ -184,5 +184,5 @@ def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | N
         topics = ", ".join(ground_truth_topics(bag)) or "none"
         notes.append(f"No ground truth: no accuracy metrics. Topics that could be ground truth: {topics}.")
     elif truth.note:
-        notes.append(f"Beware: {truth.note}.")
+        notes.append(f"Warning: {truth.note}.")
     return notes

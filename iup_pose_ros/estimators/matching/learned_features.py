@@ -85,7 +85,8 @@ def xfeat_front_end(device: torch.device, max_keypoints: int = MAX_KEYPOINTS) ->
 
         # Given its weights' path, XFeat would print it; LighterGlue prints as well.
         with contextlib.redirect_stdout(io.StringIO()):
-            xfeat = XFeat(torch.load(XFEAT_PRETRAINED_WEIGHTS_PATH, map_location="cpu"), max_keypoints)
+            weights = torch.load(XFEAT_PRETRAINED_WEIGHTS_PATH, map_location="cpu", weights_only=True)
+            xfeat = XFeat(weights, max_keypoints)
             lighter_glue = LighterGlue().net.eval().to(device)
     xfeat.dev = device
     xfeat.to(device)
