@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from iup_pose_ros.commands import bag_commands, pair_commands
+from iup_pose_ros.commands import bag_commands, bench_commands, pair_commands
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
     ImageIsRectified,
@@ -32,6 +32,7 @@ evaluate_app = typer.Typer(help="Evaluate against ground truth.", no_args_is_hel
 app.add_typer(evaluate_app, name="evaluate")
 pair_commands.register(app, evaluate_app)
 bag_commands.register(app, evaluate_app)
+bench_commands.register(app)
 
 
 @app.command()

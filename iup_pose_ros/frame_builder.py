@@ -139,7 +139,11 @@ class FrameBuilder:
         """
         calibration = calibration_of(info, width, height, self._config.image_is_rectified)
         if self._rectifier is None or calibration != self._calibration:
-            self._rectifier = Rectifier(*calibration, fov=self._config.rectified_fov)
+            self._rectifier = Rectifier(
+                *calibration,
+                fov=self._config.rectified_fov,
+                maximum_width=self._config.maximum_image_width,
+            )
             self._calibration = calibration
             self._warnings = tuple(self._rectifier.warnings)
             name = self._topic.removesuffix("/compressed").rpartition("/")[2]

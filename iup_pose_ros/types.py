@@ -32,7 +32,8 @@ class Frame:
     """One undistorted image of one camera.
 
     Attributes:
-        image: uint8, (H, W, 3) RGB or (H, W) grey.
+        image: uint8, (H, W, 3) RGB or (H, W) grey; not to be modified, because estimators cache
+            what they compute from it.
         intrinsics: pinhole intrinsics of this image.
         stamp: time of exposure in seconds.
         frame_id: name of the camera's optical frame.

@@ -234,9 +234,18 @@ def test_field_of_view_and_range_of_levels_are_those_of_the_settings():
     assert np.degrees(np.arctan((camera.cx + 0.5) / camera.fx)) == pytest.approx(20.0, abs=0.2)
 
 
+def test_images_wider_than_the_setting_are_reduced():
+    frame = FrameBuilder(epoch_seconds, config=CameraConfig(maximum_image_width=160)).build(
+        raw_image(), camera_info(d=[])
+    )
+    assert frame.image.shape[:2] == (120, 160)
+    assert (frame.intrinsics.width, frame.intrinsics.height) == (160, 120)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"maximum_image_width": 32}, "maximum_image_width is 32; 0 or at least 64 is accepted"),
         ({"rectified_fov": 5.0}, "rectified_fov is 5; 0 or 20 to 140 deg is accepted"),
         ({"mono16_range": "bright"}, "mono16_range is 'bright'; 'auto' or 'low,high'"),
         ({"mono16_range": "[30, 20]"}, "with low below high"),

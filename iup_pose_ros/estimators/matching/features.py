@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.estimators.frame_cache import FrameCache
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame, Matches
 
@@ -230,6 +231,7 @@ class SiftFrontEnd:
 
     def __init__(self, config: SiftConfig = SiftConfig()) -> None:
         self._config = config
+        self._features = FrameCache(self._detect)
 
     def match(self, previous: Frame, current: Frame) -> Matches:
         """See FrontEnd.match."""
@@ -243,7 +245,8 @@ class SiftFrontEnd:
         _, first = np.unique(np.round(pairs, 2), axis=0, return_index=True)
         return Matches(points_prev[rows], points_curr[columns]).chosen(np.sort(first))
 
-    def _features(self, frame: Frame) -> tuple[Array, NDArray[np.float32]]:
+    def _detect(self, frame: Frame) -> tuple[Array, NDArray[np.float32]]:
+        """Return the points (N, 2) of the features and their descriptors (N, 128)."""
         # Without precise upscaling, features of the finest octave are shifted by a quarter of a pixel.
         sift = cv2.SIFT.create(
             nfeatures=self._config.max_features,
@@ -271,12 +274,13 @@ def mutual_ratio_matches(
     Returns:
         Row numbers (K,) in ``descriptors_prev`` and in ``descriptors_curr``.
     """
-    similarity = descriptors_prev @ descriptors_curr.T
-    forward, distinct_forward = _nearest(similarity, ratio)
-    backward, distinct_backward = _nearest(np.ascontiguousarray(similarity.T), ratio)
-    rows = np.arange(len(forward))
-    accepted = (backward[forward] == rows) & distinct_forward & distinct_backward[forward]
-    return rows[accepted], forward[accepted]
+    nearest, is_distinct = _nearest(descriptors_prev @ descriptors_curr.T, ratio)
+    rows = np.flatnonzero(is_distinct)
+    columns = nearest[rows]
+    # Few rows pass the ratio test, so computing the opposite direction for these only is much faster.
+    backward, is_distinct = _nearest(descriptors_curr[columns] @ descriptors_prev.T, ratio)
+    accepted = (backward == rows) & is_distinct
+    return rows[accepted], columns[accepted]
 
 
 def _nearest(similarity: NDArray[np.float32], ratio: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
