@@ -127,20 +127,15 @@ def refinement_loss(refined: Sequence[SoftCorrespondence], target: MatchTargets)
     The likelihood has no gradient by the step, because many cells cannot be matched and steps would converge
     to zero with large sigmas. Occluded points train sigmas only.
     """
-    losses = [
-        _ray_loss(matches, truth)
-        for found in refined
-        for matches, truth in ((found.view_0, target.view_0), (found.view_1, target.view_1))
-    ]
+    losses = []
+    for found in refined:
+        for matches, target_view in ((found.view_0, target.view_0), (found.view_1, target.view_1)):
+            matched, truth = matches.matched.movedim(1, -1), target_view.rays.movedim(1, -1)
+            plain = (angle_between(matched, truth) / REFINED_ANGLE).log1p()
+            nll = direction_likelihood(matched.detach(), matches.spread[:, 0], truth)
+            visible, known = target_view.visible.float(), target_view.known.float()
+            losses.append(_mean(REFINED_WEIGHT * plain, visible) + _mean(nll, known))
     return torch.stack(losses).mean()
-
-
-def _ray_loss(matches: MatchedRays, target: MatchTarget) -> Tensor:
-    visible, known = target.visible.float(), target.known.float()
-    matched, truth = matches.matched.movedim(1, -1), target.rays.movedim(1, -1)
-    plain = (angle_between(matched, truth) / REFINED_ANGLE).log1p()
-    nll = direction_likelihood(matched.detach(), matches.spread[:, 0], truth)
-    return _mean(REFINED_WEIGHT * plain, visible) + _mean(nll, known)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -91,8 +91,12 @@ class TrainingStep(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
             features = self.network.encode(images, given.K)
             first, second = _chosen(features, given.view_0), _chosen(features, given.view_1)
-            if given.matches is not None:
-                first, second = _with_true_keypoints(first, second, given.matches)
+            if (
+                given.matches is not None
+                and isinstance(first, KeypointFeatures)
+                and isinstance(second, KeypointFeatures)
+            ):
+                first, second = with_true_keypoints(first, second, given.matches)
             pair = self.network.align(first, second)
             prediction = self.network.decode(pair) if self.weights.pose else None
         with full_precision(images):
@@ -121,14 +125,6 @@ def _chosen(features: ViewFeatures, views: Tensor) -> ViewFeatures:
     return type(features)(*(tensor[views] for tensor in features))
 
 
-def _with_true_keypoints(
-    first: ViewFeatures, second: ViewFeatures, matches: SparseMatches
-) -> tuple[ViewFeatures, ViewFeatures]:
-    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures):
-        return with_true_keypoints(first, second, matches)
-    return first, second
-
-
 def _match_losses(
     pair: AlignedPair, first: ViewFeatures, second: ViewFeatures, given: StepInput
 ) -> tuple[Tensor, Tensor]:
@@ -136,7 +132,11 @@ def _match_losses(
     zero = given.K.new_zeros(())
     if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.keypoints:
         return keypoint_loss(pair.keypoints, _keypoint_target(given, first, second)), zero
-    matches = _target(given).matches
+    depth, view_0, view_1 = given.depth.float(), given.view_0, given.view_1
+    with torch.no_grad():
+        matches = PairTarget.from_depth(
+            given.R_1_0, given.t_1_0, given.K[view_0], given.K[view_1], depth[view_0], depth[view_1]
+        ).matches
     if matches is None:
         return zero, zero
     return correspondence_loss(pair.correspondence, matches), refinement_loss(pair.refined, matches)
@@ -152,11 +152,3 @@ def _keypoint_target(
         return target_from_matches(*views, given.R_1_0, given.t_1_0, given.matches)
     depth = given.depth.float()
     return target_from_depth(*views, given.R_1_0, given.t_1_0, depth[first], depth[second])
-
-
-@torch.no_grad()
-def _target(given: StepInput) -> PairTarget:
-    depth, first, second = given.depth.float(), given.view_0, given.view_1
-    return PairTarget.from_depth(
-        given.R_1_0, given.t_1_0, given.K[first], given.K[second], depth[first], depth[second]
-    )
