@@ -76,22 +76,18 @@ class PairStream(BatchStream):
         positions = range(index * config.pairs, (index + 1) * config.pairs)
         clusters = []
         for position in positions:
-            cluster = pair_cluster(self._pairs[self._order(position)], width, height)
+            epoch, place = divmod(position, len(self._pairs))
+            if config.shuffle:
+                if self._shuffled is None or self._shuffled[0] != epoch:
+                    order = np.random.default_rng([config.seed, 1, epoch])
+                    self._shuffled = epoch, order.permutation(len(self._pairs))
+                place = int(self._shuffled[1][place])
+            cluster = pair_cluster(self._pairs[place], width, height)
             if config.photometric is not None:
                 images = config.photometric.augment_cluster(cluster.images, rng)
                 cluster = Cluster(**{**vars(cluster), "images": images})
             clusters.append(cluster)
         return ClusterBatch.from_clusters(clusters, index)
-
-    def _order(self, position: int) -> int:
-        """Return the index of the pair at a position of the endless stream."""
-        epoch, place = divmod(position, len(self._pairs))
-        if not self._config.shuffle:
-            return place
-        if self._shuffled is None or self._shuffled[0] != epoch:
-            rng = np.random.default_rng([self._config.seed, 1, epoch])
-            self._shuffled = epoch, rng.permutation(len(self._pairs))
-        return int(self._shuffled[1][place])
 
 
 def pair_cluster(pair: DataSetPair, width: int, height: int) -> Cluster:

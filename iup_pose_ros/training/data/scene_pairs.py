@@ -113,7 +113,18 @@ class ScenePairs(BatchStream):
     ) -> None:
         super().__init__(start, rank, world_size)
         self._config, self._photometric = config, photometric
-        self._scenes = _by_size(load_matched_scenes(config.folder), config.sizes)
+        # Pairs by the size with the nearest aspect ratio, and by scene.
+        self._scenes: dict[tuple[int, int], list[list[MatchedPair]]] = {}
+        for scene in load_matched_scenes(config.folder):
+            parts: dict[tuple[int, int], list[MatchedPair]] = {}
+            for pair in scene:
+                image = pair.pair.images[0]
+                width, height = image.size or image.load().image.shape[1::-1]
+                log_aspects = [np.log(size[0] * height / (size[1] * width)) for size in config.sizes]
+                nearest = config.sizes[int(np.argmin(np.abs(log_aspects)))]
+                parts.setdefault(nearest, []).append(pair)
+            for size, part in parts.items():
+                self._scenes.setdefault(size, []).append(part)
 
     @contextmanager
     def opened(self) -> Iterator[Batches]:
@@ -161,24 +172,6 @@ class ScenePairs(BatchStream):
             metric=pair.pair.metric,
             matches=views.matches.chosen(kept),
         )
-
-
-def _by_size(
-    scenes: list[list[MatchedPair]], sizes: tuple[tuple[int, int], ...]
-) -> dict[tuple[int, int], list[list[MatchedPair]]]:
-    """Group pairs by the size with the nearest aspect ratio, and by scene."""
-    sorted_scenes: dict[tuple[int, int], list[list[MatchedPair]]] = {}
-    for scene in scenes:
-        parts: dict[tuple[int, int], list[MatchedPair]] = {}
-        for pair in scene:
-            image = pair.pair.images[0]
-            width, height = image.size or image.load().image.shape[1::-1]
-            log_aspects = [np.log(size[0] * height / (size[1] * width)) for size in sizes]
-            nearest = sizes[int(np.argmin(np.abs(log_aspects)))]
-            parts.setdefault(nearest, []).append(pair)
-        for size, part in parts.items():
-            sorted_scenes.setdefault(size, []).append(part)
-    return sorted_scenes
 
 
 def _cropped(
