@@ -214,8 +214,8 @@ class PairsReport:
 
     def print(self, console: Console) -> None:
         """Print accuracy, consistency and inlier probability of all estimators: sets, pairs pooled, means."""
-        accuracy = _table("Accuracy: medians, AUC in percent, time per pair", ("set", *_ACCURACY))
-        consistency = _table(
+        accuracy = table("Accuracy: medians, AUC in percent, time per pair", ("set", *_ACCURACY))
+        consistency = table(
             "Consistency: ideal 0.68/0.95/1.00, NEES 3 and 2; outliers err by more than 10 deg and 3 sigma",
             ("set", *_CONSISTENCY),
         )
@@ -227,10 +227,10 @@ class PairsReport:
                 accuracy.add_row(label, name, *_accuracy_cells(found), end_section=last)
                 consistency.add_row(label, name, *_consistency_cells(found), end_section=last)
         console.print(accuracy, consistency)
-        inliers = _table("Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS)
+        inliers = table("Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS)
         for name in self.results:
             for each in self.inlier_reliability(name):
-                cells = str(each.poses), _number(each.mean_probability, 3), _number(each.inlier_share, 3)
+                cells = str(each.poses), number(each.mean_probability, 3), number(each.inlier_share, 3)
                 inliers.add_row(f"{each.lower:.2f} to {each.upper:.2f}", name, *cells)
         if inliers.row_count:
             console.print(inliers)
@@ -274,40 +274,43 @@ def _mean(values: Sequence[Any]) -> Any:
     return float(np.mean(known)) if known else math.nan
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+def table(title: str, columns: Sequence[str]) -> Table:
+    """Return an empty table; a column of estimators follows the first one, the others are numbers."""
+    found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in (columns[0], "estimator"):
-        table.add_column(column)
+        found.add_column(column)
     for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
+        found.add_column(column, justify="right")
+    return found
 
 
 def _accuracy_cells(statistics: PairStatistics) -> list[str]:
     return [
         str(statistics.pairs),
         str(statistics.failures),
-        _number(statistics.median_rotation_deg, 2),
-        _number(statistics.median_direction_deg, 2),
-        _joined(statistics.auc_unfolded),
-        _joined(statistics.auc_folded),
-        _number(statistics.ms_per_pair_p50, 0),
+        number(statistics.median_rotation_deg, 2),
+        number(statistics.median_direction_deg, 2),
+        joined(statistics.auc_unfolded),
+        joined(statistics.auc_folded),
+        number(statistics.ms_per_pair_p50, 0),
     ]
 
 
 def _consistency_cells(statistics: PairStatistics) -> list[str]:
     return [
-        _joined(statistics.coverage["rotation"], 2),
-        _joined(statistics.coverage["direction"], 2),
-        _number(statistics.nees["rotation"], 1),
-        _number(statistics.nees["direction"], 1),
-        _number(100.0 * statistics.confident_outlier_share, 1),
+        joined(statistics.coverage["rotation"], 2),
+        joined(statistics.coverage["direction"], 2),
+        number(statistics.nees["rotation"], 1),
+        number(statistics.nees["direction"], 1),
+        number(100.0 * statistics.confident_outlier_share, 1),
     ]
 
 
-def _joined(values: Mapping[str, float], digits: int = 1) -> str:
-    return "/".join(_number(value, digits) for value in values.values())
+def joined(values: Mapping[str, float], digits: int = 1) -> str:
+    """Return numbers separated by slashes."""
+    return "/".join(number(value, digits) for value in values.values())
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """Return a number with so many decimals; a dash for NaN."""
     return _MISSING if math.isnan(value) else f"{value:.{digits}f}"
