@@ -129,14 +129,19 @@ def rain(images: Pictures, rng: Rng) -> Pictures:
 
 
 def moving_object(images: Pictures, rng: Rng) -> Pictures:
-    """Cover 36 % of both views with a textured flat object that moves by 12 % of the width between them."""
-    texture = _texture(rng)
-    angle = rng.uniform(0, 2 * math.pi)
-    shift = _OBJECT_SHIFT * np.array([math.cos(angle), math.sin(angle)])
+    """Cover 36 % of both views with a flat object that moves by 12 % of the width between them.
+
+    Its texture is the mirrored middle of the first image, so that it has as many features as the scene.
+    """
+    height, width = images[0].shape[:2]
     margin = 0.5 * (1.0 - _OBJECT_SIDE)
+    top, left = round(margin * height), round(margin * width)
+    texture = np.ascontiguousarray(images[0][top : height - top, left : width - left][:, ::-1])
+    angle = rng.uniform(0, 2 * math.pi)
+    half_shift = 0.5 * _OBJECT_SHIFT * np.array([math.cos(angle), math.sin(angle)])
     corner = margin + (margin - _OBJECT_SHIFT) * rng.uniform(-1.0, 1.0, 2)
-    return _covered(images[0], texture, corner - 0.5 * shift), _covered(
-        images[1], texture, corner + 0.5 * shift
+    return _covered(images[0], texture, corner - half_shift), _covered(
+        images[1], texture, corner + half_shift
     )
 
 
@@ -176,15 +181,6 @@ def _noisy(values: Floats, level: float, rng: Rng) -> Picture:
     noisy = values.astype(np.float32)
     add_noise(noisy, level, False, rng)
     return _clipped(noisy)
-
-
-def _texture(rng: Rng) -> Picture:
-    """Return random texture (480, 480, 3) with contrast at all scales."""
-    total = np.full((480, 480, 3), 128.0, np.float32)
-    for cells in (6, 24, 96):
-        coarse = rng.uniform(-50.0, 50.0, (cells, cells, 3)).astype(np.float32)
-        total += cv2.resize(coarse, (480, 480), interpolation=cv2.INTER_CUBIC)
-    return _clipped(total)
 
 
 def _covered(image: Picture, texture: Picture, corner: Floats) -> Picture:
