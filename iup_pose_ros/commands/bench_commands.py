@@ -28,8 +28,8 @@ def bench(
         str, typer.Option(help="Comma-separated sizes of the images in pixels.")
     ] = "640x480,1920x1080",
     precisions: Annotated[
-        str, typer.Option(help="Comma-separated: float32, bfloat16; on CUDA also float16.")
-    ] = "float32",
+        str, typer.Option(help="Comma-separated: auto, float32, bfloat16; on CUDA also float16.")
+    ] = "auto",
     threads: Annotated[
         str, typer.Option(help="Comma-separated numbers of threads of torch and OpenCV; not of the node.")
     ] = "1",
