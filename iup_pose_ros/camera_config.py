@@ -47,6 +47,17 @@ class CameraConfig:
         pattern=rf"auto|{_RANGE.pattern}",
         form="auto or low,high",
     )
+    mask_file: str = setting(
+        "",
+        "Image file (PNG) of the size of the camera's images, non-zero where pixels are ignored, for example "
+        "parts of the robot; empty: none.",
+    )
+    mask_timeout: float = setting(
+        0.5,
+        "Maximum time from the stamp of a mask to that of an image that it is used for; s. 0: equal stamps.",
+        minimum=0.0,
+        maximum=10.0,
+    )
     maximum_image_width: int = setting(
         960,
         "Width to which wider images are reduced before undistortion and tracking; pixels. 0: no reduction.",

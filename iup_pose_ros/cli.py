@@ -15,6 +15,7 @@ from iup_pose_ros.commands import bag_commands, bench_commands, pair_commands
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
     ImageIsRectified,
+    MaskFile,
     Mono16Range,
     RectifiedFov,
 )
@@ -59,6 +60,7 @@ def demo(
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
+    mask_file: MaskFile = "",
 ) -> None:
     """Run the node on a recording (default: a rendered flight through a room) and evaluate it."""
     from rich.console import Console
@@ -71,7 +73,7 @@ def demo(
         raise DataError("--bag and --sequence are mutually exclusive; give one input")
     if gt is not None and bag is None:
         raise DataError("--gt is the ground truth of --bag; give --bag, too")
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
     options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline, camera)
     with sigterm_interrupts():
         failure = run_demo(options, Console())

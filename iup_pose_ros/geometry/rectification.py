@@ -143,6 +143,11 @@ class Rectifier:
             return image
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
+    def rectify_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the mask (H, W) of the undistorted image, 255 where any pixel of the given one is not 0."""
+        binary = np.where(mask > 0, 255, 0).astype(np.uint8)
+        return np.where(self.rectify(binary) > 0, 255, 0).astype(np.uint8)
+
 
 def resized_matrix(matrix: Array, scale_x: float, scale_y: float) -> Array:
     """Return the camera matrix (3, 3) of resized images; (0, 0) is the centre of the top-left pixel."""

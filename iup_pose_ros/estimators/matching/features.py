@@ -83,6 +83,7 @@ def detect_corners(
     min_distance: float,
     existing: Array | None = None,
     quality_level: float = 0.01,
+    usable: Image | None = None,
 ) -> Array:
     """Detect corners (N, 2), the strongest first (Shi and Tomasi, "Good features to track", 1994).
 
@@ -92,12 +93,13 @@ def detect_corners(
         min_distance: minimum distance between two corners and to ``existing`` points, pixels.
         existing: points (M, 2) that are already tracked.
         quality_level: minimum corner strength, relative to the strongest corner.
+        usable: (H, W), non-zero where corners may lie (Frame.usable); None: everywhere.
     """
     if max_corners <= 0:
         return np.zeros((0, 2))
-    mask = None
+    mask = usable
     if existing is not None and len(existing) > 0:
-        mask = np.full(image.shape, 255, dtype=np.uint8)
+        mask = np.full(image.shape, 255, dtype=np.uint8) if usable is None else usable.copy()
         for x, y in np.rint(existing).astype(int).tolist():
             cv2.circle(mask, (x, y), round(min_distance), 0, thickness=cv2.FILLED)
     corners = cv2.goodFeaturesToTrack(image, max_corners, quality_level, min_distance, mask=mask)
@@ -193,7 +195,11 @@ class LucasKanadeFrontEnd:
         """See FrontEnd.match."""
         config = self._config
         corners = detect_corners(
-            previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
+            previous.grey,
+            config.max_corners,
+            config.min_distance,
+            quality_level=config.quality_level,
+            usable=previous.usable,
         )
         return track_between(previous, current, corners, config)
 
@@ -206,6 +212,7 @@ def track_between(previous: Frame, current: Frame, points: Array, config: LucasK
         _padded(previous.grey, height, width), _padded(current.grey, height, width), points, config=config
     )
     valid &= np.all(tracked <= (current.grey.shape[1] - 1, current.grey.shape[0] - 1), axis=1)
+    valid &= current.are_usable(tracked)
     return Matches(points[valid], tracked[valid])
 
 
@@ -246,7 +253,7 @@ class SiftFrontEnd:
             contrastThreshold=self._config.contrast_threshold,
             enable_precise_upscale=True,
         )
-        keypoints, descriptors = sift.detectAndCompute(frame.grey, None)
+        keypoints, descriptors = sift.detectAndCompute(frame.grey, frame.usable)
         if descriptors is None:
             return np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32)
         points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64)
