@@ -74,9 +74,9 @@ def bench(
         for row in run_benchmark(options):
             measurements.append(row)
             status.update(f"{row.part}: {row.name}")
+            if json_file is not None:  # after every row, so that an interrupted run keeps what it measured
+                write_json(json_file, to_json(measurements, machine))
     print_table(measurements, machine, console)
-    if json_file is not None:
-        write_json(json_file, to_json(measurements, machine))
     if accuracy is not None and plot is not None:
         write_accuracy_plot(measurements, accuracy, plot)
 
