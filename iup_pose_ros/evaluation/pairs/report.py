@@ -249,8 +249,8 @@ class PairsReport:
             for name, by_label in statistics.items():
                 last = name == next(reversed(statistics))
                 found = by_label[label]
-                for table, columns in ((accuracy, _ACCURACY), (consistency, _CONSISTENCY)):
-                    table.add_row(label, name, *(text(found) for text in columns.values()), end_section=last)
+                for rows, columns in ((accuracy, _ACCURACY), (consistency, _CONSISTENCY)):
+                    rows.add_row(label, name, *(text(found) for text in columns.values()), end_section=last)
         console.print(accuracy, consistency)
         inliers = table("Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS)
         for name in self.results:
