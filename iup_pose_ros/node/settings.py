@@ -46,7 +46,7 @@ class NodeConfig(CameraConfig):
         form="auto, cpu, cuda or cuda:N",
     )
     precision: str = setting(
-        "auto",
+        "float32",
         "Floating-point type of the network; 'float16' on CUDA only. 'auto': bfloat16 on CPUs with AMX, else "
         "float32.",
         choices=PRECISIONS,

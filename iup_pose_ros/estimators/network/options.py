@@ -30,7 +30,7 @@ class NetworkOptions:
 
     weights: Path | None = None
     device: str = "auto"
-    precision: str = "auto"
+    precision: str = "float32"
     image_area: int | None = None
     ask_network: str = "auto"
 
