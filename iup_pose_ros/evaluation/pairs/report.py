@@ -230,8 +230,8 @@ class PairsReport:
 
     def print(self, console: Console) -> None:
         """Print accuracy, consistency and inlier probability of all estimators: sets, pairs pooled, means."""
-        accuracy = table("Accuracy: medians, AUC in percent, time per pair", ("set", *_ACCURACY))
-        consistency = table(
+        accuracy = metrics_table("Accuracy: medians, AUC in percent, time per pair", ("set", *_ACCURACY))
+        consistency = metrics_table(
             "Consistency: ideal 0.68/0.95/1.00, NEES 3 and 2; outliers err by more than 10 deg and 3 sigma",
             ("set", *_CONSISTENCY),
         )
@@ -252,7 +252,9 @@ class PairsReport:
                 for rows, columns in ((accuracy, _ACCURACY), (consistency, _CONSISTENCY)):
                     rows.add_row(label, name, *(text(found) for text in columns.values()), end_section=last)
         console.print(accuracy, consistency)
-        inliers = table("Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS)
+        inliers = metrics_table(
+            "Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS
+        )
         for name in self.results:
             for each in self.inlier_reliability(name):
                 cells = str(each.poses), number(each.mean_probability, 3), number(each.inlier_share, 3)
@@ -289,7 +291,7 @@ def _mean(values: Sequence[Any]) -> Any:
     return float(np.mean(known)) if known else math.nan
 
 
-def table(title: str, columns: Sequence[str]) -> Table:
+def metrics_table(title: str, columns: Sequence[str]) -> Table:
     """Return an empty table; a column of estimators follows the first one, the others are numbers."""
     found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in (columns[0], "estimator"):

@@ -25,9 +25,9 @@ from iup_pose_ros.evaluation.pairs.report import (
     PairResult,
     PairStatistics,
     joined,
+    metrics_table,
     normal_errors,
     number,
-    table,
 )
 
 _COLUMNS = (
@@ -76,7 +76,7 @@ class StressReport:
             "Degraded pairs. Rotation, direction: errors in 3 sigma, rank correlation of sigma and error.\n"
             "Of pairs that did not fail: mean inlier probability, share of inliers (errors below 10 deg)."
         )
-        rows = table(title, _COLUMNS)
+        rows = metrics_table(title, _COLUMNS)
         for degradation, by_estimator in self._with_all().items():
             for name, found in by_estimator.items():
                 statistics = PairStatistics.of(found)
