@@ -15,8 +15,8 @@ from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
-from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
+from iup_pose_ros.odometry.pose_choice import compare_with_resection, resolve_ambiguity
 from iup_pose_ros.odometry.scale import Interval, scale_source
 from iup_pose_ros.odometry.scaled_step import ScaledStep
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
@@ -237,7 +237,17 @@ class VisualOdometry:
         check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
             self._scale.check(_interval(tracks))
+            relative = self._compared(relative, tracks)
         return relative, seconds
+
+    def _compared(self, relative: RelativePose, tracks: Tracks) -> RelativePose:
+        """Return the estimator's pose or that by known depths, if it passes the same checks."""
+        try:
+            chosen = compare_with_resection(relative, self._resection(tracks))
+            check(chosen, tracks.rays, tracks.interval, self._config)
+        except EstimationError:
+            return relative
+        return chosen
 
     def _edge(
         self,
@@ -275,9 +285,9 @@ class VisualOdometry:
         if self._config.odometry_rate == "keyframe" or not locate:
             return self._report(tracks.latest)
         self._follow(tracks)
-        last, typical = self._last_image(tracks), self._scale.typical_inverse_depth(tracks.rays)
+        last = self._last_image(tracks)
         try:
-            image = resection(tracks, self._scale.depths, typical, last.motion.pose)
+            image = self._resection(tracks)
             check_rotation_rate(image.motion.pose, tracks.interval, self._config, "the tracks")
         except EstimationError:
             return self._report(tracks.latest)
@@ -300,7 +310,14 @@ class VisualOdometry:
 
     def _last_image(self, tracks: Tracks) -> ImagePose:
         """Return the last image with a pose relative to the keyframe of these tracks, or the keyframe."""
-        return self._image_pose or ImagePose.of_keyframe(tracks)
+        last = self._image_pose
+        same = last is not None and last.keyframe_id == tracks.keyframe_id
+        return last if last is not None and same else ImagePose.of_keyframe(tracks)
+
+    def _resection(self, tracks: Tracks) -> ImagePose:
+        """Return the pose of the latest image of these tracks by their known depths."""
+        typical = self._scale.typical_inverse_depth(tracks.rays)
+        return resection(tracks, self._scale.depths, typical, self._last_image(tracks).motion.pose)
 
     def _rest(self, reference: Tracks, tracks: Tracks) -> OdometryUpdate:
         """Report a frame of a camera at rest.
