@@ -18,7 +18,6 @@ from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
 from iup_pose_ros.odometry.pose_choice import compare_with_resection, resolve_ambiguity
 from iup_pose_ros.odometry.scale import Interval, scale_source
-from iup_pose_ros.odometry.scaled_step import ScaledStep
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
@@ -148,7 +147,10 @@ class VisualOdometry:
 
         # 9. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
-        edge = self._edge(tracks, self._tracks.keyframe_id, relative, step, seconds)
+        base = step.camera.change_of_frame(self._T_base_camera)
+        edge = KeyframeEdge.of(
+            tracks, self._tracks.keyframe_id, relative, step, base, self._estimator.name, seconds
+        )
         self._state, self._reason = TrackingState.TRACKING, ""
         return self._report(frame, edge, self._integrator.pose, twist)
 
@@ -248,32 +250,6 @@ class VisualOdometry:
         except EstimationError:
             return relative
         return chosen
-
-    def _edge(
-        self,
-        tracks: Tracks,
-        current_id: int,
-        relative: RelativePose,
-        step: ScaledStep,
-        seconds: float,
-    ) -> KeyframeEdge:
-        probability = relative.inlier_probability
-        return KeyframeEdge(
-            previous_id=tracks.keyframe_id,
-            current_id=current_id,
-            previous_stamp=tracks.keyframe.stamp,
-            current_stamp=tracks.latest.stamp,
-            camera=step.camera,
-            base=step.camera.change_of_frame(self._T_base_camera),
-            sigma_R=relative.sigma_R,
-            sigma_t=step.sigma_t,
-            inlier_probability=math.nan if probability is None else probability,
-            metric=step.metric,
-            scale_source=step.source,
-            estimator=self._estimator.name,
-            inference_time=seconds,
-            attention=relative.attention,
-        )
 
     def _go_on(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
         """Report a frame between keyframes: with its pose if ``locate`` and its tracks determine one."""
