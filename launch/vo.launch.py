@@ -23,10 +23,13 @@ DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.ya
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
+TOPICS = ("image", "camera_info", "mask", "wheel_odometry")
+
 # Other argument -> (default, description).
 ARGUMENTS = {
     "image": ("camera/image", "topic of the images; /compressed is appended for compressed ones"),
     "camera_info": ("camera/camera_info", "topic of camera_info"),
+    "mask": ("mask", "topic of masks of the images, non-zero where pixels are ignored"),
     "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source:=odometry"),
     "params_file": (str(DEFAULT_PARAMS_FILE), "file with the values of all parameters"),
     "namespace": ("", "namespace of the node"),
@@ -95,7 +98,7 @@ def start_node(context: LaunchContext) -> list[Action]:
             name="vo_node",
             namespace=values["namespace"],
             parameters=[values["params_file"], given],
-            remappings=[(topic, values[topic]) for topic in ("image", "camera_info", "wheel_odometry")],
+            remappings=[(topic, values[topic]) for topic in TOPICS],
             arguments=["--ros-args", "--log-level", values["log_level"]],
             output="screen",
         ),

@@ -37,6 +37,11 @@ SUBSCRIBED = {
         "region of interest are applied; paired with the image by equal stamps, or within `sync_slop`; the "
         "last one is reused if its rate is lower than that of the images",
     ),
+    "mask": (
+        "sensor_msgs/Image",
+        "optional; mono8 of the size of the images, non-zero where pixels are ignored (moving objects); the "
+        "last one within `mask_timeout`, or that of the image's stamp (`mask_policy`)",
+    ),
     "wheel_odometry": (
         "nav_msgs/Odometry",
         "only with `scale_source` odometry: the length of every step, in metres",

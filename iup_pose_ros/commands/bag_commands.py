@@ -11,6 +11,8 @@ import typer
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
     ImageIsRectified,
+    MaskFile,
+    MaskTopic,
     Mono16Range,
     RectifiedFov,
 )
@@ -84,6 +86,8 @@ def bag(
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
+    mask_file: MaskFile = "",
+    mask_topic: MaskTopic = None,
 ) -> None:
     """Run visual odometry on a rosbag and compare it with ground truth."""
     from iup_pose_ros.camera_config import CameraConfig
@@ -95,12 +99,25 @@ def bag(
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
     if recorded is not None and real_time:
         raise DataError("--recorded evaluates a past run, --real-time starts a new one; give one")
+    if mask_topic is not None and (recorded is not None or real_time):
+        raise DataError("--mask-topic is used by offline runs only; omit --real-time and --recorded")
     names = tuple(dict.fromkeys(name.strip() for name in estimators.split(",")))
     truth = TruthSource(gt, gt_topic, gt_frame)
     network = NetworkOptions(weights, device)
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
     options = BagEvaluationOptions(
-        bag, names, truth, image_topic, info_topic, real_time, rate, recorded, report, network, camera
+        bag,
+        names,
+        truth,
+        image_topic,
+        info_topic,
+        real_time,
+        rate,
+        recorded,
+        report,
+        network,
+        camera,
+        mask_topic,
     )
     with sigterm_interrupts():
         try:
@@ -149,13 +166,14 @@ def doctor(
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
+    mask_file: MaskFile = "",
 ) -> None:
     """List the problems of a recording or running camera, worst first; exit code 1 if images are unusable."""
     from iup_pose_ros.bags.reader import BagReader
     from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.replay.doctor import examine
 
-    config = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    config = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
     if bag is not None:
         with BagReader(bag, image_topic, info_topic, config) as reader:
             typer.echo(f"camera: {reader.camera.image} with {reader.camera.info}")

@@ -112,6 +112,7 @@ def values(status: Status) -> Mapping[str, str]:
         "frames processed": str(counts.processed),
         "frames dropped: worker busy": str(counts.dropped_busy),
         "frames dropped: invalid": str(counts.dropped_invalid),
+        "image masked [%]": _number(100.0 * figures.masked_share, 1),
         "unexpected errors": str(figures.faults),
         "keyframes": str(status.report.keyframes),
         "estimator": estimator.name,

@@ -38,6 +38,7 @@ class Figures:
         silence: seconds since the last image was received.
         inference_p50: median time of the estimator, seconds.
         inference_p99: 99th percentile, seconds.
+        masked_share: share of the last image that is masked.
         faults: unexpected errors since the node was started.
         fault: the last one, if it was in the last ten seconds; empty otherwise.
     """
@@ -49,6 +50,7 @@ class Figures:
     silence: float
     inference_p50: float
     inference_p99: float
+    masked_share: float = float("nan")
     faults: int = 0
     fault: str = ""
 
@@ -61,6 +63,7 @@ class Monitor:
         self._counts = FrameCounts()
         self._inference: deque[float] = deque(maxlen=_ESTIMATES)
         self._frame_age = float("nan")
+        self._masked_share = float("nan")
         self._last_image = float("nan")
         self._images = self._odometry = 0
         self._faults, self._fault, self._fault_at = 0, "", float("-inf")
@@ -87,6 +90,11 @@ class Monitor:
         """Record the age in seconds of an image's stamp when its result is published."""
         with self._lock:
             self._frame_age = age
+
+    def on_mask(self, share: float) -> None:
+        """Record the share of the last image that is masked."""
+        with self._lock:
+            self._masked_share = share
 
     def on_fault(self, text: str) -> None:
         """Count an unexpected error, described by ``text``."""
@@ -134,6 +142,7 @@ class Monitor:
                 now - self._last_image,
                 float(p50),
                 float(p99),
+                self._masked_share,
                 self._faults,
                 self._fault if now - self._fault_at < _FAULT_MEMORY else "",
             )

@@ -16,6 +16,7 @@ from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.node.debug_output import DebugOutput
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.latest_frame_worker import LatestFrameWorker
+from iup_pose_ros.node.mask_input import MaskInput
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.pipeline import FramePipeline, ProcessedFrame
@@ -82,6 +83,7 @@ class TrackingSession:
         self._worker: LatestFrameWorker[tuple[Any, Any]] = LatestFrameWorker(
             self._process, lambda: monitor.count(dropped_busy=1), self._fault
         )
+        self._masks = MaskInput(node, config)
         self._inputs = None if paused else self._listen()
         wheels = components.wheels
         self._wheels = None if wheels is None else WheelOdometry(node, config.base_frame, wheels)
@@ -98,6 +100,7 @@ class TrackingSession:
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._end_inputs()
+        self._masks.close()
         if self._wheels is not None:
             self._wheels.close()
         self._worker.stop()
@@ -131,7 +134,8 @@ class TrackingSession:
     def warnings(self) -> list[str]:
         """Warnings about the inputs, one sentence each."""
         inputs = self._inputs
-        return [*self._components.pipeline.warnings, *([] if inputs is None else inputs.warnings)]
+        warnings = [*self._components.pipeline.warnings, self._masks.warning]
+        return [text for text in [*warnings, *([] if inputs is None else inputs.warnings)] if text]
 
     def change(self, config: NodeConfig) -> None:
         """Apply changed run-time parameters."""
@@ -162,7 +166,9 @@ class TrackingSession:
         processed: ProcessedFrame | None = None
         try:
             self._apply_requests()
-            processed = self._components.pipeline.process(image, info)
+            mask = self._masks.find(image.header.stamp)
+            processed = self._components.pipeline.process(image, info, mask)
+            self._components.monitor.on_mask(processed.masked_share)
             report = self._publish(processed.update, image.header)
         except IupPoseError as error:
             report = self._unmeasured(str(error), Severity.ERROR)
@@ -211,7 +217,7 @@ class TrackingSession:
                 Severity.ERROR,
             )
         severity = Severity.ERROR if update.refused else Severity.NONE
-        return Report(update.state, update.reason, severity, components.pipeline.keyframes)
+        return Report(update.state, update.reason, severity, components.pipeline.keyframes, update.bridged)
 
     def _finish(self, report: Report, header: Any, is_used: bool) -> bool:
         """Count a processed image and report on it; return False if a reset is pending."""

@@ -46,6 +46,7 @@ class KeyframeEdge:
         estimator: name of the estimator.
         inference_time: inference time of the estimator, seconds.
         attention: of a network on the current image (RelativePose.attention); None if no network was run.
+        bridged: the motion is that of the motion prior during a loss, not measured in images.
     """
 
     previous_id: int
@@ -62,6 +63,7 @@ class KeyframeEdge:
     estimator: str
     inference_time: float
     attention: NDArray[np.float32] | None = None
+    bridged: bool = False
 
     @classmethod
     def of(
@@ -126,6 +128,7 @@ class OdometryUpdate:
         refused: the frame was dropped because its stamp does not increase; the state is unchanged.
         repeated: the frame was ignored because its pixels equal those of the previous frame; the state is
             unchanged.
+        bridged: while LOST, the pose continues from the motion prior.
     """
 
     state: TrackingState
@@ -137,3 +140,4 @@ class OdometryUpdate:
     twist: Twist | None = None
     refused: bool = False
     repeated: bool = False
+    bridged: bool = False

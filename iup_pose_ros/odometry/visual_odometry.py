@@ -18,6 +18,7 @@ from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
 from iup_pose_ros.odometry.pose_choice import compare_with_resection, resolve_ambiguity
 from iup_pose_ros.odometry.scale import Interval, scale_source
+from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
@@ -235,9 +236,12 @@ class VisualOdometry:
         relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
         seconds = time.perf_counter() - start
         rays = tracks.rays
-        relative = resolve_ambiguity(relative, rays, self._scale.depths.of(rays.ids))
+        known = self._scale.depths.of(rays.ids)
+        relative = resolve_ambiguity(relative, rays, known)
         check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
+            relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
+            check(relative, rays, tracks.interval, self._config)
             self._scale.check(_interval(tracks))
             relative = self._compared(relative, tracks)
         return relative, seconds

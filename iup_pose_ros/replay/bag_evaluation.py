@@ -62,6 +62,7 @@ class BagEvaluationOptions:
         report: folder for the report, created if needed; None: no report.
         network: weights and device of learned estimators.
         camera: settings for reading images and camera_info.
+        mask_topic: topic of masks of the images; offline only.
     """
 
     bag: Path
@@ -75,6 +76,7 @@ class BagEvaluationOptions:
     report: Path | None = None
     network: NetworkOptions = field(default_factory=NetworkOptions)
     camera: CameraConfig = field(default_factory=CameraConfig)
+    mask_topic: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +124,9 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
     # Create all estimators first, so that a wrong name or weights file is reported before any run.
     names = () if options.recorded is not None else options.estimators
     estimators = {name: create_estimator(name, options.network) for name in names}
-    with BagReader(options.bag, options.image_topic, options.info_topic, options.camera) as bag:
+    with BagReader(
+        options.bag, options.image_topic, options.info_topic, options.camera, options.mask_topic
+    ) as bag:
         truth = _ground_truth(options.truth, bag)
         if options.report is not None:
             try:

@@ -70,7 +70,9 @@ class LearnedFrontEnd:
             found = self._matcher({"image0": features[0], "image1": features[1]})
         rows, scores = found["matches"][0], found["scores"][0]
         points = [image["keypoints"][0, rows[:, side]] for side, image in enumerate(features)]
-        return Matches(_as_array(points[0]), _as_array(points[1])), _as_array(scores)
+        matches = Matches(_as_array(points[0]), _as_array(points[1]))
+        usable = matches.outside_masks(previous, current)
+        return matches.chosen(usable), _as_array(scores)[usable]
 
 
 def xfeat_front_end(device: torch.device, max_keypoints: int = MAX_KEYPOINTS) -> LearnedFrontEnd:
