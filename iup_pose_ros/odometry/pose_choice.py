@@ -2,7 +2,7 @@
 
 ``resolve_ambiguity`` chooses between the two poses that a nearly planar scene allows: both explain all tracks
 between two images of a plane, but they imply planes of different orientation and therefore different depths.
-``compare_with_resection`` chooses between the estimator's pose and the pose by tracks of known depth.
+``resolve_contradiction`` replaces an estimator's pose that the tracks of known depth contradict.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAXIMUM_COST = 9.0  # of one track: squared error in standard deviations
 # Limits the over-confidence of two images, whose tracking errors vary smoothly and are not independent.
 _MIN_PROBABILITY = 1e-4
 _TRACKS_PER_OBSERVATION = 16.0  # errors of neighbouring tracks correlate: this many count as one
-# Minimum number of tracks of known depth for a resection to replace the estimator's pose.
+# Minimum number of tracks of known depth for a resection to contradict the estimator's pose.
 _MIN_KNOWN = 30
 # Factor of the resection's covariance, which lacks the errors of the camera model and of wrong depths.
 _UNMODELLED = 3.0
@@ -64,13 +64,13 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
     return _covering(chosen, second.T_prev_curr, probability)
 
 
-def compare_with_resection(relative: RelativePose, image: ImagePose) -> RelativePose:
-    """Return that of two poses whose direction is more certain: the estimator's or that by resection.
+def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativePose:
+    """Return the estimator's pose, or the pose by resection where that contradicts it.
 
     A wrong pose may fit the tracks between two images as well as the true one, which the estimator cannot
     notice. The depths come from further images. If the two poses contradict each other, the resection is
-    therefore returned, with a covariance that covers both poses, since the depths may be wrong. The
-    estimator's pose is returned if fewer than ``_MIN_KNOWN`` tracks of known depth agree with the resection.
+    therefore returned, with a covariance that covers both poses, since the depths may be wrong. A resection
+    that fewer than ``_MIN_KNOWN`` tracks of known depth agree with contradicts nothing.
 
     Args:
         relative: an estimator's pose, not metric.
@@ -101,12 +101,11 @@ def compare_with_resection(relative: RelativePose, image: ImagePose) -> Relative
     turn = float(so3.angle(estimated.rotation @ pose.rotation.T))
     angle = float(np.arccos(np.clip(direction @ estimated.translation, -1.0, 1.0)))
     sigma_R = math.hypot(float(np.max(relative.sigma_R)), float(np.max(resected.sigma_R)))
-    if turn > max(_MAX_TURN, _DEVIATIONS * sigma_R) or angle > max(
-        _MAX_ANGLE, _DEVIATIONS * math.hypot(relative.sigma_t, sigma_t)
-    ):
-        probability = None if relative.inlier_probability is None else min(relative.inlier_probability, 0.5)
-        return _covering(replace(resected, inlier_probability=probability), estimated, 0.5)
-    return resected if sigma_t < relative.sigma_t else relative
+    sigma_angle = math.hypot(relative.sigma_t, sigma_t)
+    if turn <= max(_MAX_TURN, _DEVIATIONS * sigma_R) and angle <= max(_MAX_ANGLE, _DEVIATIONS * sigma_angle):
+        return relative
+    probability = None if relative.inlier_probability is None else min(relative.inlier_probability, 0.5)
+    return _covering(replace(resected, inlier_probability=probability), estimated, 0.5)
 
 
 def _covering(relative: RelativePose, other: Pose, probability: float) -> RelativePose:

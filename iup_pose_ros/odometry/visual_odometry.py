@@ -16,7 +16,7 @@ from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
-from iup_pose_ros.odometry.pose_choice import compare_with_resection, resolve_ambiguity
+from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
 from iup_pose_ros.odometry.scale import Interval, scale_source
 from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
@@ -243,13 +243,13 @@ class VisualOdometry:
             relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
             check(relative, rays, tracks.interval, self._config)
             self._scale.check(_interval(tracks))
-            relative = self._compared(relative, tracks)
+            relative = self._confirmed(relative, tracks)
         return relative, seconds
 
-    def _compared(self, relative: RelativePose, tracks: Tracks) -> RelativePose:
-        """Return the estimator's pose or that by known depths, if it passes the same checks."""
+    def _confirmed(self, relative: RelativePose, tracks: Tracks) -> RelativePose:
+        """Return the pose by known depths where these contradict the estimator's, if it passes the checks."""
         try:
-            chosen = compare_with_resection(relative, self._resection(tracks))
+            chosen = resolve_contradiction(relative, self._resection(tracks))
             check(chosen, tracks.rays, tracks.interval, self._config)
         except EstimationError:
             return relative
