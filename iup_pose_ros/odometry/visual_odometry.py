@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,12 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
+from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
 from iup_pose_ros.odometry.scale import Interval, scale_source
-from iup_pose_ros.odometry.scaled_step import ScaledStep
+from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION, ScaledStep
 from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
@@ -36,6 +38,8 @@ _CONTRADICTION = (
     "more than 20 % of the tracks stay in place while the others move: objects move in front of a resting "
     "camera, or most of the scene is too far away to show the motion"
 )
+# Seconds over which the twist is the motion prior's mean while LOST.
+_TWIST_INTERVAL = 0.1
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -48,6 +52,8 @@ class VisualOdometry:
         T_base_camera: pose of the camera (optical frame) in the base frame. With a relative scale its lever
             arm, given in metres, is used in the trajectory's unit.
         wheels: motion of the base by wheel odometry, required if ``scale_source`` is ``odometry``.
+        prior: motion of the base by another sensor, which carries the pose through a loss and predicts the
+            rotation for the tracking; None: neither.
 
     Raises:
         ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
@@ -59,11 +65,13 @@ class VisualOdometry:
         config: OdometryConfig = _DEFAULT_CONFIG,
         T_base_camera: Pose = _IDENTITY_EXTRINSICS,
         wheels: WheelMotion | None = None,
+        prior: MotionPrior | None = None,
     ) -> None:
         self._estimator = estimator
         self._config = config
         self._T_base_camera = T_base_camera
         self._wheels = wheels
+        self._prior = prior
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +88,9 @@ class VisualOdometry:
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
         self._scale = scale_source(self._config, self._wheels, self._T_base_camera)
-        self._integrator = Integrator()
+        self._bridge = Bridge(self._prior, self._T_base_camera)
+        self._integrator = Integrator(bridge=self._bridge)
+        self._last_keyframe: tuple[int, float] | None = None
 
     def change(self, config: OdometryConfig) -> None:
         """Apply changed settings, except those of the scale."""
@@ -92,6 +102,11 @@ class VisualOdometry:
     def keyframes(self) -> int:
         """Number of keyframes so far."""
         return self._tracker.keyframes
+
+    @property
+    def prior_problem(self) -> str:
+        """Why the motion prior did not give its latest motion, one sentence; empty if it did."""
+        return self._bridge.problem
 
     @property
     def matches(self) -> Matches | None:
@@ -112,14 +127,14 @@ class VisualOdometry:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
         if self._image is not None and np.array_equal(frame.image, self._image):
             self.repeated_frames += 1
-            return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, repeated=True)
+            return replace(self._report(frame), repeated=True)
         self._image = frame.image
 
         # 2. Tracks: track the points of the last keyframe into the frame, or start a keyframe.
         reference = self._reference(frame)
         if reference is None:
             return self._begin(frame)
-        tracks = reference.advanced(frame)
+        tracks = self._advanced(reference, frame)
 
         # 3. Standstill: repeat the pose, once the motion since the last keyframe has been measured.
         resting = self._stationary.update(tracks)
@@ -155,7 +170,8 @@ class VisualOdometry:
 
         # 9. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
-        edge = self._edge(tracks, self._tracks.keyframe_id, relative, step, base, seconds)
+        edge = self._linked(self._edge(tracks, self._tracks.keyframe_id, relative, step, base, seconds))
+        self._bridge.learn(step, tracks.keyframe.stamp, frame.stamp)
         self._state, self._reason = TrackingState.TRACKING, ""
         return self._report(frame, edge, self._integrator.pose, twist)
 
@@ -184,11 +200,15 @@ class VisualOdometry:
             self._abandon("the camera or its calibration changed")
         suspended, self._suspended = self._suspended, None
         if suspended is not None and suspended.fits(frame):
-            if self._are_enough(len(suspended.advanced(frame)), of=len(suspended)):
+            if self._are_enough(len(self._advanced(suspended, frame)), of=len(suspended)):
                 return suspended
             if frame.stamp - suspended.latest.stamp < self._config.lost_patience:
                 self._suspended = suspended
         return self._tracks
+
+    def _advanced(self, tracks: Tracks, frame: Frame) -> Tracks:
+        """Track into a frame, from the positions that the motion prior predicts if there is one."""
+        return tracks.advanced(frame, self._bridge.rotation(tracks.latest.stamp, frame.stamp))
 
     def _are_enough(self, tracks: int, of: int) -> bool:
         """Return whether enough tracks survive, in number and as a share ``of`` the initial ones."""
@@ -280,6 +300,25 @@ class VisualOdometry:
             attention=relative.attention,
         )
 
+    def _linked(self, edge: KeyframeEdge) -> KeyframeEdge:
+        """Return the edge from the last keyframe, after a loss across what the motion prior bridges."""
+        last, self._last_keyframe = self._last_keyframe, (edge.current_id, edge.current_stamp)
+        base, is_bridged = self._integrator.since_edge, self._integrator.is_edge_bridged
+        self._integrator.start_edge()
+        if last is None or not is_bridged:
+            return edge
+        return replace(
+            edge,
+            previous_id=last[0],
+            previous_stamp=last[1],
+            camera=base.change_of_frame(self._T_base_camera.inverse()),
+            base=base,
+            sigma_R=np.sqrt(np.diag(base.covariance)[3:]),
+            sigma_t=UNKNOWN_DIRECTION,
+            inlier_probability=math.nan,
+            bridged=True,
+        )
+
     def _go_on(self, tracks: Tracks) -> OdometryUpdate:
         """Report a frame between keyframes, without a pose where its tracks do not determine one."""
         self._tracks = tracks
@@ -369,7 +408,25 @@ class VisualOdometry:
         pose: PoseWithCovariance | None = None,
         twist: Twist | None = None,
     ) -> OdometryUpdate:
-        return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
+        update = OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
+        return self._bridged(update) if self._state is TrackingState.LOST else update
+
+    def _bridged(self, update: OdometryUpdate) -> OdometryUpdate:
+        """Return an update while LOST, with the pose by the motion prior if it covers the loss."""
+        integrator, last = self._integrator, self._image_pose
+        pose, since = integrator.pose, integrator.stamp
+        if since is None:
+            return update
+        if last is not None:
+            base = last.motion.change_of_frame(self._T_base_camera)
+            pose, since = integrator.pose_after(base, last.keyframe_stamp), last.stamp
+        motion, is_known = integrator.motion_between(since, update.stamp)
+        start = max(since, update.stamp - _TWIST_INTERVAL)
+        recent, is_recent_known = integrator.motion_between(start, update.stamp)
+        if not (is_known and is_recent_known):
+            return update
+        twist = mean_twist(recent, update.stamp - start)
+        return replace(update, pose=pose @ motion, twist=twist, bridged=True)
 
 
 def _interval(tracks: Tracks) -> Interval:
