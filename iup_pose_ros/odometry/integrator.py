@@ -66,14 +66,14 @@ class Integrator:
 
     def pose_after(self, T_prev_curr: PoseWithCovariance, previous_stamp: float) -> PoseWithCovariance:
         """Return the pose after a step of the base that starts at ``previous_stamp``; the pose stays."""
-        if not self._has_gap_until(previous_stamp):
-            return self.pose @ T_prev_curr
-        return self.pose @ self.motion_between(self.stamp or 0.0, previous_stamp)[0] @ T_prev_curr
+        gap = self._gap_until(previous_stamp)
+        return (self.pose if gap is None else self.pose @ gap[0]) @ T_prev_curr
 
     def rest(self, since: float, stamp: float) -> None:
         """Note that the base was at rest from ``since`` to ``stamp``; time before that is a gap."""
-        if self._has_gap_until(since):
-            motion, is_bridged = self.motion_between(self.stamp or 0.0, since)
+        gap = self._gap_until(since)
+        if gap is not None:
+            motion, is_bridged = gap
             self._move(motion)
             self._is_bridged |= is_bridged
             self._is_broken |= not is_bridged
@@ -86,8 +86,11 @@ class Integrator:
             self._is_broken = True
             self.stamp = stamp
 
-    def _has_gap_until(self, stamp: float) -> bool:
-        return self.stamp is not None and stamp - self.stamp > _SAME_TIME
+    def _gap_until(self, stamp: float) -> tuple[PoseWithCovariance, bool] | None:
+        """Return the motion since the last step, see ``motion_between``; None if there is no gap."""
+        if self.stamp is None or stamp - self.stamp <= _SAME_TIME:
+            return None
+        return self.motion_between(self.stamp, stamp)
 
     def _move(self, motion: PoseWithCovariance) -> None:
         self.pose, self.since_edge = self.pose @ motion, self.since_edge @ motion
