@@ -23,14 +23,15 @@ DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.ya
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
-TOPICS = ("image", "camera_info", "mask", "wheel_odometry")
+TOPICS = ("image", "camera_info", "mask", "wheel_odometry", "imu")
 
 # Other argument -> (default, description).
 ARGUMENTS = {
     "image": ("camera/image", "topic of the images; /compressed is appended for compressed ones"),
     "camera_info": ("camera/camera_info", "topic of camera_info"),
     "mask": ("mask", "topic of masks of the images, non-zero where pixels are ignored"),
-    "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source:=odometry"),
+    "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source or motion_prior"),
+    "imu": ("imu", "topic of the IMU, for motion_prior:=imu"),
     "params_file": (str(DEFAULT_PARAMS_FILE), "file with the values of all parameters"),
     "namespace": ("", "namespace of the node"),
     "log_level": ("info", "debug, info, warn, error or fatal"),

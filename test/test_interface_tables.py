@@ -63,6 +63,8 @@ def graph(domain_id):
         "--ros-args",
         "-p",
         "scale_source:=odometry",
+        "-p",
+        "motion_prior:=imu",
     ]
     process = subprocess.Popen(
         command,

@@ -44,7 +44,11 @@ SUBSCRIBED = {
     ),
     "wheel_odometry": (
         "nav_msgs/Odometry",
-        "only with `scale_source` odometry: the length of every step, in metres",
+        "only with `scale_source` odometry, the length of every step in metres, or `motion_prior` odometry",
+    ),
+    "imu": (
+        "sensor_msgs/Imu",
+        "only with `motion_prior` imu: angular velocities, in a frame that TF joins with `base_frame`",
     ),
     "/tf": ("tf2_msgs/TFMessage", "pose of the camera on the robot, `base_frame` <- camera frame"),
     "/tf_static": ("tf2_msgs/TFMessage", "the same, latched"),
@@ -107,7 +111,8 @@ STATES = {
     TrackingState.STATIONARY: ("the camera is at rest", "the last pose again, with zero twist"),
     TrackingState.LOST: (
         "motion cannot be measured; the reason says why",
-        "the state only; the pose is kept, and its covariance grows with the possible motion during the gap",
+        "the state only; the pose is kept, and its covariance grows with the possible motion during the gap. "
+        "With `motion_prior` also odometry and TF, `bridged` true",
     ),
 }
 

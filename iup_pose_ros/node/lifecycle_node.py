@@ -33,6 +33,7 @@ from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.subscriptions import image_topic
 from iup_pose_ros.node.trajectory_log import SavedTrajectory
 from iup_pose_ros.odometry import TrackingState, WheelHistory
+from iup_pose_ros.odometry.wheels import GyroHistory
 
 _UNCONFIGURED = "the node is not configured"
 _INACTIVE = "the node is inactive"
@@ -176,14 +177,17 @@ class VoNode(LifecycleNode):
             config.assume_identity_mount,
             self.get_logger().info,
         )
-        wheels = WheelHistory() if config.odometry.scale_source == "odometry" else None
+        needs_wheels = "odometry" in (config.odometry.scale_source, config.motion_prior)
+        wheels = WheelHistory() if needs_wheels else None
+        gyro = GyroHistory() if config.motion_prior == "imu" else None
         components = SessionComponents(
-            FramePipeline(estimator, config, extrinsics, wheels, image_topic(self, config)),
+            FramePipeline(estimator, config, extrinsics, wheels, gyro, image_topic(self, config)),
             OdometryOutputs(self, config, self._monitor),
             DebugOutput(self),
             self._reporter,
             self._monitor,
             wheels,
+            gyro,
         )
         self._configured = _Configured(config, estimator, components)
         self.get_logger().info(f"configured with estimator {estimator.info}")

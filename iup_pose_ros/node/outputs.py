@@ -134,8 +134,8 @@ class OdometryOutputs:
                 (self._keyframe_edge, keyframe_edge),
             ]
         if pose is not None and twist is not None:
-            messages += [
-                (self._odometry, convert.odometry(pose, twist, stamp, odom_frame, base_frame)),
-                (self._twist, convert.stamped_twist(twist, stamp, base_frame)),
-            ]
+            messages.append((self._odometry, convert.odometry(pose, twist, stamp, odom_frame, base_frame)))
+            # A filter has the motion prior from its own source: fused again as ~/twist it would count twice.
+            if not update.bridged:
+                messages.append((self._twist, convert.stamped_twist(twist, stamp, base_frame)))
         return messages

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 
 from iup_pose_ros.camera_frames import optical_frame_warning
-from iup_pose_ros.errors import ImageError
+from iup_pose_ros.errors import EstimationError, ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.node.camera_extrinsics import ExtrinsicsError
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
 from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
+from iup_pose_ros.odometry.motion_prior import GyroPrior, MotionPrior, OdometryPrior
+from iup_pose_ros.odometry.wheels import GyroHistory
 from iup_pose_ros.stamps import StampClock
 from iup_pose_ros.types import Matches
 
@@ -53,7 +57,8 @@ class FramePipeline:
         estimator: relative pose estimator.
         config: settings of the node.
         extrinsics: pose of the camera in the base frame.
-        wheels: history of wheel odometry; None unless scale_source is odometry.
+        wheels: history of wheel odometry; None unless scale_source or motion_prior is odometry.
+        gyro: history of angular velocities; None unless motion_prior is imu.
         topic: image topic.
     """
 
@@ -63,11 +68,13 @@ class FramePipeline:
         config: NodeConfig,
         extrinsics: Extrinsics,
         wheels: WheelHistory | None = None,
+        gyro: GyroHistory | None = None,
         topic: str = "",
     ) -> None:
         self._topic = topic
         self._estimator = estimator
         self._wheels = wheels
+        self._gyro = gyro
         self._config = config
         self._extrinsics = extrinsics
         self.reset()
@@ -97,7 +104,9 @@ class FramePipeline:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings about camera and calibration, one sentence each."""
-        return (*self._frames.warnings, *([self._mount_warning] if self._mount_warning else []))
+        problem = "" if self._odometry is None else self._odometry.prior_problem
+        prior = f"motion_prior {self._config.motion_prior} is not used: {problem}" if problem else ""
+        return (*self._frames.warnings, *(text for text in (self._mount_warning, prior) if text))
 
     def process(self, image: Any, info: Any, mask: Any = None) -> ProcessedFrame:
         """Return the odometry update of an image.
@@ -118,6 +127,25 @@ class FramePipeline:
         update = odometry.process(frame)
         return ProcessedFrame(update, frame.image, odometry.matches, frame.mask, frame.masked_share)
 
+    def _prior(self) -> MotionPrior | None:
+        """Return the motion prior that the settings name."""
+        if self._gyro is not None:
+            return GyroPrior(self._gyro, self.clock.nanoseconds, self._T_base_imu)
+        if self._wheels is not None and self._config.motion_prior == "odometry":
+            return OdometryPrior(self._wheels, self.clock.nanoseconds)
+        return None
+
+    def _T_base_imu(self) -> Pose:
+        """Return the latest pose of the IMU in the base frame.
+
+        Raises:
+            EstimationError: TF does not have it.
+        """
+        try:
+            return self._extrinsics.find(self._gyro.frame_id if self._gyro else "", Time())
+        except ExtrinsicsError as error:
+            raise EstimationError(str(error)) from error
+
     def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
         """Return the odometry, which the first valid image creates with the extrinsics of its camera."""
         if not camera_frame:
@@ -125,7 +153,9 @@ class FramePipeline:
         if self._odometry is None:
             T_base_camera = self._extrinsics.find(camera_frame, stamp)
             wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
-            self._odometry = VisualOdometry(self._estimator, self._config.odometry, T_base_camera, wheels)
+            self._odometry = VisualOdometry(
+                self._estimator, self._config.odometry, T_base_camera, wheels, self._prior()
+            )
             self._camera_frame = camera_frame
             if not self._config.assume_identity_mount:
                 self._mount_warning = optical_frame_warning(

@@ -14,6 +14,7 @@ from rclpy.node import Node
 
 from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.node.debug_output import DebugOutput
+from iup_pose_ros.node.imu_input import ImuInput
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.latest_frame_worker import LatestFrameWorker
 from iup_pose_ros.node.mask_input import MaskInput
@@ -24,6 +25,7 @@ from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.wheel_odometry import WheelOdometry
 from iup_pose_ros.odometry import OdometryUpdate, TrackingState, WheelHistory
+from iup_pose_ros.odometry.wheels import GyroHistory
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 PAUSED = "paused; call ~/pause with data: false to resume"
@@ -41,7 +43,8 @@ class SessionComponents:
         debug: publisher of the debug image.
         reporter: publisher of the tracking state.
         monitor: image counters and statistics.
-        wheels: history of wheel odometry; None unless scale_source is odometry.
+        wheels: history of wheel odometry; None unless scale_source or motion_prior is odometry.
+        gyro: history of angular velocities; None unless motion_prior is imu.
     """
 
     pipeline: FramePipeline
@@ -50,6 +53,7 @@ class SessionComponents:
     reporter: TrackingReporter
     monitor: Monitor
     wheels: WheelHistory | None
+    gyro: GyroHistory | None = None
 
 
 class TrackingSession:
@@ -87,6 +91,8 @@ class TrackingSession:
         self._inputs = None if paused else self._listen()
         wheels = components.wheels
         self._wheels = None if wheels is None else WheelOdometry(node, config.base_frame, wheels)
+        gyro = components.gyro
+        self._imu = None if gyro is None else ImuInput(node, gyro)
         # A steady clock, because the time of a bag or simulator stops exactly when inputs are missing.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [
@@ -103,6 +109,8 @@ class TrackingSession:
         self._masks.close()
         if self._wheels is not None:
             self._wheels.close()
+        if self._imu is not None:
+            self._imu.close()
         self._worker.stop()
         self._components.monitor.reset_counts()
 

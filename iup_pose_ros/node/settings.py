@@ -102,6 +102,12 @@ class NodeConfig(CameraConfig):
         "stamp, for which the image waits at most mask_timeout.",
         choices=("latest", "synchronised"),
     )
+    motion_prior: str = setting(
+        "none",
+        "Sensor that carries the pose through a loss and predicts rotations for the tracking: 'none', "
+        "'odometry' (topic wheel_odometry) or 'imu' (topic imu; rotation only).",
+        choices=("none", "odometry", "imu"),
+    )
     assume_identity_mount: bool = setting(
         False,
         "Assume that base_frame is the camera's optical frame; for tests without TF.",

@@ -1,9 +1,10 @@
-"""Subscription to wheel odometry, for metric scale."""
+"""Subscription to wheel odometry, for metric scale and as motion prior."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
@@ -62,6 +63,9 @@ class WheelOdometry:
             self._warn(
                 f"wheel odometry has child frame {message.child_frame_id!r}; {self._base_frame!r} is assumed"
             )
+        variances = np.reshape(message.twist.covariance, (6, 6)).diagonal()
+        # NaN and negative variances, which some drivers send, count as unknown.
+        self._history.rate_variances = np.where(variances > 0.0, variances, 0.0)
         self._history.add(nanoseconds(message.header.stamp), T_odom_base)
 
     def _warn(self, text: str) -> None:

@@ -6,6 +6,8 @@ import numpy as np
 
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, symmetrised
+from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.odometry.motion_prior import Bridge
 from iup_pose_ros.odometry.state import Twist
 
 # The origin is exact by definition; a covariance in ROS must still be positive definite.
@@ -16,6 +18,7 @@ _UNKNOWN_TURN_RATE = 0.5
 _LATEST_SHARE = 0.3
 _SAME_TIME = 1e-9
 _IDENTITY = Pose.identity()
+_NO_BRIDGE = Bridge(None, _IDENTITY)
 
 
 class Integrator:
@@ -23,21 +26,40 @@ class Integrator:
 
     Args:
         T_base_camera: pose of the camera in the base frame.
+        bridge: motion of the base while no step is measured.
+
+    Attributes:
+        pose: T_odom_base after the last step.
+        stamp: of the last step, seconds; None before the first one.
+        moved: whether there was a step.
+        since_edge: motion of the base since ``start_edge``.
     """
 
-    def __init__(self, T_base_camera: Pose = _IDENTITY) -> None:
+    def __init__(self, T_base_camera: Pose = _IDENTITY, bridge: Bridge = _NO_BRIDGE) -> None:
         self._T_base_camera = T_base_camera
+        self._bridge = bridge
         self._origin = PoseWithCovariance(Pose.identity(), _ORIGIN_VARIANCE * np.eye(6))
         self.pose = self._origin
+        self.stamp: float | None = None
         self.moved = False
-        self._stamp: float | None = None
         self._speed = _UNKNOWN_SPEED
         self._turn_rate = _UNKNOWN_TURN_RATE
+        self.start_edge()
+
+    def start_edge(self) -> None:
+        """Begin a new edge of the pose graph at the last step."""
+        self.since_edge = PoseWithCovariance.exact(Pose.identity())
+        self._is_bridged, self._is_broken = False, False
+
+    @property
+    def is_edge_bridged(self) -> bool:
+        """Return whether the motion prior bridges a gap of the edge, and no gap is left."""
+        return self._is_bridged and not self._is_broken
 
     def advance(self, T_prev_curr: PoseWithCovariance, previous_stamp: float, current_stamp: float) -> None:
         """Append a camera step between two stamps; time between the last step and this one is a gap."""
-        self.pose = self.pose_after(T_prev_curr, previous_stamp)
-        self._stamp = current_stamp
+        self.rest(previous_stamp, current_stamp)
+        self._move(T_prev_curr.change_of_frame(self._T_base_camera))
         twist = self.twist(T_prev_curr, current_stamp - previous_stamp)
         # Averaged over the last steps, so that no single step determines the uncertainty of a gap.
         share = _LATEST_SHARE if self.moved else 1.0
@@ -47,8 +69,9 @@ class Integrator:
 
     def pose_after(self, T_prev_curr: PoseWithCovariance, previous_stamp: float) -> PoseWithCovariance:
         """Return the pose after a step of the camera that starts at ``previous_stamp``; the pose stays."""
+        gap = self._gap_until(previous_stamp)
         base = T_prev_curr.change_of_frame(self._T_base_camera)
-        return self._bridged(self._gap_until(previous_stamp)) @ base
+        return (self.pose if gap is None else self.pose @ gap[0]) @ base
 
     def twist(self, T_prev_curr: PoseWithCovariance, interval: float) -> Twist:
         """Return the mean twist of the base during a motion of the camera of ``interval`` seconds."""
@@ -56,27 +79,44 @@ class Integrator:
 
     def rest(self, since: float, stamp: float) -> None:
         """Note that the base was at rest from ``since`` to ``stamp``; time before that is a gap."""
-        self.pose = self._bridged(self._gap_until(since))
-        self._stamp = stamp
+        gap = self._gap_until(since)
+        if gap is not None:
+            motion, is_bridged = gap
+            self._move(motion)
+            self._is_bridged |= is_bridged
+            self._is_broken |= not is_bridged
+        self.stamp = stamp
 
     def restart_clock(self, stamp: float, gap: float) -> None:
         """Continue at ``stamp`` after the clock jumped back; assume ``gap`` seconds have elapsed."""
-        if self._stamp is not None:
-            self.pose = self._bridged(gap)
-            self._stamp = stamp
+        if self.stamp is not None:
+            self._move(PoseWithCovariance(Pose.identity(), np.diag(self._unobserved(gap))))
+            self._is_broken = True
+            self.stamp = stamp
 
-    def _gap_until(self, stamp: float) -> float:
-        """Return the seconds without observation before ``stamp``; 0 before the first step."""
-        return 0.0 if self._stamp is None else stamp - self._stamp
+    def _gap_until(self, stamp: float) -> tuple[PoseWithCovariance, bool] | None:
+        """Return the motion since the last step, see ``motion_between``; None if there is no gap."""
+        if self.stamp is None or stamp - self.stamp <= _SAME_TIME:
+            return None
+        return self.motion_between(self.stamp, stamp)
 
-    def _bridged(self, gap: float) -> PoseWithCovariance:
-        """Return the pose with the covariance of ``gap`` seconds of unobserved motion at the last speed."""
-        if gap <= _SAME_TIME:
-            return self.pose
-        growth = np.zeros((6, 6))
-        growth[:3, :3] = (self._speed * gap) ** 2 * np.eye(3)
-        growth[3:, 3:] = min(self._turn_rate * gap, np.pi) ** 2 * np.eye(3)
-        return PoseWithCovariance(self.pose.pose, self.pose.covariance + growth)
+    def _move(self, motion: PoseWithCovariance) -> None:
+        self.pose, self.since_edge = self.pose @ motion, self.since_edge @ motion
+
+    def motion_between(self, start: float, end: float) -> tuple[PoseWithCovariance, bool]:
+        """Return a motion of the base that is not seen in images, and whether it is by the motion prior.
+
+        Otherwise it is zero, with the deviation of a motion at the last speed.
+        """
+        unobserved = self._unobserved(end - start)
+        by_prior = self._bridge.motion(start, end, unobserved)
+        if by_prior is not None:
+            return by_prior, True
+        return PoseWithCovariance(Pose.identity(), np.diag(unobserved)), False
+
+    def _unobserved(self, gap: float) -> Array:
+        """Return the variances (6,) of ``gap`` seconds of unobserved motion at the last speed."""
+        return np.repeat([(self._speed * gap) ** 2, min(self._turn_rate * gap, np.pi) ** 2], 3)
 
 
 def mean_twist(T_prev_curr: PoseWithCovariance, interval: float) -> Twist:

@@ -19,6 +19,7 @@ from iup_pose_ros.odometry.depths import (
 )
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.scaled_step import (
+    HELD_LENGTH,
     Length,
     ScaledStep,
     metric_step,
@@ -236,7 +237,7 @@ class RelativeScale(ScaleSource):
             return replace(measured, sigma=sigma)
         self._unit_sigma = float(np.hypot(self._unit_sigma, _HELD))
         held = self._speed * duration
-        return Length(held, self._unit_sigma * held, "relative (held)")
+        return Length(held, self._unit_sigma * held, HELD_LENGTH)
 
     def _turn(
         self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: Observation

@@ -14,6 +14,8 @@ from iup_pose_ros.types import RelativePose
 Mask = NDArray[np.bool_]
 
 UNKNOWN_DIRECTION = np.pi / 2.0
+# Source of a length that is not measured: the last speed is assumed.
+HELD_LENGTH = "relative (held)"
 
 
 @dataclass(frozen=True, eq=False)

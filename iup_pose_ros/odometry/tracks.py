@@ -27,6 +27,8 @@ _CANDIDATES = 4
 _CELLS = 48
 # Minimum standard deviation of the grey levels.
 _MIN_CONTRAST = 4.0
+# Minimum cosine of the angle between a predicted ray and the optical axis.
+_MIN_AHEAD = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +86,21 @@ class Tracks:
         """Return whether ``frame`` has the camera frame and intrinsics of the keyframe."""
         return frame.intrinsics == self.keyframe.intrinsics and frame.frame_id == self.keyframe.frame_id
 
-    def advanced(self, frame: Frame) -> Tracks:
-        """Return the tracks that continue from the latest frame into ``frame``."""
-        points, valid = track_points(self.latest.grey, frame.grey, self.points_latest, config=_PATCH)
+    def advanced(self, frame: Frame, R_latest_frame: Array | None = None) -> Tracks:
+        """Return the tracks that continue from the latest frame into ``frame``.
+
+        Args:
+            frame: the next frame.
+            R_latest_frame: (3, 3) predicted rotation of the camera, which gives the initial positions; None:
+                they are those in the latest frame.
+        """
+        initial = None
+        if R_latest_frame is not None:
+            camera = frame.intrinsics
+            turned = camera.rays(self.points_latest) @ R_latest_frame
+            ahead = turned[:, 2:] > _MIN_AHEAD * np.linalg.norm(turned, axis=1, keepdims=True)
+            initial = np.where(ahead, camera.project(np.where(ahead, turned, 1.0)), self.points_latest)
+        points, valid = track_points(self.latest.grey, frame.grey, self.points_latest, initial, _PATCH)
         valid &= frame.are_usable(points)
         return replace(
             self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,14 @@ from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
-from iup_pose_ros.odometry.integrator import Integrator, zero_twist
+from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
+from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
 from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
 from iup_pose_ros.odometry.scale import Interval, scale_source
+from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION
 from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
@@ -29,6 +32,8 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
+# Seconds over which the twist is the motion prior's mean while LOST.
+_TWIST_INTERVAL = 0.1
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -41,6 +46,8 @@ class VisualOdometry:
         T_base_camera: pose of the camera (optical frame) in the base frame. With a relative scale its lever
             arm, given in metres, is used in the trajectory's unit.
         wheels: motion of the base by wheel odometry, required if ``scale_source`` is ``odometry``.
+        prior: motion of the base by another sensor, which carries the pose through a loss and predicts the
+            rotation for the tracking; None: neither.
 
     Raises:
         ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
@@ -52,11 +59,13 @@ class VisualOdometry:
         config: OdometryConfig = _DEFAULT_CONFIG,
         T_base_camera: Pose = _IDENTITY_EXTRINSICS,
         wheels: WheelMotion | None = None,
+        prior: MotionPrior | None = None,
     ) -> None:
         self._estimator = estimator
         self._config = config
         self._T_base_camera = T_base_camera
         self._wheels = wheels
+        self._prior = prior
         self.reset()
 
     def reset(self) -> None:
@@ -73,7 +82,9 @@ class VisualOdometry:
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
         self._scale = scale_source(self._config, self._wheels, self._T_base_camera)
-        self._integrator = Integrator(self._T_base_camera)
+        self._bridge = Bridge(self._prior, self._T_base_camera)
+        self._integrator = Integrator(self._T_base_camera, self._bridge)
+        self._last_keyframe: tuple[int, float] | None = None
 
     def change(self, config: OdometryConfig) -> None:
         """Apply changed settings, except those of the scale."""
@@ -85,6 +96,11 @@ class VisualOdometry:
     def keyframes(self) -> int:
         """Number of keyframes so far."""
         return self._tracker.keyframes
+
+    @property
+    def prior_problem(self) -> str:
+        """Why the motion prior did not give its latest motion, one sentence; empty if it did."""
+        return self._bridge.problem
 
     @property
     def matches(self) -> Matches | None:
@@ -105,14 +121,14 @@ class VisualOdometry:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
         if self._image is not None and np.array_equal(frame.image, self._image):
             self.repeated_frames += 1
-            return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, repeated=True)
+            return replace(self._report(frame), repeated=True)
         self._image = frame.image
 
         # 2. Tracks: track the points of the last keyframe into the frame, or start a keyframe.
         reference = self._reference(frame)
         if reference is None:
             return self._begin(frame)
-        tracks = reference.advanced(frame)
+        tracks = self._advanced(reference, frame)
 
         # 3. Standstill: repeat the pose, once the motion since the last keyframe has been measured.
         resting = self._stationary.update(tracks)
@@ -149,9 +165,12 @@ class VisualOdometry:
         # 9. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
         base = step.camera.change_of_frame(self._T_base_camera)
-        edge = KeyframeEdge.of(
-            tracks, self._tracks.keyframe_id, relative, step, base, self._estimator.name, seconds
+        edge = self._linked(
+            KeyframeEdge.of(
+                tracks, self._tracks.keyframe_id, relative, step, base, self._estimator.name, seconds
+            )
         )
+        self._bridge.learn(step, tracks.keyframe.stamp, frame.stamp)
         self._state, self._reason = TrackingState.TRACKING, ""
         return self._report(frame, edge, self._integrator.pose, twist)
 
@@ -180,11 +199,15 @@ class VisualOdometry:
             self._abandon("the camera or its calibration changed")
         suspended, self._suspended = self._suspended, None
         if suspended is not None and suspended.fits(frame):
-            if self._are_enough(len(suspended.advanced(frame)), of=len(suspended)):
+            if self._are_enough(len(self._advanced(suspended, frame)), of=len(suspended)):
                 return suspended
             if frame.stamp - suspended.latest.stamp < self._config.lost_patience:
                 self._suspended = suspended
         return self._tracks
+
+    def _advanced(self, tracks: Tracks, frame: Frame) -> Tracks:
+        """Track into a frame, from the positions that the motion prior predicts if there is one."""
+        return tracks.advanced(frame, self._bridge.rotation(tracks.latest.stamp, frame.stamp))
 
     def _are_enough(self, tracks: int, of: int) -> bool:
         """Return whether enough tracks survive, in number and as a share ``of`` the initial ones."""
@@ -254,6 +277,25 @@ class VisualOdometry:
         except EstimationError:
             return relative
         return chosen
+
+    def _linked(self, edge: KeyframeEdge) -> KeyframeEdge:
+        """Return the edge from the last keyframe, after a loss across what the motion prior bridges."""
+        last, self._last_keyframe = self._last_keyframe, (edge.current_id, edge.current_stamp)
+        base, is_bridged = self._integrator.since_edge, self._integrator.is_edge_bridged
+        self._integrator.start_edge()
+        if last is None or not is_bridged:
+            return edge
+        return replace(
+            edge,
+            previous_id=last[0],
+            previous_stamp=last[1],
+            camera=base.change_of_frame(self._T_base_camera.inverse()),
+            base=base,
+            sigma_R=np.sqrt(np.diag(base.covariance)[3:]),
+            sigma_t=UNKNOWN_DIRECTION,
+            inlier_probability=math.nan,
+            bridged=True,
+        )
 
     def _go_on(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
         """Report a frame between keyframes: with its pose if ``locate`` and its tracks determine one."""
@@ -341,7 +383,24 @@ class VisualOdometry:
         pose: PoseWithCovariance | None = None,
         twist: Twist | None = None,
     ) -> OdometryUpdate:
-        return OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
+        update = OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
+        return self._bridged(update) if self._state is TrackingState.LOST else update
+
+    def _bridged(self, update: OdometryUpdate) -> OdometryUpdate:
+        """Return an update while LOST, with the pose by the motion prior if it covers the loss."""
+        integrator, last = self._integrator, self._image_pose
+        pose, since = integrator.pose, integrator.stamp
+        if since is None:
+            return update
+        if last is not None:
+            pose, since = integrator.pose_after(last.motion, last.keyframe_stamp), last.stamp
+        motion, is_known = integrator.motion_between(since, update.stamp)
+        start = max(since, update.stamp - _TWIST_INTERVAL)
+        recent, is_recent_known = integrator.motion_between(start, update.stamp)
+        if not (is_known and is_recent_known):
+            return update
+        twist = mean_twist(recent, update.stamp - start)
+        return replace(update, pose=pose @ motion, twist=twist, bridged=True)
 
 
 def _interval(tracks: Tracks) -> Interval:

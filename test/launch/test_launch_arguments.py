@@ -121,5 +121,6 @@ def test_topics_are_remapped(start):
         "camera_info": "/usb/camera_info",
         "mask": "/people",
         "wheel_odometry": "wheel_odometry",
+        "imu": "imu",
     }
     assert (node.namespace, node.executable) == ("robot", "vo_node")

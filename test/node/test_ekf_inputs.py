@@ -27,7 +27,10 @@ STATE = (
     *("vroll", "vpitch", "vyaw", "ax", "ay", "az"),
 )
 FUSED = {
-    "ekf_metric.yaml": {"twist0": {"vx", "vy", "vz", "vroll", "vpitch", "vyaw"}},
+    "ekf_metric.yaml": {
+        "twist0": {"vx", "vy", "vz", "vroll", "vpitch", "vyaw"},
+        "odom0": {"vx", "vy", "vyaw"},
+    },
     "ekf_rotation_only.yaml": {"twist0": {"vroll", "vpitch", "vyaw"}, "odom0": {"vx", "vy"}},
 }
 # Parameters of ekf_node; a name that it does not know would be ignored without a word.

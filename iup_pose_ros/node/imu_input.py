@@ -1,0 +1,58 @@
+"""Subscription to the angular velocities of an IMU, as motion prior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Imu
+
+from iup_pose_ros.odometry.wheels import GyroHistory
+from iup_pose_ros.stamps import nanoseconds
+
+# IMUs send up to 1000 messages per second.
+_DEPTH = 500
+_LOG_PERIOD = 30.0
+_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
+
+
+class ImuInput:
+    """Adds the angular velocities of sensor_msgs/Imu received on ``imu`` to a history.
+
+    Args:
+        node: owner of the subscription.
+        history: integrates the angular velocities.
+    """
+
+    def __init__(self, node: Node, history: GyroHistory) -> None:
+        self._node = node
+        self._history = history
+        # A best-effort subscription matches both kinds of publisher.
+        qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._subscription = node.create_subscription(
+            Imu, "imu", self._on_imu, qos, qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE)
+        )
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _on_imu(self, message: Any) -> None:
+        measured = message.angular_velocity
+        rate = np.array([measured.x, measured.y, measured.z])
+        variances = np.reshape(message.angular_velocity_covariance, (3, 3)).diagonal()
+        # -1 in the first element says that there is no angular velocity.
+        if variances[0] == -1.0 or not np.isfinite(rate).all():
+            self._node.get_logger().warning(
+                f"imu message ignored: its angular velocity {rate.tolist()} is not finite, or marked as "
+                "absent by -1 in its covariance",
+                throttle_duration_sec=_LOG_PERIOD,
+            )
+            return
+        known = np.where(variances > 0.0, variances, 0.0)
+        self._history.frame_id = message.header.frame_id
+        self._history.rate_variances = np.concatenate([np.zeros(3), known])
+        self._history.add_rate(nanoseconds(message.header.stamp), rate)
