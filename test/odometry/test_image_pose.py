@@ -324,7 +324,6 @@ def test_a_wrong_step_of_the_estimator_does_not_bend_the_path(swing: float, turn
         truth.translation
     )
     assert nees(found, truth) < 12.0
-    assert np.sqrt(np.trace(found.covariance[3:, 3:])) > 0.5 * turn  # covers the estimator's pose, too
     assert all(update.state is TrackingState.TRACKING for update in updates)
 
 
