@@ -23,11 +23,16 @@ DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.ya
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
+# Input topics that arguments of the same name remap.
+TOPICS = ("image", "camera_info", "wheel_odometry", "depth", "range")
+
 # Other argument -> (default, description).
 ARGUMENTS = {
     "image": ("camera/image", "topic of the images; /compressed is appended for compressed ones"),
     "camera_info": ("camera/camera_info", "topic of camera_info"),
     "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source:=odometry"),
+    "depth": ("depth", "topic of the registered depth images, for scale_source:=depth"),
+    "range": ("range", "topic of the range sensor, for scale_source:=range"),
     "params_file": (str(DEFAULT_PARAMS_FILE), "file with the values of all parameters"),
     "namespace": ("", "namespace of the node"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
@@ -95,7 +100,7 @@ def start_node(context: LaunchContext) -> list[Action]:
             name="vo_node",
             namespace=values["namespace"],
             parameters=[values["params_file"], given],
-            remappings=[(topic, values[topic]) for topic in ("image", "camera_info", "wheel_odometry")],
+            remappings=[(topic, values[topic]) for topic in TOPICS],
             arguments=["--ros-args", "--log-level", values["log_level"]],
             output="screen",
         ),

@@ -95,6 +95,7 @@ class Rectifier:
 
     Attributes:
         intrinsics: of the images that ``rectify`` returns.
+        size: width and height of the images that ``rectify`` accepts, pixels.
         warnings: what is unusual about the calibration, a sentence each.
 
     Raises:
@@ -120,6 +121,7 @@ class Rectifier:
         self.warnings = (*unusual, *lens.warnings)
         self._maps: tuple[NDArray[np.int16], NDArray[np.uint16]] | None = None
         self.intrinsics = measured
+        self.size = (window.width, window.height)
         if not lens.is_pinhole:
             self.intrinsics = _view(_fitting_window(lens, measured, fov), measured)
             self._maps = _maps(lens, self.intrinsics)
@@ -129,6 +131,12 @@ class Rectifier:
         if self._maps is None:
             return image
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+    def rectify_depth(self, depths: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the undistorted depth image, (H, W), or the image itself; depths are not interpolated."""
+        if self._maps is None:
+            return depths
+        return np.asarray(cv2.remap(depths, *self._maps, interpolation=cv2.INTER_NEAREST), dtype=np.float32)
 
 
 def _intrinsics(matrix: Array, width: int, height: int) -> Intrinsics:

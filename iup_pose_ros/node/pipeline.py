@@ -14,7 +14,8 @@ from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
-from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
+from iup_pose_ros.odometry import MetricSensors, OdometryUpdate, VisualOdometry, WheelHistory
+from iup_pose_ros.odometry.scene_sensors import DepthHistory, MessageHistory, RangeHistory
 from iup_pose_ros.stamps import StampClock
 from iup_pose_ros.types import Matches
 
@@ -51,6 +52,7 @@ class FramePipeline:
         extrinsics: pose of the camera in the base frame.
         wheels: history of wheel odometry; None unless scale_source is odometry.
         topic: image topic.
+        scene: depth images or ranges; None unless scale_source is depth or range.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class FramePipeline:
         extrinsics: Extrinsics,
         wheels: WheelHistory | None = None,
         topic: str = "",
+        scene: MessageHistory | None = None,
     ) -> None:
+        self._scene = scene
         self._topic = topic
         self._estimator = estimator
         self._wheels = wheels
@@ -112,14 +116,28 @@ class FramePipeline:
         update = odometry.process(frame)
         return ProcessedFrame(update, frame.image, odometry.matches)
 
+    def _sensors(self) -> MetricSensors:
+        """Return the sensors of the scale, with the clock of the frames."""
+        source, slop = self._config.odometry.scale_source, self._config.odometry.depth_slop
+        to_nanoseconds, scene = self.clock.nanoseconds, self._scene
+        if self._wheels is not None:
+            return MetricSensors(wheels=WheelsOfFrames(self._wheels, self.clock))
+        if scene is not None and source == "depth":
+            depth = DepthHistory(scene, slop, to_nanoseconds, self._frames.undistorted_depth)
+            return MetricSensors(depth=depth)
+        if scene is not None and source == "range":
+            return MetricSensors(ranges=RangeHistory(scene, slop, to_nanoseconds, self._extrinsics.find))
+        return MetricSensors()
+
     def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
         """Return the odometry, which the first valid image creates with the extrinsics of its camera."""
         if not camera_frame:
             raise ImageError("the image header has no frame_id; the camera's optical frame is required")
         if self._odometry is None:
             T_base_camera = self._extrinsics.find(camera_frame, stamp)
-            wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
-            self._odometry = VisualOdometry(self._estimator, self._config.odometry, T_base_camera, wheels)
+            self._odometry = VisualOdometry(
+                self._estimator, self._config.odometry, T_base_camera, self._sensors()
+            )
             self._camera_frame = camera_frame
             if not self._config.assume_identity_mount:
                 self._mount_warning = optical_frame_warning(

@@ -20,9 +20,11 @@ from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.pipeline import FramePipeline, ProcessedFrame
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
+from iup_pose_ros.node.scene_input import SceneInput
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.wheel_odometry import WheelOdometry
 from iup_pose_ros.odometry import OdometryUpdate, TrackingState, WheelHistory
+from iup_pose_ros.odometry.scene_sensors import MessageHistory
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 PAUSED = "paused; call ~/pause with data: false to resume"
@@ -41,6 +43,7 @@ class SessionComponents:
         reporter: publisher of the tracking state.
         monitor: image counters and statistics.
         wheels: history of wheel odometry; None unless scale_source is odometry.
+        scene: depth images or ranges; None unless scale_source is depth or range.
     """
 
     pipeline: FramePipeline
@@ -49,6 +52,7 @@ class SessionComponents:
     reporter: TrackingReporter
     monitor: Monitor
     wheels: WheelHistory | None
+    scene: MessageHistory | None = None
 
 
 class TrackingSession:
@@ -85,6 +89,8 @@ class TrackingSession:
         self._inputs = None if paused else self._listen()
         wheels = components.wheels
         self._wheels = None if wheels is None else WheelOdometry(node, config.base_frame, wheels)
+        scene = components.scene
+        self._scene = None if scene is None else SceneInput(node, config, scene)
         # A steady clock, because the time of a bag or simulator stops exactly when inputs are missing.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [
@@ -100,6 +106,8 @@ class TrackingSession:
         self._end_inputs()
         if self._wheels is not None:
             self._wheels.close()
+        if self._scene is not None:
+            self._scene.close()
         self._worker.stop()
         self._components.monitor.reset_counts()
 
@@ -205,6 +213,8 @@ class TrackingSession:
                 Severity.ERROR,
             )
         severity = Severity.ERROR if update.refused else Severity.NONE
+        if update.state is TrackingState.TRACKING and update.reason:
+            severity = Severity.WARNING
         return Report(update.state, update.reason, severity, components.pipeline.keyframes)
 
     def _finish(self, report: Report, header: Any, is_used: bool) -> bool:
@@ -231,6 +241,8 @@ class TrackingSession:
     def _follow(self) -> None:
         if self._inputs is not None:
             self._inputs.follow_publishers()
+        if self._scene is not None:
+            self._scene.follow_publishers()
 
     def _watch(self) -> None:
         """Log new warnings and report a fault of the inputs that two consecutive checks find."""

@@ -64,6 +64,10 @@ class InverseDepths:
         limit = 1.0 / np.maximum(_MIN_RELATIVE_SIGMA * np.abs(mean), 1e-9) ** 2
         return InverseDepths(self.ids, mean, np.where(consistent, np.minimum(total, limit), 0.0))
 
+    def rescaled(self, factor: float) -> InverseDepths:
+        """Return the depths after lengths in the trajectory's unit have been multiplied by ``factor``."""
+        return InverseDepths(self.ids, self.inverse / factor, self.information * factor**2)
+
     def moved(self, rays: Array, T_prev_curr: Pose) -> InverseDepths:
         """Return the depths of the tracks, on rays (N, 3) of the previous camera, in the current camera."""
         turned = (rays @ T_prev_curr.rotation)[:, 2]
@@ -105,7 +109,7 @@ def step_length(mu: Array, variance: Array, known: InverseDepths) -> StepLength:
     for _ in range(_ITERATIONS):
         total = variance + length**2 * rho_variance
         error = mu - length * rho
-        weight = _robust_weight(error**2 / total) / total
+        weight = robust_weight(error**2 / total) / total
         likely_rho = rho + error * length * rho_variance / total
         information = float(np.sum(weight * likely_rho**2))
         length += float(np.sum(weight * likely_rho * error)) / information
@@ -166,7 +170,7 @@ def translation_from_depths(
         error = offset - design @ translation
         lever = np.sum((projection @ translation) ** 2, axis=1)
         total = (noise / rays.focal * depth_ratio) ** 2 + lever * rho_variance
-        weight = _robust_weight(np.sum(error**2, axis=1) / total) / total
+        weight = robust_weight(np.sum(error**2, axis=1) / total) / total
         normal = np.einsum("n,nij,nik->jk", weight, design, design) + prior
         translation = np.linalg.solve(normal, np.einsum("n,nij,ni->j", weight, design, offset))
     inverse = np.linalg.inv(normal)
@@ -178,7 +182,7 @@ def translation_from_depths(
     return translation, covariance
 
 
-def _robust_weight(square: Array) -> Array:
+def robust_weight(square: Array) -> Array:
     """Return Geman-McClure weights (N,) of squared normalised errors."""
     return 1.0 / (1.0 + square / _TOLERANCE**2) ** 2
 

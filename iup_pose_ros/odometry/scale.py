@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.odometry.depths import (
-    InverseDepths,
-    pose_jacobian,
-    step_length,
-    translation_from_depths,
-)
+from iup_pose_ros.odometry.depths import InverseDepths
+from iup_pose_ros.odometry.length_meters import DepthMeter, GroundMeter, RangeMeter
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
+from iup_pose_ros.odometry.relative_scale import MetricScale, RelativeScale
 from iup_pose_ros.odometry.scaled_step import (
+    Interval,
     Length,
     ScaledStep,
     rotation_only_step,
     step_along,
     step_from_translation,
 )
-from iup_pose_ros.odometry.track_geometry import (
-    MIN_TRACKS,
-    SIGNIFICANT_PARALLAX,
-    Observation,
-    TrackedRays,
-    observe,
-    rotation_compensated_motion,
-    step_depths,
-)
+from iup_pose_ros.odometry.scene_sensors import DepthImages, RangeReadings
+from iup_pose_ros.odometry.track_geometry import TrackedRays, observe, rotation_compensated_motion
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import RelativePose
 
-# Relative standard deviations of a length: minimum, maximum of a measured one, when the last speed is held
-# (the camera may have stopped, or doubled its speed), when it is configured, when measured by wheel odometry;
-# minimum standard deviation of wheel odometry in metres.
-_BEST = 0.01
-_WORST = 0.5
-_HELD = 1.0
+# Relative standard deviations of a length: when it is configured, when measured by wheel odometry; minimum
+# standard deviation of wheel odometry in metres.
 _FIXED = 0.1
 _WHEELS = 0.03
 _WHEELS_MIN = 0.003
@@ -51,11 +38,16 @@ _MIN_SHIFT = 0.5 / 640.0
 _IDENTITY = Pose.identity()
 
 
-class Interval(NamedTuple):
-    """Start and end of a step, seconds."""
+@dataclass(frozen=True)
+class MetricSensors:
+    """What lengths in metres are measured with; None where there is no such sensor."""
 
-    start: float
-    end: float
+    wheels: WheelMotion | None = None
+    depth: DepthImages | None = None
+    ranges: RangeReadings | None = None
+
+
+_NO_SENSORS = MetricSensors()
 
 
 class ScaleSource(Protocol):
@@ -65,31 +57,43 @@ class ScaleSource(Protocol):
     def depths(self) -> InverseDepths:
         """Inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory."""
 
-    def check(self, interval: Interval) -> None:
-        """Raise EstimationError if the length of a step over this interval cannot be determined."""
+    @property
+    def warning(self) -> str:
+        """Why lengths are less certain than the source should make them, one sentence; else empty."""
+
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
+        """Raise EstimationError if the length of this step cannot be determined."""
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """Return the scaled step; the interval must have passed ``check``."""
+        """Return the scaled step, which must have passed ``check``."""
 
     def length_of_shift(self, shift: float) -> float:
         """Return the length that moves the median track by ``shift``, a fraction of the image width."""
 
 
 def scale_source(
-    config: OdometryConfig, wheels: WheelMotion | None = None, T_base_camera: Pose = _IDENTITY
+    config: OdometryConfig, sensors: MetricSensors = _NO_SENSORS, T_base_camera: Pose = _IDENTITY
 ) -> ScaleSource:
     """Return the scale source that the settings name.
 
     Raises:
-        ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
+        ConfigurationError: the sensor that ``scale_source`` requires is missing.
     """
-    if config.scale_source == "fixed":
+    source = config.scale_source
+    if source == "fixed":
         return FixedScale(config)
-    if config.scale_source == "odometry":
-        if wheels is None:
-            raise ConfigurationError("scale_source is 'odometry', but no wheel odometry is given")
-        return WheelScale(config, wheels, T_base_camera)
-    return RelativeScale(config)
+    if source == "odometry" and sensors.wheels is not None:
+        return WheelScale(config, sensors.wheels, T_base_camera)
+    if source == "depth" and sensors.depth is not None:
+        return MetricScale(config, DepthMeter(sensors.depth))
+    if source == "range" and sensors.ranges is not None:
+        return MetricScale(config, RangeMeter(sensors.ranges, T_base_camera))
+    if source == "camera_height":
+        return MetricScale(config, GroundMeter(config.camera_height, T_base_camera))
+    if source == "relative":
+        return RelativeScale(config)
+    needed = {"odometry": "wheel odometry", "depth": "depth image", "range": "range sensor"}[source]
+    raise ConfigurationError(f"scale_source is {source!r}, but no {needed} is given")
 
 
 class FixedScale:
@@ -99,8 +103,9 @@ class FixedScale:
         self._length = config.fixed_step_length
         self._keyframe_parallax = config.keyframe_parallax
         self.depths = InverseDepths.none()
+        self.warning = ""
 
-    def check(self, interval: Interval) -> None:
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """See ScaleSource.check; the length is always known."""
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
@@ -132,8 +137,9 @@ class WheelScale:
         # One metre per keyframe parallax, more than most robots move: conservative until the first step.
         self._metres_per_shift = 1.0 / config.keyframe_parallax
         self.depths = InverseDepths.none()
+        self.warning = ""
 
-    def check(self, interval: Interval) -> None:
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """See ScaleSource.check; fails if wheel odometry does not cover the interval."""
         self._wheels.between(*interval)
 
@@ -162,105 +168,3 @@ class WheelScale:
     def length_of_shift(self, shift: float) -> float:
         """See ScaleSource.length_of_shift; from the last step."""
         return shift * self._metres_per_shift
-
-
-class RelativeScale:
-    """First step of length 1; later lengths follow from tracks shared by consecutive pairs of keyframes."""
-
-    def __init__(self, config: OdometryConfig) -> None:
-        self.depths = InverseDepths.none()
-        self._speed: float | None = None
-        # Relative standard deviation of the unit of length; grows when a length is held, not measured.
-        self._unit_sigma = 0.0
-        # Motion of the median track by a translation of one unit, as a fraction of the image width. The
-        # first step has length 1 and at least the keyframe parallax.
-        self._shift_per_unit = config.keyframe_parallax
-
-    def length_of_shift(self, shift: float) -> float:
-        """See ScaleSource.length_of_shift."""
-        return shift / self._shift_per_unit
-
-    def check(self, interval: Interval) -> None:
-        """See ScaleSource.check; never fails, as the length is measured or held."""
-
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step."""
-        duration = interval.end - interval.start
-        seen = observe(rays, relative.T_prev_curr)
-        known = self.depths.of(rays.ids)
-        if seen.shows_direction:
-            length = self._length(relative, rays, known, seen, duration)
-            step = step_along(relative, length, seen.agreeing)
-            self._learn(rays, known, seen, step.camera.pose, duration)
-        else:
-            step = self._turn(relative, rays, known, seen)
-            self.depths = known.moved(rays.previous, step.camera.pose)
-        return step
-
-    def _length(
-        self,
-        relative: RelativePose,
-        rays: TrackedRays,
-        known: InverseDepths,
-        seen: Observation,
-        duration: float,
-    ) -> Length:
-        """Return 1 for the first step, then the length by the tracks or else by the last speed."""
-        if self._speed is None:
-            return Length(1.0, _BEST, "relative")
-        measured = _measured_length(relative.T_prev_curr, rays, known, seen)
-        if measured is not None:
-            sigma = float(np.hypot(measured.sigma, self._unit_sigma * measured.value))
-            return replace(measured, sigma=sigma)
-        self._unit_sigma = float(np.hypot(self._unit_sigma, _HELD))
-        held = self._speed * duration
-        return Length(held, self._unit_sigma * held, "relative (held)")
-
-    def _turn(
-        self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: Observation
-    ) -> ScaledStep:
-        """Return a step without significant parallax: from known depths, or else the rotation only."""
-        rows = seen.steady & (known.information > 0.0)
-        if np.count_nonzero(rows) < MIN_TRACKS:
-            sigma = self.length_of_shift(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
-            return rotation_only_step(relative, Length(0.0, sigma, "relative (rotation only)"), seen.steady)
-        translation, covariance = translation_from_depths(
-            rays,
-            relative.T_prev_curr.rotation,
-            relative.covariance[3:, 3:],
-            known.trusted(rows),
-            seen.noise,
-        )
-        covariance[:3, :3] += self._unit_sigma**2 * np.outer(translation, translation)
-        source = "relative (known depths)"
-        return step_from_translation(relative, translation, covariance, source, seen.steady)
-
-    def _learn(
-        self, rays: TrackedRays, known: InverseDepths, seen: Observation, pose: Pose, duration: float
-    ) -> None:
-        """Update depths and speed by a scaled step."""
-        length = float(np.linalg.norm(pose.translation))
-        self._speed = length / duration
-        information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
-        fused = known.trusted(seen.agreeing).fused(seen.depths.inverse / length, information)
-        self.depths = fused.moved(rays.previous, pose)
-        visible = self.depths.inverse[(self.depths.information > 0.0) & (self.depths.inverse > 0.0)]
-        if len(visible) > 0:
-            self._shift_per_unit = float(np.median(visible)) * rays.focal / rays.width
-
-
-def _measured_length(
-    T_prev_curr: Pose, rays: TrackedRays, known: InverseDepths, seen: Observation
-) -> Length | None:
-    """Return the length by tracks of known depth; None if they are too few or inconsistent."""
-    rows = seen.agreeing & (known.information > 0.0)
-    if np.count_nonzero(rows) < MIN_TRACKS:
-        return None
-    found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
-    # Written so that NaN fails, too.
-    if not found.sigma <= _WORST * found.length:
-        return None
-    weights = np.zeros(len(rays))
-    weights[rows] = found.weights
-    jacobian = pose_jacobian(weights, lambda pose: step_depths(rays, pose), T_prev_curr, seen.depths)
-    return Length(found.length, max(found.sigma, _BEST * found.length), "relative", jacobian=jacobian)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,13 @@ from iup_pose_ros.types import RelativePose
 Mask = NDArray[np.bool_]
 
 _UNKNOWN_DIRECTION = np.pi / 2.0
+
+
+class Interval(NamedTuple):
+    """Start and end of a step, seconds."""
+
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,18 +16,18 @@ from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
 from iup_pose_ros.odometry.pose_check import check
-from iup_pose_ros.odometry.scale import Interval, scale_source
-from iup_pose_ros.odometry.scaled_step import ScaledStep, metric_step
+from iup_pose_ros.odometry.scale import MetricSensors, scale_source
+from iup_pose_ros.odometry.scaled_step import Interval, ScaledStep, metric_step
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
-from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
 # Seconds: an older stamp within this of the last one is dropped; beyond it the clock has jumped back.
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
+_NO_SENSORS = MetricSensors()
 # Maximum share of tracks that stay in place while the others move; with a moving camera hardly 2 % do.
 _CONTRADICTING_SHARE = 0.2
 _CONTRADICTION = (
@@ -45,10 +45,10 @@ class VisualOdometry:
         config: settings.
         T_base_camera: pose of the camera (optical frame) in the base frame. With a relative scale its lever
             arm, given in metres, is used in the trajectory's unit.
-        wheels: motion of the base by wheel odometry, required if ``scale_source`` is ``odometry``.
+        sensors: what the scale is measured with, required by some values of ``scale_source``.
 
     Raises:
-        ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
+        ConfigurationError: the sensor that ``scale_source`` requires is missing.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class VisualOdometry:
         estimator: RelativePoseEstimator,
         config: OdometryConfig = _DEFAULT_CONFIG,
         T_base_camera: Pose = _IDENTITY_EXTRINSICS,
-        wheels: WheelMotion | None = None,
+        sensors: MetricSensors = _NO_SENSORS,
     ) -> None:
         self._estimator = estimator
         self._config = config
         self._T_base_camera = T_base_camera
-        self._wheels = wheels
+        self._sensors = sensors
         self.reset()
 
     def reset(self) -> None:
@@ -76,7 +76,7 @@ class VisualOdometry:
         self._suspended: Tracks | None = None
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
-        self._scale = scale_source(self._config, self._wheels, self._T_base_camera)
+        self._scale = scale_source(self._config, self._sensors, self._T_base_camera)
         self._integrator = Integrator()
 
     def change(self, config: OdometryConfig) -> None:
@@ -151,7 +151,7 @@ class VisualOdometry:
         # 8. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks = self._tracker.renew(tracks.kept(step.inliers))
         edge = self._edge(tracks, self._tracks.keyframe_id, relative, step, base, seconds)
-        self._state, self._reason = TrackingState.TRACKING, ""
+        self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         return self._report(frame, edge, self._integrator.pose, twist)
 
     def _take_stamp(self, stamp: float) -> str:
@@ -241,7 +241,7 @@ class VisualOdometry:
         relative = resolve_ambiguity(relative, rays, self._scale.depths.of(rays.ids))
         check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
-            self._scale.check(_interval(tracks))
+            self._scale.check(relative, rays, _interval(tracks))
         return relative, seconds
 
     def _edge(
@@ -275,7 +275,7 @@ class VisualOdometry:
         """Report a frame between keyframes."""
         self._tracks = tracks
         if self._integrator.moved:
-            self._state, self._reason = TrackingState.TRACKING, ""
+            self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         else:
             self._state, self._reason = TrackingState.INITIALIZING, _WAITING
         return self._report(tracks.latest)

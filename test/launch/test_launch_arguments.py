@@ -120,5 +120,7 @@ def test_topics_are_remapped(start):
         "image": "/usb/image_raw",
         "camera_info": "/usb/camera_info",
         "wheel_odometry": "wheel_odometry",
+        "depth": "depth",
+        "range": "range",
     }
     assert (node.namespace, node.executable) == ("robot", "vo_node")
