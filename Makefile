@@ -6,17 +6,23 @@ ROS :=
 VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
 BIN := $(VENV)/bin
 
+# Of `make soak`.
+HOURS := 1
+ESTIMATOR := hybrid
+
 # Input of `make demo`: BAG=path [GT=path.tum], or SEQUENCE=folder; without either, a rendered flight.
 DEMO_INPUT = $(if $(BAG),--bag "$(BAG)") $(if $(GT),--gt "$(GT)") $(if $(SEQUENCE),--sequence "$(SEQUENCE)")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv peers demo test test-fast mutants lint docs clean
+.PHONY: help venv peers demo test test-fast fuzz soak mutants lint docs clean
 
 help:
 	@echo "make demo       run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
 	@echo "                BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
 	@echo "make test       run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
 	@echo "make test-fast  the tests without DDS that are not slow: under two minutes on one core"
+	@echo "make fuzz       damaged images, messages, recordings and files by the ten thousand: half an hour"
+	@echo "make soak       run the node for HOURS=1 with ESTIMATOR=hybrid; memory, threads and latency must stay flat"
 	@echo "make mutants    remove and double the terms of all covariances; a test has to fail each time"
 	@echo "make lint       ruff and mypy"
 	@echo "make docs       build the documentation into build/site (fails on broken links)"
@@ -38,6 +44,13 @@ test: venv
 
 test-fast: venv
 	@$(BIN)/python -m pytest -m "unit and not slow" $(args)
+
+fuzz: venv
+	@FUZZ=1 $(BIN)/python -m pytest test/fuzz test/node/test_random_orders.py $(args)
+
+soak: venv
+	@SOAK_HOURS=$(HOURS) SOAK_ESTIMATOR=$(ESTIMATOR) $(BIN)/python -m pytest -s test/node/test_soak.py \
+		test/node/test_long_trajectory.py $(args)
 
 mutants: venv
 	@$(BIN)/python tools/mutate_covariance.py $(args)

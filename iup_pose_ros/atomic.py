@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from iup_pose_ros.errors import DataError
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it is renamed to ``path`` when the context ends without an error."""
-    temporary = path.with_name(path.name + ".part")
+    # A name that nobody can foresee, and prepare as a link to another place.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         yield temporary
         os.replace(temporary, path)

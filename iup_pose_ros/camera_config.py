@@ -10,6 +10,7 @@ from iup_pose_ros.errors import ConfigurationError
 
 _RANGE = re.compile(r"\[?\s*([-+.\de]+)\s*,\s*([-+.\de]+)\s*\]?")
 _MIN_FOV, _MAX_FOV = 20.0, 140.0
+_MIN_WIDTH = 64
 
 
 def setting(default: bool | float | str, description: str, **limits: Any) -> Any:
@@ -46,11 +47,32 @@ class CameraConfig:
         pattern=rf"auto|{_RANGE.pattern}",
         form="auto or low,high",
     )
+    mask_file: str = setting(
+        "",
+        "Image file (PNG) of the size of the camera's images, non-zero where pixels are ignored, for example "
+        "parts of the robot; empty: none.",
+    )
+    mask_timeout: float = setting(
+        0.5,
+        "Maximum time from the stamp of a mask to that of an image that it is used for; s. 0: equal stamps.",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    maximum_image_width: int = setting(
+        960,
+        "Width to which wider images are reduced before undistortion and tracking; pixels. 0: no reduction.",
+        minimum=0,
+        maximum=100_000,
+    )
 
     def __post_init__(self) -> None:
         if self.rectified_fov != 0.0 and not _MIN_FOV <= self.rectified_fov <= _MAX_FOV:
             raise ConfigurationError(
                 f"rectified_fov is {self.rectified_fov:g}; 0 or {_MIN_FOV:g} to {_MAX_FOV:g} deg is accepted"
+            )
+        if self.maximum_image_width != 0 and self.maximum_image_width < _MIN_WIDTH:
+            raise ConfigurationError(
+                f"maximum_image_width is {self.maximum_image_width}; 0 or at least {_MIN_WIDTH} is accepted"
             )
         self._parsed_range()
 

@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from iup_pose_ros.commands import bag_commands, pair_commands
+from iup_pose_ros.commands import bag_commands, bench_commands, pair_commands
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
     ImageIsRectified,
+    MaskFile,
     Mono16Range,
     RectifiedFov,
 )
@@ -31,6 +32,7 @@ evaluate_app = typer.Typer(help="Evaluate against ground truth.", no_args_is_hel
 app.add_typer(evaluate_app, name="evaluate")
 pair_commands.register(app, evaluate_app)
 bag_commands.register(app, evaluate_app)
+bench_commands.register(app)
 
 
 @app.command()
@@ -58,6 +60,7 @@ def demo(
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
+    mask_file: MaskFile = "",
 ) -> None:
     """Run the node on a recording (default: a rendered flight through a room) and evaluate it."""
     from rich.console import Console
@@ -70,7 +73,7 @@ def demo(
         raise DataError("--bag and --sequence are mutually exclusive; give one input")
     if gt is not None and bag is None:
         raise DataError("--gt is the ground truth of --bag; give --bag, too")
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
     options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline, camera)
     with sigterm_interrupts():
         failure = run_demo(options, Console())

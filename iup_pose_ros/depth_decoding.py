@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import ImageError
-from iup_pose_ros.images import raw_values
+from iup_pose_ros.images import decode_file, raw_values
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # A compressedDepth message starts with an int32 and the two floats of the quantisation.
@@ -57,15 +57,10 @@ def _decode_compressed(message: Any) -> NDArray[np.float32]:
             f"compressed depth image of format {message.format!r} is not a PNG; compressedDepth with "
             "png compression is accepted"
         )
-    try:
-        values = cv2.imdecode(np.frombuffer(png, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ImageError(f"compressed depth image is damaged: {error.err}") from error
-    if values is None or values.ndim != 2 or values.dtype != np.uint16:
-        raise ImageError(
-            f"compressed depth image of format {message.format!r} is damaged or not of 16 bits and one "
-            "channel"
-        )
+    what = f"compressed depth image of format {message.format!r}"
+    values = decode_file(png, what, cv2.IMREAD_UNCHANGED)
+    if values.ndim != 2 or values.dtype != np.uint16:
+        raise ImageError(f"{what} is not of 16 bits and one channel")
     if "32FC1" not in message.format:
         return _from_millimetres(values)
     if not header:

@@ -6,20 +6,23 @@ Nothing here imports ROS: the node uses it with the messages of rclpy, the bag r
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.camera_frames import frame_name
-from iup_pose_ros.errors import CalibrationError, ImageError
+from iup_pose_ros.errors import CalibrationError, ConfigurationError, ImageError
 from iup_pose_ros.geometry.rectification import Rectifier, SensorWindow
 from iup_pose_ros.images import decode_compressed_image, decode_image
 from iup_pose_ros.level_mapping import LevelMapping
 from iup_pose_ros.types import DepthImage, Frame
 
 _DEFAULT_CONFIG = CameraConfig()
+_MASK_ENCODINGS = ("mono8", "8UC1")
 
 
 class Calibration(NamedTuple):
@@ -52,6 +55,9 @@ class FrameBuilder:
         compressed: whether images are sensor_msgs/CompressedImage rather than sensor_msgs/Image.
         config: settings.
         topic: image topic; its name may show that images are already rectified.
+
+    Raises:
+        ConfigurationError: ``mask_file`` cannot be read.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class FrameBuilder:
         self._levels = LevelMapping(config.level_range)
         self._config = config
         self._topic = topic
+        self._static_mask = read_mask(config.mask_file) if config.mask_file else None
         self._calibration: Calibration | None = None
         self._rectifier: Rectifier | None = None
         self._warnings: tuple[str, ...] = ()
@@ -75,15 +82,17 @@ class FrameBuilder:
         """Warnings about the current calibration, one sentence each."""
         return self._warnings
 
-    def build(self, image: Any, info: Any) -> Frame:
-        """Return the undistorted image.
+    def build(self, image: Any, info: Any, mask: Any = None) -> Frame:
+        """Return the undistorted image with its mask.
 
         Args:
             image: sensor_msgs/Image, or CompressedImage if ``compressed``.
             info: the sensor_msgs/CameraInfo of the image.
+            mask: sensor_msgs/Image (mono8) of the size of the image, non-zero where pixels are ignored; None:
+                only those of ``mask_file``.
 
         Raises:
-            ImageError: the image cannot be decoded.
+            ImageError: image or mask cannot be decoded, or a mask has another size than the image.
             CalibrationError: the camera is not calibrated, or camera_info is of another camera or for images
                 of another size.
         """
@@ -98,7 +107,29 @@ class FrameBuilder:
         rectifier = self.rectifier(info, pixels.shape[1], pixels.shape[0])
         rectified = rectifier.rectify(pixels)
         stamp = self._to_seconds(image.header.stamp)
-        return Frame(rectified, rectifier.intrinsics, stamp, of_image)
+        ignored = self._mask(mask, pixels.shape[:2])
+        if ignored is not None:
+            ignored = rectifier.rectify_mask(ignored)
+        return Frame(rectified, rectifier.intrinsics, stamp, of_image, ignored)
+
+    def _mask(self, message: Any, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+        """Return where pixels of the image as received are ignored, (H, W); None if nowhere."""
+        masks = {f"mask_file {self._config.mask_file}": self._static_mask}
+        if message is not None:
+            if message.encoding not in _MASK_ENCODINGS:
+                raise ImageError(f"mask has encoding {message.encoding!r}; mono8 is required")
+            masks["mask"] = decode_image(message)
+        ignored: NDArray[np.uint8] | None = None
+        for name, mask in masks.items():
+            if mask is None:
+                continue
+            if mask.shape != shape[:2]:
+                raise ImageError(
+                    f"{name} has {mask.shape[1]}x{mask.shape[0]} pixels, but the image has "
+                    f"{shape[1]}x{shape[0]}; a mask of the image's size is required"
+                )
+            ignored = mask if ignored is None else ignored | mask
+        return ignored
 
     def undistorted_depth(self, depths: NDArray[np.float32]) -> DepthImage:
         """Return the undistorted depth image of a depth image (H, W) registered to the camera, metres.
@@ -125,7 +156,11 @@ class FrameBuilder:
         """
         calibration = calibration_of(info, width, height, self._config.image_is_rectified)
         if self._rectifier is None or calibration != self._calibration:
-            self._rectifier = Rectifier(*calibration, fov=self._config.rectified_fov)
+            self._rectifier = Rectifier(
+                *calibration,
+                fov=self._config.rectified_fov,
+                maximum_width=self._config.maximum_image_width,
+            )
             self._calibration = calibration
             self._warnings = tuple(self._rectifier.warnings)
             name = self._topic.removesuffix("/compressed").rpartition("/")[2]
@@ -135,6 +170,21 @@ class FrameBuilder:
                     "coefficients D, which are applied: set image_is_rectified if the images are rectified",
                 )
         return self._rectifier
+
+
+def read_mask(file: str) -> NDArray[np.uint8]:
+    """Return the mask (H, W) in an image file, non-zero where pixels are ignored.
+
+    Raises:
+        ConfigurationError: the file is missing or is no image.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"mask_file {path} does not exist")
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise ConfigurationError(f"mask_file {path} is not an image that OpenCV reads, for example PNG")
+    return np.asarray(mask, dtype=np.uint8)
 
 
 def calibration_of(info: Any, width: int, height: int, image_is_rectified: bool) -> Calibration:

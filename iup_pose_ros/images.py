@@ -6,6 +6,9 @@ of rclpy or rosbags. Arrays share the message's memory if possible.
 
 from __future__ import annotations
 
+import io
+import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -13,6 +16,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as ImageFile
 
 from iup_pose_ros.errors import ImageError
 from iup_pose_ros.level_mapping import LevelMapping
@@ -20,7 +24,11 @@ from iup_pose_ros.level_mapping import LevelMapping
 Image = NDArray[np.uint8]
 
 # First bytes of the supported file formats; those of WebP follow after the length of a RIFF file.
-_FILE_MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_FILE_MAGICS = (b"\xff\xd8\xff", _PNG_MAGIC, b"BM", b"II*\x00", b"MM\x00*")
+_FILE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")
+MAX_FILE_PIXELS = 8192 * 8192
+"""Pixels of the largest image file that is decoded; a small file can declare a size that fills the memory."""
 _VIDEO_FORMATS = ("h264", "h265", "hevc", "x264", "x265", "av1", "vp9")
 VIDEO_REMEDY = (
     "a video stream is not decoded here; republish it as images: "
@@ -173,14 +181,7 @@ def decode_compressed_image(message: CompressedImageMessage, levels: LevelMappin
         )
     # Orientation tags are ignored because camera_info describes the sensor, not the upright image.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        raise ImageError(f"compressed image of format {message.format!r} is damaged: {error.err}") from error
-    if image is None:
-        raise ImageError(
-            f"compressed image of format {message.format!r}, {data.size} bytes, is damaged and not decodable"
-        )
+    image = decode_file(message.data, f"compressed image of format {message.format!r}", flags)
     if image.dtype != np.uint8:
         image = (levels or LevelMapping())(image)
     if image.ndim == 3:
@@ -199,6 +200,56 @@ def raw_values(message: ImageMessage) -> NDArray[Any]:
         raise ImageError(f"image encoding {message.encoding!r} is not one of a single channel")
     _check_size(message, encoding)
     return _pixels(message, encoding)[..., 0]
+
+
+def decode_file(data: Any, what: str, flags: int) -> NDArray[Any]:
+    """Return the pixels of a JPEG, PNG, WebP, TIFF, BMP or PPM file, as cv2.imdecode does.
+
+    Args:
+        data: content of the file.
+        what: description of the file for the error message.
+        flags: of cv2.imdecode.
+
+    Raises:
+        ImageError: the file is damaged, or its header declares more than ``MAX_FILE_PIXELS``; nothing is
+            decoded then.
+    """
+    _check_declared_size(bytes(data), what)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"{what} is damaged: {error.err}") from error
+    if image is None:
+        raise ImageError(f"{what}, {len(data)} bytes, is damaged and not decodable")
+    return np.asarray(image)
+
+
+def _check_declared_size(data: bytes, what: str) -> None:
+    """Raise ImageError if the header of an image file is damaged or declares too many pixels or bytes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow about damaged metadata
+            with ImageFile.open(io.BytesIO(data), formats=_FILE_FORMATS) as header:
+                width, height = header.size
+    except ImageFile.DecompressionBombError as error:
+        raise ImageError(f"{what}: {error}; at most {MAX_FILE_PIXELS} pixels are decoded") from error
+    except (OSError, ValueError, OverflowError, SyntaxError, EOFError, struct.error) as error:
+        raise ImageError(f"{what} is damaged, its header cannot be read: {error}") from error
+    if width * height > MAX_FILE_PIXELS:
+        raise ImageError(
+            f"{what} declares {width}x{height} pixels; at most {MAX_FILE_PIXELS} in total are decoded"
+        )
+    if not data.startswith(_PNG_MAGIC):
+        return
+    # OpenCV takes the memory that a part of the file (length, name, content, checksum) declares.
+    place = len(_PNG_MAGIC)
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if place + 12 + length > len(data):
+            raise ImageError(
+                f"{what} is damaged: a part of it has {length} bytes, beyond the end of the file"
+            )
+        place += 12 + length
 
 
 def _check_size(message: ImageMessage, encoding: _Encoding) -> None:

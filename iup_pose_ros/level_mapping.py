@@ -38,8 +38,12 @@ class LevelMapping:
         if self._fixed is None:
             self._follow(levels)
         low, high = self._range or (0.0, 1.0)
-        scaled = (levels.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
-        return np.nan_to_num(np.rint(scaled), nan=0.0).clip(0.0, 255.0).astype(np.uint8)
+        scaled = levels.astype(np.float32)  # changed in place from here on: large images are few copies
+        scaled -= np.float32(low)
+        scaled *= np.float32(255.0 / (high - low))
+        np.rint(scaled, out=scaled)
+        np.nan_to_num(scaled, copy=False, nan=0.0)
+        return np.clip(scaled, 0.0, 255.0, out=scaled).astype(np.uint8)
 
     def _follow(self, levels: NDArray[Any]) -> None:
         """Move the range towards that of an image."""

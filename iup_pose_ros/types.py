@@ -16,6 +16,8 @@ from iup_pose_ros.geometry.so3 import Array
 
 # A colour image: (H, W, 3), RGB.
 Picture = NDArray[np.uint8]
+# A mask is grown by so many pixels, half a tracked patch, so that no patch contains masked pixels.
+_MASK_MARGIN = 7
 
 # Within a window of 3x3 pixels, depths that differ by more than this share lie on an edge.
 _DEPTH_EDGE = 0.1
@@ -33,13 +35,16 @@ class Frame:
     """One undistorted image of one camera.
 
     Attributes:
-        image: uint8, (H, W, 3) RGB or (H, W) grey.
+        image: uint8, (H, W, 3) RGB or (H, W) grey; not to be modified, because estimators cache
+            what they compute from it.
         intrinsics: pinhole intrinsics of this image.
         stamp: time of exposure in seconds.
         frame_id: name of the camera's optical frame.
+        mask: uint8, (H, W), non-zero where pixels are ignored (moving objects, parts of the robot); None: use
+            all pixels.
 
     Raises:
-        ImageError: the image is not uint8 or not of one of the two shapes.
+        ImageError: the image or mask is not uint8 or not of its shape.
         CalibrationError: the intrinsics belong to an image of another size.
     """
 
@@ -47,10 +52,16 @@ class Frame:
     intrinsics: Intrinsics
     stamp: float
     frame_id: str
+    mask: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         check_image(self.image)
         shape = self.image.shape
+        if self.mask is not None and (self.mask.dtype != np.uint8 or self.mask.shape != shape[:2]):
+            raise ImageError(
+                f"mask is {self.mask.dtype} {self.mask.shape}; uint8 {shape[:2]}, the size of the image, is "
+                "required"
+            )
         if shape[:2] != (self.intrinsics.height, self.intrinsics.width):
             raise CalibrationError(
                 f"image is {shape[1]}x{shape[0]} pixels but its intrinsics are for "
@@ -63,6 +74,30 @@ class Frame:
         if self.image.ndim == 2:
             return self.image
         return np.asarray(cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+    @cached_property
+    def usable(self) -> NDArray[np.uint8] | None:
+        """(H, W), 255 where features may lie and 0 in and near the mask; None without a mask."""
+        if self.mask is None:
+            return None
+        side = 2 * _MASK_MARGIN + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        grown = cv2.dilate((self.mask > 0).astype(np.uint8), kernel)
+        return np.where(grown > 0, 0, 255).astype(np.uint8)
+
+    @property
+    def masked_share(self) -> float:
+        """Share of the pixels that the mask covers."""
+        return 0.0 if self.mask is None else float(np.count_nonzero(self.mask)) / self.mask.size
+
+    def are_usable(self, points: Array) -> NDArray[np.bool_]:
+        """Return whether points (N, 2) in pixels lie outside the mask."""
+        usable = self.usable
+        if usable is None:
+            return np.ones(len(points), dtype=np.bool_)
+        columns, rows = np.rint(np.nan_to_num(points)).astype(np.intp).T
+        inside = rows.clip(0, usable.shape[0] - 1), columns.clip(0, usable.shape[1] - 1)
+        return np.asarray(usable[inside] > 0, dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +153,10 @@ class Matches:
     def chosen(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Matches:
         """Return the matches of an index or a mask."""
         return Matches(self.points_prev[index], self.points_curr[index])
+
+    def outside_masks(self, previous: Frame, current: Frame) -> NDArray[np.bool_]:
+        """Return which of the N matches lie outside the masks of both frames."""
+        return previous.are_usable(self.points_prev) & current.are_usable(self.points_curr)
 
     def followed_by(self, others: Matches) -> Matches:
         """Return these matches followed by others."""

@@ -24,12 +24,13 @@ DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.ya
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 # Input topics that arguments of the same name remap.
-TOPICS = ("image", "camera_info", "wheel_odometry", "depth", "range")
+TOPICS = ("image", "camera_info", "mask", "wheel_odometry", "depth", "range")
 
 # Other argument -> (default, description).
 ARGUMENTS = {
     "image": ("camera/image", "topic of the images; /compressed is appended for compressed ones"),
     "camera_info": ("camera/camera_info", "topic of camera_info"),
+    "mask": ("mask", "topic of masks of the images, non-zero where pixels are ignored"),
     "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source:=odometry"),
     "depth": ("depth", "topic of the registered depth images, for scale_source:=depth"),
     "range": ("range", "topic of the range sensor, for scale_source:=range"),

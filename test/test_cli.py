@@ -28,9 +28,10 @@ sys.exit(result.exit_code)
 @pytest.mark.parametrize(
     ("arguments", "mentioned"),
     [
-        (["--help"], ["demo", "evaluate", "info", "train"]),
+        (["--help"], ["bench", "demo", "evaluate", "info", "train"]),
         (["demo", "--help"], ["--bag", "--gt", "--sequence", "--offline"]),
         (["evaluate", "--help"], ["pairs", "megadepth", "scannet"]),
+        (["bench", "--help"], ["--parts", "--sizes", "--json", "--plot"]),
         (["calibrate", "--help"], ["--output"]),
         (["train", "--help"], ["--config", "--resume"]),
     ],

@@ -100,6 +100,7 @@ def edge_message(types, index, step, previous_id, current_id):
         inlier_probability=0.95,
         metric=True,
         scale_source="odometry",
+        bridged=False,
         estimator="epipolar_klt",
         tracking_state=1,
         inference_time=0.02,

@@ -10,7 +10,7 @@ import pytest
 
 from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.errors import CalibrationError, ConfigurationError, ImageError
-from iup_pose_ros.frame_builder import FrameBuilder
+from iup_pose_ros.frame_builder import FrameBuilder, read_mask
 from iup_pose_ros.stamps import epoch_seconds
 
 K = np.array([300.0, 0, 160, 0, 310, 120, 0, 0, 1])
@@ -234,9 +234,18 @@ def test_field_of_view_and_range_of_levels_are_those_of_the_settings():
     assert np.degrees(np.arctan((camera.cx + 0.5) / camera.fx)) == pytest.approx(20.0, abs=0.2)
 
 
+def test_images_wider_than_the_setting_are_reduced():
+    frame = FrameBuilder(epoch_seconds, config=CameraConfig(maximum_image_width=160)).build(
+        raw_image(), camera_info(d=[])
+    )
+    assert frame.image.shape[:2] == (120, 160)
+    assert (frame.intrinsics.width, frame.intrinsics.height) == (160, 120)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"maximum_image_width": 32}, "maximum_image_width is 32; 0 or at least 64 is accepted"),
         ({"rectified_fov": 5.0}, "rectified_fov is 5; 0 or 20 to 140 deg is accepted"),
         ({"mono16_range": "bright"}, "mono16_range is 'bright'; 'auto' or 'low,high'"),
         ({"mono16_range": "[30, 20]"}, "with low below high"),
@@ -246,3 +255,63 @@ def test_field_of_view_and_range_of_levels_are_those_of_the_settings():
 def test_settings_that_are_not_accepted_are_refused(settings, words):
     with pytest.raises(ConfigurationError, match=words):
         CameraConfig(**settings)
+
+
+def mask_of(left, right):
+    """Pixels of the columns left to right, exclusive, are ignored."""
+    pixels = np.zeros((240, 320), np.uint8)
+    pixels[:, left:right] = 1
+    return pixels
+
+
+def test_masks_of_topic_and_file_are_joined(tmp_path):
+    file = tmp_path / "hood.png"
+    cv2.imwrite(str(file), mask_of(0, 20))
+    builder = FrameBuilder(epoch_seconds, config=CameraConfig(mask_file=str(file)))
+    frame = builder.build(raw_image(), camera_info(d=[]), raw_image(mask_of(100, 160)))
+    assert frame.mask is not None
+    ignored = frame.mask > 0
+    np.testing.assert_array_equal(ignored, (mask_of(0, 20) + mask_of(100, 160)) > 0)
+    assert frame.masked_share == pytest.approx(80 / 320)
+    assert builder.build(raw_image(), camera_info(d=[])).masked_share == pytest.approx(20 / 320)
+    assert FrameBuilder(epoch_seconds).build(raw_image(), camera_info(d=[])).mask is None
+
+
+def test_masks_are_undistorted_with_their_image():
+    image = np.where(mask_of(60, 120) > 0, 255, 0).astype(np.uint8)
+    frame = FrameBuilder(epoch_seconds).build(raw_image(image), camera_info(), raw_image(image))
+    assert frame.mask is not None
+    assert np.all(frame.mask[frame.image > 0] == 255)
+    assert np.count_nonzero(frame.mask) < 1.1 * np.count_nonzero(frame.image > 0)
+
+
+def test_features_keep_half_a_patch_away_from_masked_pixels():
+    frame = FrameBuilder(epoch_seconds).build(raw_image(), camera_info(d=[]), raw_image(mask_of(100, 160)))
+    points = np.array([[92.0, 50.0], [94.0, 50.0], [130.0, 50.0], [166.0, 50.0], [168.0, 50.0]])
+    assert frame.are_usable(points).tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_a_mask_of_another_size_is_refused(tmp_path, from_file):
+    file = tmp_path / "mask.png"
+    cv2.imwrite(str(file), mask_of(0, 9)[:120])
+    builder = FrameBuilder(epoch_seconds, config=CameraConfig(mask_file=str(file) if from_file else ""))
+    mask = None if from_file else raw_image(mask_of(0, 9)[:120])
+    with pytest.raises(ImageError, match=r"mask.* has 320x120 pixels, but the image has 320x240"):
+        builder.build(raw_image(), camera_info(), mask)
+
+
+def test_a_mask_that_is_not_mono8_is_refused():
+    mask = raw_image(mask_of(0, 9))
+    mask.encoding = "mono16"
+    with pytest.raises(ImageError, match="mask has encoding 'mono16'; mono8"):
+        FrameBuilder(epoch_seconds).build(raw_image(), camera_info(), mask)
+
+
+def test_an_unreadable_mask_file_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        FrameBuilder(epoch_seconds, config=CameraConfig(mask_file=str(tmp_path / "no.png")))
+    file = tmp_path / "text.png"
+    file.write_text("no image")
+    with pytest.raises(ConfigurationError, match="not an image"):
+        read_mask(str(file))

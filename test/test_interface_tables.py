@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import interface_tables
 import pytest
 import rclpy
+import sros2_policy
 import yaml
 
 from iup_pose_ros.node.settings import PARAMETERS
@@ -130,6 +132,18 @@ def test_subscribed_topics_are_those_of_the_node(graph):
 
 def test_services_are_those_of_the_node(graph):
     assert without_ros(graph[2]) == listed(interface_tables.SERVICES)
+
+
+def test_the_policy_allows_what_the_node_has_and_no_more(graph):
+    profile = ElementTree.fromstring(sros2_policy.policy()).find("enclaves/enclave/profiles/profile")
+    for path, names, others in (
+        ("topics[@publish='ALLOW']/topic", graph[0], set()),
+        # Subscribed with use_sim_time or compressed images only.
+        ("topics[@subscribe='ALLOW']/topic", graph[1], {"/clock", "/image/compressed"}),
+        ("services[@reply='ALLOW']/service", graph[2], set()),
+    ):
+        assert {full_name(entry.text) for entry in profile.findall(path)} == set(names) | others
+    assert {group.tag for group in profile} == {"topics", "services"}
 
 
 def test_pages_are_up_to_date():

@@ -37,6 +37,11 @@ SUBSCRIBED = {
         "region of interest are applied; paired with the image by equal stamps, or within `sync_slop`; the "
         "last one is reused if its rate is lower than that of the images",
     ),
+    "mask": (
+        "sensor_msgs/Image",
+        "optional; mono8 of the size of the images, non-zero where pixels are ignored (moving objects); the "
+        "last one within `mask_timeout`, or that of the image's stamp (`mask_policy`)",
+    ),
     "wheel_odometry": (
         "nav_msgs/Odometry",
         "only with `scale_source` odometry: the length of every step, in metres",
@@ -71,7 +76,8 @@ PUBLISHED = {
     ),
     "~/twist": (
         "geometry_msgs/TwistWithCovarianceStamped",
-        "mean velocity over the last step, in `base_frame`; fuse this in a filter",
+        "mean velocity since the last image with a pose, in `base_frame`; stamp of the image; fuse this in a "
+        "filter",
     ),
     "~/path": ("nav_msgs/Path", "the last `path_length` keyframe poses; only while subscribed"),
     "~/tracking_state": (
@@ -104,7 +110,11 @@ STATES = {
         "transform of the camera, or a first step",
         "the state only",
     ),
-    TrackingState.TRACKING: ("motion is being measured", "all topics, at keyframes"),
+    TrackingState.TRACKING: (
+        "motion is being measured",
+        "odometry, twist and TF for every image, or at keyframes with `odometry_rate` keyframe; the other "
+        "topics at keyframes",
+    ),
     TrackingState.STATIONARY: ("the camera is at rest", "the last pose again, with zero twist"),
     TrackingState.LOST: (
         "motion cannot be measured; the reason says why",

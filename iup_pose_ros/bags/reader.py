@@ -5,18 +5,41 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
-from iup_pose_ros.bags.topics import CameraTopics, find_camera
+from iup_pose_ros.bags.topics import CameraTopics, check_topic, find_camera
 from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError, DataError, ImageError, IupPoseError
 from iup_pose_ros.frame_builder import FrameBuilder
-from iup_pose_ros.stamps import epoch_seconds
+from iup_pose_ros.stamps import NANOSECONDS, epoch_seconds
 from iup_pose_ros.types import Frame
 
 _DEFAULT_CONFIG = CameraConfig()
+
+
+class MaskFinder:
+    """Finds the masks of images, in ascending order of stamps.
+
+    Args:
+        masks: sensor_msgs/Image in ascending order of stamps.
+        timeout: maximum seconds from the stamp of a mask to that of an image.
+    """
+
+    def __init__(self, masks: Iterator[Any], timeout: float) -> None:
+        self._masks = masks
+        self._timeout = round(timeout * NANOSECONDS)
+        self._mask: Any = None
+        self._next = next(masks, None)
+
+    def image(self, stamp: int) -> Any | None:
+        """Return the last mask up to the stamp of an image, nanoseconds; None if it is older than allowed."""
+        while self._next is not None and messages.stamp_of(self._next) <= stamp:
+            self._mask, self._next = self._next, next(self._masks, None)
+        is_recent = self._mask is not None and stamp - messages.stamp_of(self._mask) <= self._timeout
+        return self._mask if is_recent else None
 
 
 class BagReader(Recording):
@@ -26,6 +49,7 @@ class BagReader(Recording):
         path: the bag's folder, or a single .mcap or .db3 file.
         image_topic: required if the recording holds several cameras.
         info_topic: required if camera_info is not in the image topic's namespace.
+        mask_topic: topic of masks of the images; None: without.
         config: settings for reading images and camera_info.
 
     Raises:
@@ -38,12 +62,17 @@ class BagReader(Recording):
         image_topic: str | None = None,
         info_topic: str | None = None,
         config: CameraConfig = _DEFAULT_CONFIG,
+        mask_topic: str | None = None,
     ) -> None:
         super().__init__(path)
         self.config = config
+        self.mask_topic = mask_topic
         self._warnings: dict[str, None] = {}
         try:
-            self.camera: CameraTopics = find_camera(self.topics, image_topic, info_topic)
+            if mask_topic is not None:
+                check_topic(self.topics, mask_topic, (messages.IMAGE,))
+            cameras = {topic: kind for topic, kind in self.topics.items() if topic != mask_topic}
+            self.camera: CameraTopics = find_camera(cameras, image_topic, info_topic)
         except DataError as error:
             self.close()
             raise DataError(f"bag {self.path}: {error}") from error
@@ -78,6 +107,24 @@ class BagReader(Recording):
             return frame_name(image.header.frame_id)
         raise DataError(f"bag {self.path} holds zero messages on {self.camera.image}")
 
+    def pairs(self, stamps: Collection[int] | None = None) -> Iterator[tuple[Any, Any]]:
+        """Yield the images of the camera with the latest camera_info, before the first one with the first.
+
+        Args:
+            stamps: nanoseconds; if given, only these images.
+
+        Raises:
+            DataError: the file is damaged or a message does not have the type of its topic.
+        """
+        info = next(self.decoded(self.camera.info), None)
+        if info is None:
+            raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
+        for message in self.camera_messages():
+            if message.topic == self.camera.info:
+                info = self.deserialized(message, messages.CAMERA_INFO)
+            elif stamps is None or messages.header_stamp(message.data) in stamps:
+                yield self.deserialized(message, self.camera.image_kind), info
+
     def frames(
         self,
         stamps: Collection[int] | None = None,
@@ -94,21 +141,14 @@ class BagReader(Recording):
             DataError: the file is damaged or a message does not have the type of its topic.
             ImageError, CalibrationError: an image or calibration is unusable.
         """
-        info = next(self.decoded(self.camera.info), None)
-        if info is None:
-            raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
         compressed = self.camera.image_kind == messages.COMPRESSED_IMAGE
         builder = FrameBuilder(epoch_seconds, compressed, self.config, self.camera.image)
-        for message in self.camera_messages():
-            if message.topic == self.camera.info:
-                info = self.deserialized(message, messages.CAMERA_INFO)
-                continue
-            stamp = messages.header_stamp(message.data)
-            if stamps is not None and stamp not in stamps:
-                continue
-            image = self.deserialized(message, self.camera.image_kind)
+        masks = None if self.mask_topic is None else self.decoded(self.mask_topic)
+        mask_of = MaskFinder(masks or iter(()), self.config.mask_timeout)
+        for image, info in self.pairs(stamps):
+            stamp = messages.stamp_of(image)
             try:
-                frame = builder.build(image, info)
+                frame = builder.build(image, info, mask_of.image(stamp))
             except (ImageError, CalibrationError) as fault:
                 if on_bad_image is None:
                     raise

@@ -21,6 +21,7 @@ from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.lens import lens_model
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory, associate
+from iup_pose_ros.images import decode_file
 from iup_pose_ros.stamps import NANOSECONDS
 
 _INTRINSIC_KEYS = ("fx", "fy", "cx", "cy", "width", "height")
@@ -80,12 +81,15 @@ class SequenceFolder:
         """Return image number ``index`` as stored (not undistorted), (H, W, 3) RGB or (H, W) grey.
 
         Raises:
-            DataError: the file is damaged or has another size than the calibration.
+            DataError: the file cannot be read or has another size than the calibration.
+            ImageError: the file is damaged or declares too many pixels.
         """
         file = self.images[index]
-        image = cv2.imread(str(file), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None:
-            raise DataError(f"image {file} is damaged or not an image")
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise DataError(f"image {file} cannot be read: {error.strerror}") from error
+        image = decode_file(content, f"image {file}", cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         expected = self.calibration.intrinsics
         if image.shape[:2] != (expected.height, expected.width):
             raise DataError(

@@ -43,9 +43,9 @@ def find_camera(
             of another type or empty.
     """
     if image_topic is not None:
-        _check_named(topics, image_topic, (IMAGE, COMPRESSED_IMAGE))
+        check_topic(topics, image_topic, (IMAGE, COMPRESSED_IMAGE))
     if info_topic is not None:
-        _check_named(topics, info_topic, (CAMERA_INFO,))
+        check_topic(topics, info_topic, (CAMERA_INFO,))
     images = [image_topic] if image_topic is not None else _image_topics(topics)
     if not images:
         is_video = any(kind in summary.kind for summary in topics.values() for kind in _VIDEO_KINDS)
@@ -97,7 +97,8 @@ def _sibling(image: str) -> str:
     return f"{_base(image).rpartition('/')[0]}/camera_info"
 
 
-def _check_named(topics: Mapping[str, TopicSummary], topic: str, kinds: tuple[str, ...]) -> None:
+def check_topic(topics: Mapping[str, TopicSummary], topic: str, kinds: tuple[str, ...]) -> None:
+    """Raise DataError unless a recording has messages of one of the types ``kinds`` on a topic."""
     summary = topics.get(topic)
     if summary is None:
         raise DataError(f"there is no topic {topic}; topics: {_listed(topics)}")

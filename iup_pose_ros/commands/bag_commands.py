@@ -11,6 +11,8 @@ import typer
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
     ImageIsRectified,
+    MaskFile,
+    MaskTopic,
     Mono16Range,
     RectifiedFov,
 )
@@ -84,6 +86,8 @@ def bag(
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
+    mask_file: MaskFile = "",
+    mask_topic: MaskTopic = None,
 ) -> None:
     """Run visual odometry on a rosbag and compare it with ground truth."""
     from iup_pose_ros.camera_config import CameraConfig
@@ -95,12 +99,25 @@ def bag(
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
     if recorded is not None and real_time:
         raise DataError("--recorded evaluates a past run, --real-time starts a new one; give one")
+    if mask_topic is not None and (recorded is not None or real_time):
+        raise DataError("--mask-topic is used by offline runs only; omit --real-time and --recorded")
     names = tuple(dict.fromkeys(name.strip() for name in estimators.split(",")))
     truth = TruthSource(gt, gt_topic, gt_frame)
     network = NetworkOptions(weights, device)
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
     options = BagEvaluationOptions(
-        bag, names, truth, image_topic, info_topic, real_time, rate, recorded, report, network, camera
+        bag,
+        names,
+        truth,
+        image_topic,
+        info_topic,
+        real_time,
+        rate,
+        recorded,
+        report,
+        network,
+        camera,
+        mask_topic,
     )
     with sigterm_interrupts():
         try:
@@ -137,24 +154,36 @@ def animate(
 
 @report_errors
 def doctor(
-    bag: Annotated[Path, typer.Option(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    bag: Annotated[
+        Path | None,
+        typer.Option(help="rosbag2 recording: folder, .mcap or .db3 file; without it: live topics."),
+    ] = None,
     image_topic: ImageTopic = None,
     info_topic: InfoTopic = None,
     base_frame: Annotated[str, typer.Option(help="Frame of the robot.")] = "base_link",
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to listen to live topics.")] = 10.0,
     image_is_rectified: ImageIsRectified = False,
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
     mono16_range: Mono16Range = "auto",
+    mask_file: MaskFile = "",
 ) -> None:
-    """List the problems of a recording, most urgent first; exit code 1 if images are unusable."""
+    """List the problems of a recording or running camera, worst first; exit code 1 if images are unusable."""
     from iup_pose_ros.bags.reader import BagReader
     from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.replay.doctor import examine
 
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
-    with BagReader(bag, image_topic, info_topic, camera) as reader:
-        typer.echo(f"camera: {reader.camera.image} with {reader.camera.info}")
-        findings = examine(reader, base_frame)
+    config = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
+    if bag is not None:
+        with BagReader(bag, image_topic, info_topic, config) as reader:
+            typer.echo(f"camera: {reader.camera.image} with {reader.camera.info}")
+            findings = examine(reader, base_frame)
+    else:
+        from iup_pose_ros.replay.live_doctor import examine_live, find_live_camera
+
+        camera = find_live_camera(image_topic, info_topic)
+        typer.echo(f"camera: {camera.image} with {camera.info}; listening for {seconds:g} s")
+        findings = examine_live(camera, base_frame, config, seconds)
     for number, finding in enumerate(findings, start=1):
         typer.echo(f"{number}. {'ERROR' if finding.is_fatal else 'warning'}: {finding.text}")
     if not findings:

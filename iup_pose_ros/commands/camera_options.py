@@ -20,6 +20,16 @@ AllowFrameMismatch = Annotated[
         "--allow-frame-mismatch", help="Accept camera_info whose frame_id differs from that of the image."
     ),
 ]
+MaskFile = Annotated[
+    str,
+    typer.Option(
+        help="Image of the pixels to ignore (non-zero), of the size of the images, for example PNG."
+    ),
+]
+MaskTopic = Annotated[
+    str | None,
+    typer.Option(help="Topic of masks (mono8): pixels of the images that are not zero there are ignored."),
+]
 Mono16Range = Annotated[
     str, typer.Option(help="Levels of 16-bit images that are mapped to black and white: low,high or auto.")
 ]

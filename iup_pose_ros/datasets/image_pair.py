@@ -15,6 +15,7 @@ from iup_pose_ros.errors import CalibrationError, DataError
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.rectification import Rectifier
+from iup_pose_ros.images import decode_file
 from iup_pose_ros.types import Picture
 
 Depth = NDArray[np.float32]
@@ -133,10 +134,12 @@ def read_image(path: Path) -> Picture:
 
     Raises:
         DataError: the file is missing or not an image.
+        ImageError: it is damaged or declares too many pixels.
     """
-    decoded = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if decoded is None:
-        raise DataError(f"{path} is {'not a readable image' if path.exists() else 'missing'}")
+    if not path.is_file():
+        raise DataError(f"{path} is missing")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    decoded = decode_file(path.read_bytes(), f"image {path}", flags)
     return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
 
 
@@ -149,13 +152,14 @@ def read_depth(path: Path, unit: float) -> Depth:
 
     Raises:
         DataError: the file is missing or contains no depth, or h5py is not installed.
+        ImageError: an image is damaged or declares too many pixels.
     """
     if not path.is_file():
         raise DataError(f"depth image {path} is missing")
     if path.suffix == ".h5":
         return read_h5_depth(path) * np.float32(unit)
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
+    stored = decode_file(path.read_bytes(), f"depth image {path}", cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 2 or stored.dtype != np.uint16:
         raise DataError(f"depth image {path} is not a single-channel 16-bit image")
     return np.asarray(stored.astype(np.float32) * np.float32(unit), dtype=np.float32)
 

@@ -33,12 +33,15 @@ def load_pairs_folder(folder: Path) -> list[DataSetPair]:
         DataError: pairs.csv is missing or empty, lacks columns, or contains an invalid value.
     """
     file = need(folder / "pairs.csv", "a table of image pairs")
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{file} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
-        pairs = [_pair(folder, f"{file}, line {reader.line_num}", row) for row in reader]
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{file} lacks the columns {', '.join(missing)}; it has {reader.fieldnames}")
+            pairs = [_pair(folder, f"{file}, line {reader.line_num}", row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is not a readable table of comma-separated text: {error}") from error
     if not pairs:
         raise DataError(f"{file} has no pair")
     return pairs

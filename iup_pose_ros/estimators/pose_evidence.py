@@ -26,6 +26,7 @@ KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5}
 # Ratio of matches that agree with a wrong pose by chance.
 _CHANCE = 0.03
 _SHARE_PRIOR = 5.0  # matches; regularises the inlier ratio of few matches
+_GRID = 8  # cells per image side, for the spread of matches
 MINIMUM_PROBABILITY = 0.5  # of a returned pose
 INLIER_ERROR_DEG = 10.0  # maximum error of rotation and direction of a correct pose
 
@@ -66,14 +67,31 @@ class PoseEvidence:
         return found
 
     def features(self, candidate: Candidate) -> dict[str, float]:
-        """Return the features of the logistic regression for a candidate, by name."""
-        features = {"constant": 1.0, f"from {candidate.kind}": 1.0}
+        """Return the features of the logistic regression for a candidate, by name.
+
+        Beside the agreement of each kind of matches: the standard deviations of the pose and its number of
+        inliers, and over how much of the previous image the agreeing matches are spread.
+        """
+        result = candidate.result
+        features = {
+            "constant": 1.0,
+            f"from {candidate.kind}": 1.0,
+            "inliers": float(np.log(result.inliers)),
+            "sigma_R": float(np.log(np.linalg.norm(result.pose.sigma_R))),
+            "sigma_t": float(np.log(result.pose.sigma_t)),
+        }
+        occupied = np.zeros((_GRID, _GRID), dtype=np.bool_)
+        size = self.cameras.previous.width, self.cameras.previous.height
         for kind, matches in self.matches.items():
-            count = int(np.count_nonzero(self._agree(kind, candidate.T_prev_curr)))
+            agree = self._agree(kind, candidate.T_prev_curr)
+            count = int(np.count_nonzero(agree))
             features[f"{kind} count"] = float(np.log1p(max(count - _CHANCE * len(matches), 0.0)))
             features[f"{kind} share"] = count / (len(matches) + _SHARE_PRIOR)
             if kind == candidate.kind:
                 features[f"{kind} own count"] = float(np.log1p(count))
+            columns, rows = (matches.points_prev[agree] * _GRID / size).astype(int).clip(0, _GRID - 1).T
+            occupied[rows, columns] = True
+        features["spread"] = float(np.log1p(np.count_nonzero(occupied)))
         return features
 
     def _agree(self, kind: str, T_prev_curr: Pose) -> NDArray[np.bool_]:

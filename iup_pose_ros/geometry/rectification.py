@@ -78,10 +78,11 @@ class _Window:
 class Rectifier:
     """Maps the images of one calibrated camera to those of a pinhole camera (maps are computed once).
 
-    A camera without distortion and skew passes its images on. Of others the pinhole camera, ``intrinsics``,
-    looks along the optical axis and shows only pixels that the camera saw, because an artificial border
-    attracts features. Its focal length is that of the lens on the axis, shorter only where its image would
-    otherwise have more pixels than the camera's.
+    Images wider than ``maximum_width`` are reduced first, by averaging pixels. A camera without distortion
+    and skew then passes its images on. Of others the pinhole camera, ``intrinsics``, looks along the optical
+    axis and shows only pixels that the camera saw, because an artificial border attracts features. Its focal
+    length is that of the lens on the axis, shorter only where its image would otherwise have more pixels than
+    the camera's.
 
     Args:
         k: row-major camera matrix, 9 values, pixels.
@@ -92,6 +93,7 @@ class Rectifier:
         window: the part of the calibrated image that the images show; None: all of it.
         fov: horizontal field of view of the pinhole camera in degrees; 0: as wide as the image allows, at
             most 50 degrees to either side of the axis.
+        maximum_width: width in pixels to which wider images are reduced; 0: none are.
 
     Attributes:
         intrinsics: of the images that ``rectify`` returns.
@@ -112,31 +114,58 @@ class Rectifier:
         height: int,
         window: SensorWindow | None = None,
         fov: float = 0.0,
+        maximum_width: int = 0,
     ) -> None:
         calibrated = _intrinsics(camera_matrix(k), width, height)
         unusual = plausibility_warnings(calibrated)
         window = window or SensorWindow(0, 0, width, height)
-        lens = Lens(window.camera_matrix(k), distortion, model, window.width, window.height)
-        measured = _intrinsics(lens.matrix, window.width, window.height)
+        self.size = (window.width, window.height)
+        matrix, size = window.camera_matrix(k), self.size
+        self._reduced_size: tuple[int, int] | None = None
+        if 0 < maximum_width < window.width:
+            size = maximum_width, max(1, round(maximum_width * window.height / window.width))
+            matrix = resized_matrix(matrix, size[0] / window.width, size[1] / window.height)
+            self._reduced_size = size
+        lens = Lens(matrix, distortion, model, *size)
+        measured = _intrinsics(lens.matrix, *size)
         self.warnings = (*unusual, *lens.warnings)
         self._maps: tuple[NDArray[np.int16], NDArray[np.uint16]] | None = None
         self.intrinsics = measured
-        self.size = (window.width, window.height)
         if not lens.is_pinhole:
             self.intrinsics = _view(_fitting_window(lens, measured, fov), measured)
             self._maps = _maps(lens, self.intrinsics)
 
     def rectify(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the undistorted image of ``intrinsics``, (H, W) or (H, W, 3), or the image itself."""
+        """Return the image of ``intrinsics``, (H, W) or (H, W, 3); the given one if nothing changes it."""
+        if self._reduced_size is not None:
+            image = np.asarray(
+                cv2.resize(image, self._reduced_size, interpolation=cv2.INTER_AREA), dtype=np.uint8
+            )
         if self._maps is None:
             return image
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
     def rectify_depth(self, depths: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the undistorted depth image, (H, W), or the image itself; depths are not interpolated."""
+        if self._reduced_size is not None:
+            resized = cv2.resize(depths, self._reduced_size, interpolation=cv2.INTER_NEAREST)
+            depths = np.asarray(resized, dtype=np.float32)
         if self._maps is None:
             return depths
         return np.asarray(cv2.remap(depths, *self._maps, interpolation=cv2.INTER_NEAREST), dtype=np.float32)
+
+    def rectify_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the mask (H, W) of the undistorted image, 255 where any pixel of the given one is not 0."""
+        binary = np.where(mask > 0, 255, 0).astype(np.uint8)
+        return np.where(self.rectify(binary) > 0, 255, 0).astype(np.uint8)
+
+
+def resized_matrix(matrix: Array, scale_x: float, scale_y: float) -> Array:
+    """Return the camera matrix (3, 3) of resized images; (0, 0) is the centre of the top-left pixel."""
+    resizing = np.array(
+        [[scale_x, 0.0, 0.5 * (scale_x - 1.0)], [0.0, scale_y, 0.5 * (scale_y - 1.0)], [0.0, 0.0, 1.0]]
+    )
+    return np.asarray(resizing @ matrix)
 
 
 def _intrinsics(matrix: Array, width: int, height: int) -> Intrinsics:

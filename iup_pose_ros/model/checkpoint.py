@@ -110,8 +110,10 @@ def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> tup
         raise CheckpointError(f"there is no weights file {path}")
     metadata, tensors = _read(path)
     info = _parse_metadata(path, metadata)
+    with torch.device("meta"):  # sizes without memory: the file has to hold what its configuration asks for
+        expected = IUPPose(info.config).state_dict()
+    _check_tensors(path, tensors, expected)
     model = IUPPose(info.config)
-    _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.to(device).eval(), info
 
@@ -162,7 +164,7 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
             hybrid_calibration=_parse_calibration(json.loads(metadata.get("track_temperatures", "{}"))),
             inlier_model=_parse_inlier_model(json.loads(metadata.get("inlier_model", "{}"))),
         )
-    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, ConfigurationError) as error:
         raise CheckpointError(f"{path} has invalid metadata: {error}") from error
 
 

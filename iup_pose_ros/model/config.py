@@ -15,6 +15,9 @@ INITIAL_POSES = ("identity", "solve")
 KEYPOINT_ENCODER = "xfeat"
 """Encoder of the keypoint matcher; all others belong to the grid matcher."""
 
+# Largest sizes, so that a foreign file cannot ask for a network that fills the memory; 4096 for all others.
+_LARGEST = {"image_area": 4096 * 4096, "alignment_layers": 64}
+
 
 def _require_choice(what: str, value: str, accepted: Collection[str]) -> None:
     if value in accepted:
@@ -75,8 +78,15 @@ class IUPPoseConfig:
         _require_choice("initial_pose", self.initial_pose, INITIAL_POSES)
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in ("int", "float") and not value > 0:
-                raise ConfigurationError(f"{field.name} is {value}; it must be positive")
+            if field.type not in ("int", "float"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int if field.type == "int" else (int, float)):
+                raise ConfigurationError(f"{field.name} is {value!r}; type {field.type} is required")
+            largest = _LARGEST.get(field.name, 4096)
+            if not 0 < value <= largest:
+                raise ConfigurationError(
+                    f"{field.name} is {value}; it must be positive and at most {largest}"
+                )
         if not (self.decoders or self.initial_pose == "solve"):
             raise ConfigurationError("decoders: false requires initial_pose: solve")
         if self.width % self.heads:
@@ -91,6 +101,8 @@ class IUPPoseConfig:
         Raises:
             ConfigurationError: unknown or missing keys, or values outside their range.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"invalid network configuration: {values!r} has no keys")
         names = [field.name for field in fields(cls)]
         for key in values:
             _require_choice("key of the network configuration", key, names)
@@ -114,7 +126,7 @@ PRESETS = {
         match_dim=64,
         bottleneck=64,
         head_width=256,
-        image_area=640 * 480,
+        image_area=800 * 600,
         decoders=False,
     ),
     "small_grid": IUPPoseConfig(

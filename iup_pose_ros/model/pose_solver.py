@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import roma
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -130,6 +129,8 @@ def decompose_essential(E: Tensor) -> tuple[Tensor, Tensor]:
 
 def procrustes_with_directions(matches: RayMatches) -> tuple[Tensor, Tensor]:
     """Combine the rotation-only least-squares solution with the 26 directions to the neighbours of a cube."""
+    import roma  # takes a second, see rotations.py
+
     moment = (matches.variances.reciprocal()[..., None] * matches.rays_1).transpose(1, 2) @ matches.rays_0
     R: Tensor = roma.special_procrustes(moment)
     steps = torch.tensor([-1.0, 0.0, 1.0], device=R.device)

@@ -1,8 +1,10 @@
-"""Batched rotations and unit vectors in torch, with finite gradients also at identity and zero."""
+"""Batched rotations and unit vectors in torch, with finite gradients also at identity and zero.
+
+roma is imported where it is used: it loads torch._dynamo, which takes a second that a node does not need.
+"""
 
 from __future__ import annotations
 
-import roma
 import torch
 from torch import Tensor
 
@@ -13,12 +15,16 @@ EPSILON = 1e-12
 
 def exponential(rotation_vector: Tensor) -> Tensor:
     """Return Exp: rotation vectors (..., 3), radians, to rotation matrices (..., 3, 3)."""
+    import roma
+
     with full_precision(rotation_vector):
         return roma.rotvec_to_rotmat(rotation_vector)
 
 
 def logarithm(rotation: Tensor) -> Tensor:
     """Return Log: rotation matrices (..., 3, 3) to rotation vectors (..., 3), radians, length at most pi."""
+    import roma
+
     with full_precision(rotation):
         return roma.rotmat_to_rotvec(rotation)
 

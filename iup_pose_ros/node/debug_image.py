@@ -31,6 +31,7 @@ _MIN_LETTER = 9.0
 _HERSHEY_CAPITAL = 22.0
 _PANEL_DARKNESS = 0.6
 _ATTENTION_OPACITY = 0.55
+_MASK_DIVISOR = 4
 # OpenCV draws at positions given in fractions of 1/16 pixel.
 _SUBPIXEL_BITS = 4
 
@@ -41,6 +42,7 @@ def draw_debug_image(
     state: str,
     lines: Sequence[str],
     attention: NDArray[np.floating] | None,
+    mask: Image | None = None,
 ) -> Image:
     """Return a copy of the image with tracks, attention and text drawn on it.
 
@@ -52,6 +54,7 @@ def draw_debug_image(
         lines: further lines of text, wrapped at the image's width and cut off at its bottom.
         attention: (h, w) in [0, 1] of any resolution, overlaid on the whole image as translucent colour;
             NaN counts as 0.
+        mask: (H, W), pixels that are not 0 are ignored and drawn dark.
 
     Returns:
         (H, W, 3) RGB.
@@ -66,6 +69,8 @@ def draw_debug_image(
         canvas = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     else:
         canvas = np.ascontiguousarray(image).copy()
+    if mask is not None:
+        canvas[mask > 0] //= _MASK_DIVISOR
     if attention is not None:
         canvas = _with_attention(canvas, attention)
     if tracks is not None:

@@ -49,7 +49,8 @@ class DebugOutput:
                 f"direction {np.degrees(last.sigma_t):.1f} deg"
             )
         attention = None if edge is None else edge.attention
-        picture = draw_debug_image(image, matches, report.state.name, lines, attention)
+        mask = self._last.mask
+        picture = draw_debug_image(image, matches, report.state.name, lines, attention, mask)
         height, width = picture.shape[:2]
         self._publisher.publish(
             Image(

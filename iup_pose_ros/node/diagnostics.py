@@ -76,6 +76,8 @@ def judgement(status: Status) -> tuple[bytes, str]:
     """Return level and message: OK while motion is measured, ERROR while it should be but is not."""
     report = status.report
     text = f"{report.state.name}: {report.reason}" if report.reason else report.state.name
+    if status.figures.fault:
+        return DiagnosticStatus.ERROR, "; ".join(part for part in (status.figures.fault, text) if part)
     silence = status.figures.silence
     if status.life_cycle != "active":
         failed = report.severity is Severity.ERROR
@@ -110,6 +112,8 @@ def values(status: Status) -> Mapping[str, str]:
         "frames processed": str(counts.processed),
         "frames dropped: worker busy": str(counts.dropped_busy),
         "frames dropped: invalid": str(counts.dropped_invalid),
+        "image masked [%]": _number(100.0 * figures.masked_share, 1),
+        "unexpected errors": str(figures.faults),
         "keyframes": str(status.report.keyframes),
         "estimator": estimator.name,
         "device": estimator.device,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
 
+import iup_pose_ros
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.reporting import Report, Severity
 from iup_pose_ros.node.settings import NodeConfig
@@ -20,6 +23,22 @@ from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 # camera_info is rare if in this number of images there are fewer camera_info than this share of it.
 _RARITY_WINDOW = 10
 _RARE_SHARE = 0.7
+# Bytes of Fast DDS's default shared-memory segment, and the profile with larger buffers.
+_LARGE = 512 * 1024
+_PROFILE = Path(iup_pose_ros.__file__).parent / "replay" / "fastdds_large_images.xml"
+
+
+def profile_hint(image_bytes: int) -> str:
+    """Return the remedy for images that fill Fast DDS's buffers; empty if they are small or it has a profile.
+
+    Small messages beside them, such as camera_info, are lost, too.
+    """
+    if image_bytes <= _LARGE or "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ:
+        return ""
+    return (
+        f"; images of {1e-6 * image_bytes:.1f} MB do not fit Fast DDS's default buffers: start driver and "
+        f"node with FASTDDS_DEFAULT_PROFILES_FILE={_PROFILE}"
+    )
 
 
 class Unpaired:
@@ -118,6 +137,7 @@ class ImageInputs:
         self._rarity = InfoRarity()
         self._policy = config.camera_info_policy
         self._info: Any = None
+        self._image_bytes = 0
         self._subscriptions = CameraSubscriptions(node, config, self._on_image, self._on_info, self._on_both)
 
     def follow_publishers(self) -> None:
@@ -170,12 +190,14 @@ class ImageInputs:
 
     def _silence(self, what: str, topic: str, seconds: float) -> str:
         """Return a message that nothing arrives on a topic, with the probable cause."""
-        return f"no {what} on {topic} for {seconds:.1f} s: {self._subscriptions.why_silent(topic)}"
+        cause = self._subscriptions.why_silent(topic) + profile_hint(self._image_bytes)
+        return f"no {what} on {topic} for {seconds:.1f} s: {cause}"
 
     def _on_image(self, image: Any) -> None:
         self._arrivals.image = time.monotonic()
         self._monitor.on_image()
         self.last_header = image.header
+        self._image_bytes = len(image.data)
         stamp = nanoseconds(image.header.stamp)
         if self._newest_stamp is not None and stamp < self._newest_stamp - NANOSECONDS:
             # With sync_slop the camera_info of the new time may be a little later than its image.

@@ -15,13 +15,20 @@ class LatestFrameWorker(Generic[Item]):
     At most one item waits, so that latency and memory stay bounded if ``handle`` is slow.
 
     Args:
-        handle: takes an item; must not raise.
+        handle: takes an item.
         on_drop: called for every item that is replaced or cleared before it was taken.
+        on_error: called with an exception that ``handle`` raises; the thread goes on with the next item.
     """
 
-    def __init__(self, handle: Callable[[Item], None], on_drop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        handle: Callable[[Item], None],
+        on_drop: Callable[[], None],
+        on_error: Callable[[Exception], object],
+    ) -> None:
         self._handle = handle
         self._on_drop = on_drop
+        self._on_error = on_error
         self._condition = threading.Condition()
         self._waiting: Item | None = None
         self._stopped = False
@@ -63,6 +70,9 @@ class LatestFrameWorker(Generic[Item]):
                 item, self._waiting = self._waiting, None
             if item is None:
                 return
-            self._handle(item)
+            try:
+                self._handle(item)
+            except Exception as error:  # noqa: BLE001 - images after this one are still to be processed
+                self._on_error(error)
             # Otherwise the last image would stay in memory while waiting for the next one.
             del item

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import tf2_ros
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from iup_pose_ros.errors import IupPoseError
@@ -69,9 +71,7 @@ class VoNode(LifecycleNode):
         self._life_cycle = "unconfigured"
         declare_parameters(self)
         self._unknown_parameters = unknown_overrides(self)
-        self.add_on_set_parameters_callback(
-            lambda changes: change_parameters(self, changes, self._configured is not None, self._change)
-        )
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._monitor = Monitor()
         self._reporter = TrackingReporter(self, self._monitor)
         # Subscribed from the start, so that extrinsics published once are known when the first image arrives.
@@ -89,6 +89,13 @@ class VoNode(LifecycleNode):
             return
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
+
+    def on_fault(self, error: Exception) -> None:
+        """Log and count an unexpected error in a callback."""
+        text = f"unexpected {type(error).__name__} in a callback: {error}"
+        self._monitor.on_fault(text)
+        self.get_logger().debug("".join(traceback.format_exception(error)))
+        self.get_logger().error(text, throttle_duration_sec=5.0)
 
     def stop(self) -> None:
         """End the session, if any; no odometry is published afterwards."""
@@ -197,6 +204,14 @@ class VoNode(LifecycleNode):
             ready.components.outputs.close()
             ready.components.debug.close()
             ready.estimator.close()
+
+    def _on_parameters(self, changes: Sequence[Any]) -> SetParametersResult:
+        """Accept or reject a change; without an answer the caller would wait for ever."""
+        try:
+            return change_parameters(self, changes, self._configured is not None, self._change)
+        except Exception as error:  # noqa: BLE001 - reported in the result
+            self.on_fault(error)
+            return SetParametersResult(successful=False, reason=f"unexpected {type(error).__name__}: {error}")
 
     def _change(self, config: NodeConfig) -> None:
         """Apply changed run-time parameters."""

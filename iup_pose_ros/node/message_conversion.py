@@ -59,6 +59,7 @@ def keyframe_edge(
         inlier_probability=float(edge.inlier_probability),
         metric=bool(edge.metric),
         scale_source=edge.scale_source,
+        bridged=bool(edge.bridged),
         estimator=edge.estimator,
         tracking_state=int(state),
         inference_time=float(edge.inference_time),
@@ -102,13 +103,20 @@ def stamped_pose(pose: Pose, stamp: Time, parent: str) -> geometry_msgs.PoseStam
 
 
 def tracking_state(
-    stamp: Time, camera_frame: str, state: TrackingState, reason: str, counts: FrameCounts, keyframes: int
+    stamp: Time,
+    camera_frame: str,
+    state: TrackingState,
+    reason: str,
+    counts: FrameCounts,
+    keyframes: int,
+    bridged: bool = False,
 ) -> iup_pose_msgs.TrackingState:
     """Return the tracking state after the image of this stamp."""
     return iup_pose_msgs.TrackingState(
         header=header(stamp, camera_frame),
         state=int(state),
         reason=reason,
+        bridged=bool(bridged),
         frames_received=counts.received,
         frames_processed=counts.processed,
         frames_dropped_busy=counts.dropped_busy,

@@ -12,6 +12,8 @@ import numpy as np
 
 # Number of latest estimates from which the percentiles are computed.
 _ESTIMATES = 200
+# Seconds for which an unexpected error stays in the diagnostics.
+_FAULT_MEMORY = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Figures:
         silence: seconds since the last image was received.
         inference_p50: median time of the estimator, seconds.
         inference_p99: 99th percentile, seconds.
+        masked_share: share of the last image that is masked.
+        faults: unexpected errors since the node was started.
+        fault: the last one, if it was in the last ten seconds; empty otherwise.
     """
 
     counts: FrameCounts
@@ -45,6 +50,9 @@ class Figures:
     silence: float
     inference_p50: float
     inference_p99: float
+    masked_share: float = float("nan")
+    faults: int = 0
+    fault: str = ""
 
 
 class Monitor:
@@ -55,8 +63,10 @@ class Monitor:
         self._counts = FrameCounts()
         self._inference: deque[float] = deque(maxlen=_ESTIMATES)
         self._frame_age = float("nan")
+        self._masked_share = float("nan")
         self._last_image = float("nan")
         self._images = self._odometry = 0
+        self._faults, self._fault, self._fault_at = 0, "", float("-inf")
         self._last_snapshot = time.monotonic()
 
     def on_image(self) -> None:
@@ -80,6 +90,17 @@ class Monitor:
         """Record the age in seconds of an image's stamp when its result is published."""
         with self._lock:
             self._frame_age = age
+
+    def on_mask(self, share: float) -> None:
+        """Record the share of the last image that is masked."""
+        with self._lock:
+            self._masked_share = share
+
+    def on_fault(self, text: str) -> None:
+        """Count an unexpected error, described by ``text``."""
+        with self._lock:
+            self._faults += 1
+            self._fault, self._fault_at = text, time.monotonic()
 
     def count(
         self, received: int = 0, processed: int = 0, dropped_busy: int = 0, dropped_invalid: int = 0
@@ -121,6 +142,9 @@ class Monitor:
                 now - self._last_image,
                 float(p50),
                 float(p99),
+                self._masked_share,
+                self._faults,
+                self._fault if now - self._fault_at < _FAULT_MEMORY else "",
             )
             self._images = self._odometry = 0
             self._last_snapshot = now

@@ -18,7 +18,7 @@ from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.tf_conflict import TransformOwnerWatch
 from iup_pose_ros.node.trajectory_log import TrajectoryLog
-from iup_pose_ros.odometry import OdometryUpdate
+from iup_pose_ros.odometry import OdometryUpdate, TrackingState
 from iup_pose_ros.stamps import StampClock, nanoseconds
 
 _DEPTH = 10
@@ -99,8 +99,9 @@ class OdometryOutputs:
         if update.pose is None:
             return
         self._monitor.on_odometry()
-        if update.edge is not None:
+        if update.state is not TrackingState.STATIONARY:
             self.trajectory.add(nanoseconds(stamp), update.pose.pose)
+        if update.edge is not None:
             pose = message_conversion.stamped_pose(update.pose.pose, stamp, self._config.odom_frame)
             self._path_poses.append(pose)
             if self._path.get_subscription_count() > 0:

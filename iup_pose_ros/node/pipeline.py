@@ -27,11 +27,15 @@ class ProcessedFrame(NamedTuple):
         update: the update; its stamps are seconds of ``FramePipeline.clock``.
         image: the undistorted image, (H, W, 3) RGB or (H, W) grey.
         matches: tracks from the last keyframe into the image; None where nothing is tracked.
+        mask: (H, W), non-zero where pixels are ignored; None without a mask.
+        masked_share: share of the pixels that are ignored.
     """
 
     update: OdometryUpdate
     image: NDArray[np.uint8]
     matches: Matches | None
+    mask: NDArray[np.uint8] | None = None
+    masked_share: float = 0.0
 
 
 class Extrinsics(Protocol):
@@ -99,22 +103,24 @@ class FramePipeline:
         """Warnings about camera and calibration, one sentence each."""
         return (*self._frames.warnings, *([self._mount_warning] if self._mount_warning else []))
 
-    def process(self, image: Any, info: Any) -> ProcessedFrame:
+    def process(self, image: Any, info: Any, mask: Any = None) -> ProcessedFrame:
         """Return the odometry update of an image.
 
         Args:
             image: sensor_msgs/Image, or CompressedImage if image_transport is compressed.
             info: the sensor_msgs/CameraInfo of the image.
+            mask: sensor_msgs/Image of the pixels to ignore (FrameBuilder.build), or None.
 
         Raises:
-            ImageError: the image cannot be decoded or comes from another camera than the first image.
+            ImageError: the image or mask cannot be decoded, the mask has another size than the image, or the
+                image comes from another camera than the first one.
             CalibrationError: camera_info does not match the image.
             ExtrinsicsError: the camera's extrinsics are not known (yet).
         """
-        frame = self._frames.build(image, info)
+        frame = self._frames.build(image, info, mask)
         odometry = self._odometry_of(frame.frame_id, image.header.stamp)
         update = odometry.process(frame)
-        return ProcessedFrame(update, frame.image, odometry.matches)
+        return ProcessedFrame(update, frame.image, odometry.matches, frame.mask, frame.masked_share)
 
     def _sensors(self) -> MetricSensors:
         """Return the sensors of the scale, with the clock of the frames."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -16,6 +16,9 @@ from rclpy.task import Future
 from iup_pose_ros.node.lifecycle_node import VoNode
 from iup_pose_ros.node.stop_request import StopRequest
 
+# Seconds from a stop request until the process ends, even if the estimator or a transition is still busy.
+_GRACE = 1.5
+
 
 def run(create_node: Callable[[], VoNode], stop: StopRequest, args: Sequence[str] | None = None) -> int:
     """Create, start and spin the node until a stop is requested; return the exit code of the process."""
@@ -25,7 +28,6 @@ def run(create_node: Callable[[], VoNode], stop: StopRequest, args: Sequence[str
     try:
         node = create_node()
         try:
-            node.autostart()
             _spin_until(stop, node)
         finally:
             node.stop()
@@ -46,18 +48,25 @@ def _spin_until(stop: StopRequest, node: VoNode) -> None:
     spinner = threading.Thread(target=_spin, args=(executor, node, stopped), name="executor")
     spinner.start()
     stop.wait()
+    timer = threading.Timer(_GRACE, _end_process, (node,))
+    timer.daemon = True
+    timer.start()
     stopped.set_result(None)
     spinner.join()
     executor.shutdown()
 
 
+def _end_process(node: VoNode) -> None:
+    """End the process while other threads are busy; files, written atomically, are whole or absent."""
+    node.get_logger().warning(f"still busy {_GRACE:g} s after the stop request: ends without waiting")
+    os._exit(0)
+
+
 def _spin(executor: Executor, node: VoNode, stopped: Future) -> None:
-    """Execute callbacks until ``stopped`` is set; an exception in one of them is logged."""
+    """Start the node and execute callbacks until ``stopped`` is set; their exceptions are reported."""
+    executor.create_task(node.autostart)
     while not stopped.done() and node.context.ok():
         try:
             executor.spin_until_future_complete(stopped)
         except Exception as error:  # noqa: BLE001 - a message that rclpy cannot decode must not end the node
-            node.get_logger().debug(traceback.format_exc())
-            node.get_logger().error(
-                f"unexpected {type(error).__name__} in a callback: {error}", throttle_duration_sec=5.0
-            )
+            node.on_fault(error)

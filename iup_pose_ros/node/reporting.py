@@ -39,12 +39,14 @@ class Report:
         reason: one sentence; empty while TRACKING.
         severity: whether the inputs or the node, not the scene, are faulty.
         keyframes: number of keyframes so far.
+        bridged: while LOST, odometry continues from the motion prior.
     """
 
     state: TrackingState
     reason: str
     severity: Severity = Severity.NONE
     keyframes: int = 0
+    bridged: bool = False
 
 
 class TrackingReporter:
@@ -80,7 +82,13 @@ class TrackingReporter:
     def report(self, report: Report, stamp: Time, camera_frame: str = "") -> None:
         """Publish the tracking state after the image of this stamp."""
         message = message_conversion.tracking_state(
-            stamp, camera_frame, report.state, report.reason, self._monitor.counts, report.keyframes
+            stamp,
+            camera_frame,
+            report.state,
+            report.reason,
+            self._monitor.counts,
+            report.keyframes,
+            report.bridged,
         )
         with self._lock:
             if self._should_log(report):

@@ -25,6 +25,9 @@ class Commands(Protocol):
     def save_trajectory(self, filename: str) -> SavedTrajectory:
         """Write the trajectory to a file."""
 
+    def on_fault(self, error: Exception) -> None:
+        """Log and count an unexpected error."""
+
 
 class NodeServices:
     """~/reset, ~/pause and ~/save_trajectory.
@@ -65,5 +68,5 @@ class NodeServices:
             self._node.get_logger().warning(f"{name}: {error}")
         except Exception as error:  # noqa: BLE001 - reported in the response
             response.message, response.success = f"unexpected {type(error).__name__}: {error}", False
-            self._node.get_logger().error(f"{name}: {response.message}")
+            self._commands.on_fault(error)
         return response

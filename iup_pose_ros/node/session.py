@@ -16,6 +16,7 @@ from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.node.debug_output import DebugOutput
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.latest_frame_worker import LatestFrameWorker
+from iup_pose_ros.node.mask_input import MaskInput
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.pipeline import FramePipeline, ProcessedFrame
@@ -84,8 +85,9 @@ class TrackingSession:
         components.debug.forget()
         monitor = components.monitor
         self._worker: LatestFrameWorker[tuple[Any, Any]] = LatestFrameWorker(
-            self._process, lambda: monitor.count(dropped_busy=1)
+            self._process, lambda: monitor.count(dropped_busy=1), self._fault
         )
+        self._masks = MaskInput(node, config)
         self._inputs = None if paused else self._listen()
         wheels = components.wheels
         self._wheels = None if wheels is None else WheelOdometry(node, config.base_frame, wheels)
@@ -104,6 +106,7 @@ class TrackingSession:
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._end_inputs()
+        self._masks.close()
         if self._wheels is not None:
             self._wheels.close()
         if self._scene is not None:
@@ -139,7 +142,8 @@ class TrackingSession:
     def warnings(self) -> list[str]:
         """Warnings about the inputs, one sentence each."""
         inputs = self._inputs
-        return [*self._components.pipeline.warnings, *([] if inputs is None else inputs.warnings)]
+        warnings = [*self._components.pipeline.warnings, self._masks.warning]
+        return [text for text in [*warnings, *([] if inputs is None else inputs.warnings)] if text]
 
     def change(self, config: NodeConfig) -> None:
         """Apply changed run-time parameters."""
@@ -170,20 +174,28 @@ class TrackingSession:
         processed: ProcessedFrame | None = None
         try:
             self._apply_requests()
-            processed = self._components.pipeline.process(image, info)
+            mask = self._masks.find(image.header.stamp)
+            processed = self._components.pipeline.process(image, info, mask)
+            self._components.monitor.on_mask(processed.masked_share)
             report = self._publish(processed.update, image.header)
         except IupPoseError as error:
             report = self._unmeasured(str(error), Severity.ERROR)
         except Exception as error:  # noqa: BLE001 - the node outlives every image
-            self._node.get_logger().debug(traceback.format_exc())
-            report = self._unmeasured(f"unexpected {type(error).__name__}: {error}", Severity.ERROR)
+            report = self._unmeasured(self._fault(error), Severity.ERROR)
         is_used = processed is not None and not processed.update.repeated
         if self._finish(report, image.header, is_used and report.severity is not Severity.ERROR):
             try:
                 self._components.debug.publish(processed, image.header, report)
             except Exception as error:  # noqa: BLE001 - a debug image must not end the odometry
-                self._node.get_logger().debug(traceback.format_exc())
-                self._node.get_logger().warning(f"no debug image: {error}", throttle_duration_sec=5.0)
+                self._fault(error)
+
+    def _fault(self, error: Exception) -> str:
+        """Log and count an unexpected error in the worker's thread; return its description."""
+        text = f"unexpected {type(error).__name__}: {error}"
+        self._components.monitor.on_fault(text)
+        self._node.get_logger().debug("".join(traceback.format_exception(error)))
+        self._node.get_logger().error(text, throttle_duration_sec=5.0)
+        return text
 
     def _apply_requests(self) -> None:
         """Apply a reset or parameter change requested since the last image, in the worker's thread."""
@@ -215,7 +227,7 @@ class TrackingSession:
         severity = Severity.ERROR if update.refused else Severity.NONE
         if update.state is TrackingState.TRACKING and update.reason:
             severity = Severity.WARNING
-        return Report(update.state, update.reason, severity, components.pipeline.keyframes)
+        return Report(update.state, update.reason, severity, components.pipeline.keyframes, update.bridged)
 
     def _finish(self, report: Report, header: Any, is_used: bool) -> bool:
         """Count a processed image and report on it; return False if a reset is pending."""

@@ -101,6 +101,12 @@ class NodeConfig(CameraConfig):
         "If camera_info has a lower rate than images, 'synchronised' becomes 'latest' with a warning.",
         choices=("synchronised", "latest"),
     )
+    mask_policy: str = setting(
+        "latest",
+        "Mask used for an image: 'latest', the last one within mask_timeout, or 'synchronised', that of its "
+        "stamp, for which the image waits at most mask_timeout.",
+        choices=("latest", "synchronised"),
+    )
     assume_identity_mount: bool = setting(
         False,
         "Assume that base_frame is the camera's optical frame; for tests without TF.",

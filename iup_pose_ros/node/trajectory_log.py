@@ -1,4 +1,4 @@
-"""Storage of the keyframe trajectory and its TUM file; without ROS."""
+"""Storage of the published trajectory and its TUM file; without ROS."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.stamps import decimal_seconds
 
 DEFAULT_FILE = "trajectory.tum"
-# Ten hours at five keyframes per second.
-_MAX_POSES = 200_000
+# Nearly four hours at 30 images per second, about 100 MB.
+_MAX_POSES = 400_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SavedTrajectory:
 
 
 class TrajectoryLog:
-    """Poses of the base at keyframes; thread-safe."""
+    """Poses of the base while it moved; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -95,12 +95,13 @@ def file_inside(directory: str, filename: str) -> Path:
     try:
         root = Path(directory).expanduser().resolve()
         path = (root / filename).resolve()
+        is_folder = path.is_dir()
     except (OSError, RuntimeError) as error:
         raise DataError(f"{filename!r} in output_directory {directory!r} is not a path: {error}") from error
     if root not in path.parents:
         raise DataError(
             f"{filename!r} is outside output_directory {str(root)!r}; a name relative to it is accepted"
         )
-    if path.is_dir():
+    if is_folder:
         raise DataError(f"{str(path)!r} is a folder; a file name is required")
     return path

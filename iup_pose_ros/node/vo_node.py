@@ -20,11 +20,11 @@ Visual odometry as a managed (lifecycle) node, configured by ROS parameters and 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node; return the exit code of the process: 0 when stopped by SIGINT or SIGTERM."""
+    stop = StopRequest()
     parser = argparse.ArgumentParser(
         "vo_node", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(own_arguments(sys.argv[1:] if args is None else args[1:]))
-    stop = StopRequest()
     # Imported here because ROS and OpenCV take a second, during which a signal must already exit cleanly.
     from iup_pose_ros.node.lifecycle_node import VoNode
     from iup_pose_ros.node.process import run

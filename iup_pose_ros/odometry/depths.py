@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, exp, hat
-from iup_pose_ros.odometry.track_geometry import StepDepths, TrackedRays
+from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION, ScaledStep
+from iup_pose_ros.odometry.track_geometry import (
+    MIN_TRACKS,
+    StepDepths,
+    TrackedRays,
+    observe,
+    step_depths,
+)
 
 # Scale of the robust weight, in standard deviations: here the weight is a quarter.
 _TOLERANCE = 3.0
@@ -28,32 +35,41 @@ class InverseDepths:
     Attributes:
         ids: (N,) ids of the tracks, ascending.
         inverse: (N,) in 1 / unit of the trajectory.
-        information: (N,) inverse variances; 0 if unknown.
+        information: (N,) inverse variances of the independent errors; 0 if unknown.
+        common: (N, 6) errors common to all tracks, which come from the pose of the last step: they are
+            ``common`` times six independent variables of unit variance.
     """
 
     ids: NDArray[np.int64]
     inverse: Array
     information: Array
+    common: Array
 
     @classmethod
     def none(cls) -> InverseDepths:
         """Return the depths of no tracks."""
-        return cls(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
+        return cls.independent(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
+
+    @classmethod
+    def independent(cls, ids: NDArray[np.int64], inverse: Array, information: Array) -> InverseDepths:
+        """Return depths without common errors."""
+        return cls(ids, inverse, information, np.zeros((len(ids), 6)))
 
     def of(self, ids: NDArray[np.int64]) -> InverseDepths:
         """Return the depths of the tracks ``ids``, row by row; without information for unknown tracks."""
-        inverse, information = np.zeros(len(ids)), np.zeros(len(ids))
+        found = InverseDepths.independent(ids, np.zeros(len(ids)), np.zeros(len(ids)))
         _, here, there = np.intersect1d(self.ids, ids, assume_unique=True, return_indices=True)
-        inverse[there], information[there] = self.inverse[here], self.information[here]
-        return InverseDepths(ids, inverse, information)
+        found.inverse[there], found.information[there] = self.inverse[here], self.information[here]
+        found.common[there] = self.common[here]
+        return found
 
     def rows(self, rows: NDArray[np.bool_]) -> InverseDepths:
         """Return only the chosen tracks (N,)."""
-        return InverseDepths(self.ids[rows], self.inverse[rows], self.information[rows])
+        return InverseDepths(self.ids[rows], self.inverse[rows], self.information[rows], self.common[rows])
 
     def trusted(self, rows: NDArray[np.bool_]) -> InverseDepths:
         """Return the same tracks, with information only for the chosen ones (N,)."""
-        return InverseDepths(self.ids, self.inverse, np.where(rows, self.information, 0.0))
+        return replace(self, information=np.where(rows, self.information, 0.0))
 
     def fused(self, inverse: Array, information: Array) -> InverseDepths:
         """Fuse with a new measurement (N,) of the same tracks; inconsistent tracks lose their information."""
@@ -62,11 +78,14 @@ class InverseDepths:
         product = self.information * information / np.maximum(total, 1e-300)
         consistent = product * (self.inverse - inverse) ** 2 <= _GATE**2
         limit = 1.0 / np.maximum(_MIN_RELATIVE_SIGMA * np.abs(mean), 1e-9) ** 2
-        return InverseDepths(self.ids, mean, np.where(consistent, np.minimum(total, limit), 0.0))
+        known = np.where(consistent, np.minimum(total, limit), 0.0)
+        return replace(self, inverse=mean, information=known)
 
-    def rescaled(self, factor: float) -> InverseDepths:
-        """Return the depths after lengths in the trajectory's unit have been multiplied by ``factor``."""
-        return InverseDepths(self.ids, self.inverse / factor, self.information * factor**2)
+    def scaled(self, factor: float) -> InverseDepths:
+        """Return the depths in a unit of length that is ``factor`` times as long."""
+        return InverseDepths(
+            self.ids, self.inverse * factor, self.information / factor**2, self.common * factor
+        )
 
     def moved(self, rays: Array, T_prev_curr: Pose) -> InverseDepths:
         """Return the depths of the tracks, on rays (N, 3) of the previous camera, in the current camera."""
@@ -74,8 +93,9 @@ class InverseDepths:
         depth_ratio = turned - self.inverse * (T_prev_curr.rotation.T @ T_prev_curr.translation)[2]
         visible = (depth_ratio > 0.05) & (turned > 0.05)
         safe = np.where(visible, depth_ratio, 1.0)
-        information = np.where(visible, self.information * safe**4 / np.maximum(turned, 0.05) ** 2, 0.0)
-        return InverseDepths(self.ids, self.inverse / safe, information)
+        slope = np.maximum(turned, 0.05) / safe**2
+        information = np.where(visible, self.information / slope**2, 0.0)
+        return InverseDepths(self.ids, self.inverse / safe, information, self.common * slope[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +138,11 @@ def step_length(mu: Array, variance: Array, known: InverseDepths) -> StepLength:
     return StepLength(length, sigma, weight * likely_rho / information)
 
 
+def robust_weight(square: Array) -> Array:
+    """Return Geman-McClure weights (N,) of squared normalised errors."""
+    return 1.0 / (1.0 + square / _TOLERANCE**2) ** 2
+
+
 def pose_jacobian(
     weights: Array, depths_of: Callable[[Pose], StepDepths], T_prev_curr: Pose, nominal: StepDepths
 ) -> Array:
@@ -137,6 +162,41 @@ def pose_jacobian(
         moved = Pose(exp(error[3:]) @ T_prev_curr.rotation, translation / np.linalg.norm(translation))
         jacobian[axis] = weights @ (depths_of(moved).inverse - nominal.inverse) / _PERTURBATION
     return jacobian
+
+
+def depths_after_step(known: InverseDepths, rays: TrackedRays, step: ScaledStep) -> InverseDepths:
+    """Return the depths of the tracks in the current camera, from a step and the depths known before.
+
+    If the step is not the one that the known depths imply, for example because its length is configured, they
+    are rescaled, so that the depths always have the scale of the last step.
+
+    Args:
+        known: inverse depths of the tracks in the previous camera.
+        rays: N tracks.
+        step: the step; the errors of its pose are common to all depths that it determines.
+    """
+    pose = step.camera.pose
+    length = float(np.linalg.norm(pose.translation))
+    if length == 0.0 or step.sigma_t >= UNKNOWN_DIRECTION:
+        return known.moved(rays.previous, pose)
+    seen = observe(rays, Pose(pose.rotation, pose.translation / length))
+    if not seen.shows_direction:
+        return known.moved(rays.previous, pose)
+    known = known.trusted(seen.agreeing)
+    rows = known.information > 0.0
+    if np.count_nonzero(rows) >= MIN_TRACKS:
+        implied = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows)).length
+        known = known.scaled(implied / length) if implied > 0.0 else known.trusted(np.zeros_like(rows))
+    information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
+    fused = known.fused(seen.depths.inverse / length, information)
+    slopes = np.zeros((len(rays), 6))
+    for axis, size in enumerate([_PERTURBATION * length] * 3 + [_PERTURBATION] * 3):
+        error = np.zeros(6)
+        error[axis] = size
+        disturbed = Pose(exp(error[3:]) @ pose.rotation, pose.translation + error[:3])
+        slopes[:, axis] = (step_depths(rays, disturbed).inverse - seen.depths.inverse / length) / size
+    common = slopes @ np.linalg.cholesky(step.camera.covariance)
+    return replace(fused, common=common).moved(rays.previous, pose)
 
 
 def translation_from_depths(
@@ -180,11 +240,6 @@ def translation_from_depths(
     covariance = joint @ rotation_covariance @ joint.T
     covariance[:3, :3] += inverse
     return translation, covariance
-
-
-def robust_weight(square: Array) -> Array:
-    """Return Geman-McClure weights (N,) of squared normalised errors."""
-    return 1.0 / (1.0 + square / _TOLERANCE**2) ** 2
 
 
 def _weighted_median(values: Array, weights: Array) -> float:

@@ -18,7 +18,7 @@ _SAME_TIME = 1e-9
 
 
 class Integrator:
-    """Pose of the base in the odometry frame, with covariance, and the twist of the last step."""
+    """Pose of the base in the odometry frame with covariance."""
 
     def __init__(self) -> None:
         self._origin = PoseWithCovariance(Pose.identity(), _ORIGIN_VARIANCE * np.eye(6))
@@ -28,10 +28,9 @@ class Integrator:
         self._speed = _UNKNOWN_SPEED
         self._turn_rate = _UNKNOWN_TURN_RATE
 
-    def advance(self, T_prev_curr: PoseWithCovariance, previous_stamp: float, current_stamp: float) -> Twist:
+    def advance(self, T_prev_curr: PoseWithCovariance, previous_stamp: float, current_stamp: float) -> None:
         """Append a step of the base between two stamps; time between the last step and this one is a gap."""
-        self._bridge_until(previous_stamp)
-        self.pose = self.pose @ T_prev_curr
+        self.pose = self.pose_after(T_prev_curr, previous_stamp)
         self._stamp = current_stamp
         twist = mean_twist(T_prev_curr, current_stamp - previous_stamp)
         # Averaged over the last steps, so that no single step determines the uncertainty of a gap.
@@ -39,31 +38,34 @@ class Integrator:
         self._speed += share * (float(np.linalg.norm(twist.linear)) - self._speed)
         self._turn_rate += share * (float(np.linalg.norm(twist.angular)) - self._turn_rate)
         self.moved = True
-        return twist
+
+    def pose_after(self, T_prev_curr: PoseWithCovariance, previous_stamp: float) -> PoseWithCovariance:
+        """Return the pose after a step of the base that starts at ``previous_stamp``; the pose stays."""
+        return self._bridged(self._gap_until(previous_stamp)) @ T_prev_curr
 
     def rest(self, since: float, stamp: float) -> None:
         """Note that the base was at rest from ``since`` to ``stamp``; time before that is a gap."""
-        self._bridge_until(since)
+        self.pose = self._bridged(self._gap_until(since))
         self._stamp = stamp
 
     def restart_clock(self, stamp: float, gap: float) -> None:
         """Continue at ``stamp`` after the clock jumped back; assume ``gap`` seconds have elapsed."""
         if self._stamp is not None:
-            self._bridge(gap)
+            self.pose = self._bridged(gap)
             self._stamp = stamp
 
-    def _bridge_until(self, stamp: float) -> None:
-        if self._stamp is not None:
-            self._bridge(stamp - self._stamp)
+    def _gap_until(self, stamp: float) -> float:
+        """Return the seconds without observation before ``stamp``; 0 before the first step."""
+        return 0.0 if self._stamp is None else stamp - self._stamp
 
-    def _bridge(self, gap: float) -> None:
-        """Add the covariance of unobserved motion during ``gap`` seconds at the speed of the last steps."""
+    def _bridged(self, gap: float) -> PoseWithCovariance:
+        """Return the pose with the covariance of ``gap`` seconds of unobserved motion at the last speed."""
         if gap <= _SAME_TIME:
-            return
+            return self.pose
         growth = np.zeros((6, 6))
         growth[:3, :3] = (self._speed * gap) ** 2 * np.eye(3)
         growth[3:, 3:] = min(self._turn_rate * gap, np.pi) ** 2 * np.eye(3)
-        self.pose = PoseWithCovariance(self.pose.pose, self.pose.covariance + growth)
+        return PoseWithCovariance(self.pose.pose, self.pose.covariance + growth)
 
 
 def mean_twist(T_prev_curr: PoseWithCovariance, interval: float) -> Twist:

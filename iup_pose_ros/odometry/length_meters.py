@@ -94,7 +94,7 @@ class DepthMeter:
             )
         inverse = 1.0 / np.where(usable, depth, 1.0)
         sigma = _DEPTH_NOISE * (1.0 + inverse)
-        known = InverseDepths(rays.ids, inverse, np.where(usable, 1.0 / sigma**2, 0.0))
+        known = InverseDepths.independent(rays.ids, inverse, np.where(usable, 1.0 / sigma**2, 0.0))
         found = step_length(seen.depths.inverse[usable], seen.variance[usable], known.rows(usable))
         share = _agreeing_share(found.length, inverse[usable], sigma[usable], seen, usable)
         if share < _MIN_AGREEING:

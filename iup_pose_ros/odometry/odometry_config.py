@@ -13,6 +13,7 @@ from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.validation import accepted_are, check_number, did_you_mean
 
 SCALE_SOURCES = ("relative", "odometry", "depth", "range", "camera_height", "fixed")
+ODOMETRY_RATES = ("image", "keyframe")
 
 
 def _number(
@@ -77,6 +78,15 @@ class OdometryConfig:
     )
     lost_patience: float = _number(
         0.5, 0.0, 10.0, "Time after a loss during which the tracks of the last good frame are retried; s."
+    )
+    odometry_rate: str = field(
+        default="image",
+        metadata={
+            "description": "Images with odometry, twist and transform while the camera moves: 'image', every "
+            "image, or 'keyframe', keyframes only.",
+            "choices": ODOMETRY_RATES,
+            "at_run_time": True,
+        },
     )
     scale_source: str = field(
         default="relative",

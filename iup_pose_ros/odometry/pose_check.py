@@ -36,12 +36,7 @@ def check(relative: RelativePose, rays: TrackedRays, interval: float, config: Od
         raise EstimationError(f"translation of {relative.source} has no direction")
     if np.linalg.eigvalsh(covariance)[0] <= 0.0:
         raise EstimationError(f"covariance of {relative.source} is not positive definite")
-    rate = float(so3.angle(pose.rotation)) / interval
-    if rate > config.maximum_rotation_rate:
-        raise EstimationError(
-            f"rotation rate of {relative.source} is {rate:.1f} rad/s; the maximum is "
-            f"{config.maximum_rotation_rate} rad/s (maximum_rotation_rate)"
-        )
+    check_rotation_rate(pose, interval, config, relative.source)
     if len(rays) >= config.minimum_tracks:
         share = _inlier_share(relative, rays)
         if share < config.minimum_inlier_fraction:
@@ -49,6 +44,16 @@ def check(relative: RelativePose, rays: TrackedRays, interval: float, config: Od
                 f"only {share:.0%} of {len(rays)} tracks agree with the pose of {relative.source}, "
                 f"the minimum is {config.minimum_inlier_fraction:.0%} (minimum_inlier_fraction)"
             )
+
+
+def check_rotation_rate(pose: Pose, interval: float, config: OdometryConfig, source: str) -> None:
+    """Raise EstimationError if a pose of ``interval`` seconds rotates faster than the settings allow."""
+    rate = float(so3.angle(pose.rotation)) / interval
+    if rate > config.maximum_rotation_rate:
+        raise EstimationError(
+            f"rotation rate of {source} is {rate:.1f} rad/s; the maximum is "
+            f"{config.maximum_rotation_rate} rad/s (maximum_rotation_rate)"
+        )
 
 
 def _inlier_share(relative: RelativePose, rays: TrackedRays) -> float:

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import numpy as np
 
-from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.odometry.depths import InverseDepths
-from iup_pose_ros.odometry.length_meters import DepthMeter, GroundMeter, RangeMeter
+from iup_pose_ros.odometry.depths import (
+    InverseDepths,
+    depths_after_step,
+    pose_jacobian,
+    step_length,
+    translation_from_depths,
+)
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
-from iup_pose_ros.odometry.relative_scale import MetricScale, RelativeScale
 from iup_pose_ros.odometry.scaled_step import (
     Interval,
     Length,
     ScaledStep,
+    metric_step,
     rotation_only_step,
     step_along,
     step_from_translation,
 )
-from iup_pose_ros.odometry.scene_sensors import DepthImages, RangeReadings
-from iup_pose_ros.odometry.track_geometry import TrackedRays, observe, rotation_compensated_motion
+from iup_pose_ros.odometry.track_geometry import (
+    MIN_TRACKS,
+    SIGNIFICANT_PARALLAX,
+    Observation,
+    TrackedRays,
+    observe,
+    rotation_compensated_motion,
+    step_depths,
+)
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import RelativePose
 
-# Relative standard deviations of a length: when it is configured, when measured by wheel odometry; minimum
-# standard deviation of wheel odometry in metres.
+# Relative standard deviations of a length: minimum, maximum of a measured one, when the last speed is held
+# (the camera may have stopped, or doubled its speed), when it is configured, when measured by wheel odometry;
+# minimum standard deviation of wheel odometry in metres.
+_BEST = 0.01
+_WORST = 0.5
+_HELD = 1.0
 _FIXED = 0.1
 _WHEELS = 0.03
 _WHEELS_MIN = 0.003
@@ -35,81 +50,59 @@ _WHEELS_MIN = 0.003
 _WHEELS_DIRECTION = 0.1
 # Fraction of the image width below which motion is noise.
 _MIN_SHIFT = 0.5 / 640.0
-_IDENTITY = Pose.identity()
 
 
-@dataclass(frozen=True)
-class MetricSensors:
-    """What lengths in metres are measured with; None where there is no such sensor."""
+class ScaleSource(ABC):
+    """A source of scale, with the depths of the tracks.
 
-    wheels: WheelMotion | None = None
-    depth: DepthImages | None = None
-    ranges: RangeReadings | None = None
+    Attributes:
+        depths: inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory.
+        warning: why lengths are less certain than this source should make them, one sentence; else empty.
+    """
 
+    def __init__(self) -> None:
+        self.depths = InverseDepths.none()
+        self.warning = ""
 
-_NO_SENSORS = MetricSensors()
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """Return the scaled step, which must have passed ``check``, and update the depths."""
+        if relative.metric:
+            step = metric_step(relative, np.ones(len(rays), dtype=np.bool_))
+        else:
+            step = self._scaled(relative, rays, interval)
+        self.depths = depths_after_step(self.depths.of(rays.ids), rays, step)
+        return step
 
+    def typical_inverse_depth(self, rays: TrackedRays) -> float:
+        """Return the inverse depth of a track about which nothing is known, in 1 / unit of the trajectory."""
+        return rays.width / rays.focal / self.length_of_shift(1.0)
 
-class ScaleSource(Protocol):
-    """Interface of the sources of scale."""
-
-    @property
-    def depths(self) -> InverseDepths:
-        """Inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory."""
-
-    @property
-    def warning(self) -> str:
-        """Why lengths are less certain than the source should make them, one sentence; else empty."""
-
+    @abstractmethod
     def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """Raise EstimationError if the length of this step cannot be determined."""
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """Return the scaled step, which must have passed ``check``."""
-
+    @abstractmethod
     def length_of_shift(self, shift: float) -> float:
         """Return the length that moves the median track by ``shift``, a fraction of the image width."""
 
-
-def scale_source(
-    config: OdometryConfig, sensors: MetricSensors = _NO_SENSORS, T_base_camera: Pose = _IDENTITY
-) -> ScaleSource:
-    """Return the scale source that the settings name.
-
-    Raises:
-        ConfigurationError: the sensor that ``scale_source`` requires is missing.
-    """
-    source = config.scale_source
-    if source == "fixed":
-        return FixedScale(config)
-    if source == "odometry" and sensors.wheels is not None:
-        return WheelScale(config, sensors.wheels, T_base_camera)
-    if source == "depth" and sensors.depth is not None:
-        return MetricScale(config, DepthMeter(sensors.depth))
-    if source == "range" and sensors.ranges is not None:
-        return MetricScale(config, RangeMeter(sensors.ranges, T_base_camera))
-    if source == "camera_height":
-        return MetricScale(config, GroundMeter(config.camera_height, T_base_camera))
-    if source == "relative":
-        return RelativeScale(config)
-    needed = {"odometry": "wheel odometry", "depth": "depth image", "range": "range sensor"}[source]
-    raise ConfigurationError(f"scale_source is {source!r}, but no {needed} is given")
+    @abstractmethod
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """Return the step of a relative pose without length."""
 
 
-class FixedScale:
+class FixedScale(ScaleSource):
     """Every step has the configured length in metres."""
 
     def __init__(self, config: OdometryConfig) -> None:
+        super().__init__()
         self._length = config.fixed_step_length
         self._keyframe_parallax = config.keyframe_parallax
-        self.depths = InverseDepths.none()
-        self.warning = ""
 
     def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """See ScaleSource.check; the length is always known."""
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step; without parallax the step is zero with its length as standard deviation."""
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource._scaled; without parallax the step is zero with its length as deviation."""
         seen = observe(rays, relative.T_prev_curr)
         if not seen.shows_direction:
             zero = Length(0.0, self._length, "fixed (rotation only)", metric=True)
@@ -122,7 +115,7 @@ class FixedScale:
         return self._length * shift / self._keyframe_parallax
 
 
-class WheelScale:
+class WheelScale(ScaleSource):
     """Lengths in metres from wheel odometry; direction and rotation are those of the images.
 
     Args:
@@ -132,19 +125,18 @@ class WheelScale:
     """
 
     def __init__(self, config: OdometryConfig, wheels: WheelMotion, T_base_camera: Pose) -> None:
+        super().__init__()
         self._wheels = wheels
         self._T_base_camera = T_base_camera
         # One metre per keyframe parallax, more than most robots move: conservative until the first step.
         self._metres_per_shift = 1.0 / config.keyframe_parallax
-        self.depths = InverseDepths.none()
-        self.warning = ""
 
     def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """See ScaleSource.check; fails if wheel odometry does not cover the interval."""
         self._wheels.between(*interval)
 
-    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """See ScaleSource.step; if the images do not show the direction, it is that of wheel odometry."""
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource._scaled; if the images do not show the direction, it is that of wheel odometry."""
         seen = observe(rays, relative.T_prev_curr)
         # Translation of T_prev_curr: that of the base by wheel odometry, its rotation by the images.
         extrinsics = self._T_base_camera
@@ -168,3 +160,91 @@ class WheelScale:
     def length_of_shift(self, shift: float) -> float:
         """See ScaleSource.length_of_shift; from the last step."""
         return shift * self._metres_per_shift
+
+
+class RelativeScale(ScaleSource):
+    """First step of length 1; later lengths follow from tracks shared by consecutive pairs of keyframes."""
+
+    def __init__(self, config: OdometryConfig, name: str = "relative") -> None:
+        super().__init__()
+        self._name = name
+        self._speed: float | None = None
+        # Relative standard deviation of the unit of length; grows when a length is held, not measured.
+        self._unit_sigma = 0.0
+        # Motion of the median track by a translation of one unit, as a fraction of the image width. The
+        # first step has length 1 and at least the keyframe parallax.
+        self._shift_per_unit = config.keyframe_parallax
+
+    def length_of_shift(self, shift: float) -> float:
+        """See ScaleSource.length_of_shift."""
+        return shift / self._shift_per_unit
+
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
+        """See ScaleSource.check; never fails, as the length is measured or held."""
+
+    def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource._scaled."""
+        seen = observe(rays, relative.T_prev_curr)
+        if not seen.shows_direction:
+            return self._turn(relative, rays, seen, interval)
+        length = self._length(relative, rays, seen, interval)
+        self._speed = length.value / (interval.end - interval.start)
+        near = seen.depths.inverse[seen.agreeing & (seen.depths.inverse > 0.0)]
+        if len(near) > 0:
+            self._shift_per_unit = float(np.median(near)) / length.value * rays.focal / rays.width
+        return step_along(relative, length, seen.agreeing)
+
+    def _length(
+        self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
+    ) -> Length:
+        """Return 1 for the first step, then the length by the tracks or else by the last speed."""
+        if self._speed is None:
+            return Length(1.0, _BEST, self._name)
+        measured = self._shared_length(relative.T_prev_curr, rays, seen)
+        if measured is not None:
+            sigma = float(np.hypot(measured.sigma, self._unit_sigma * measured.value))
+            return replace(measured, sigma=sigma)
+        self._unit_sigma = float(np.hypot(self._unit_sigma, _HELD))
+        held = self._speed * (interval.end - interval.start)
+        return Length(held, self._unit_sigma * held, f"{self._name} (held)")
+
+    def _shared_length(self, T_prev_curr: Pose, rays: TrackedRays, seen: Observation) -> Length | None:
+        """Return the length by tracks of known depth; None if they are too few or inconsistent."""
+        known = self.depths.of(rays.ids)
+        rows = seen.agreeing & (known.information > 0.0)
+        if np.count_nonzero(rows) < MIN_TRACKS:
+            return None
+        found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
+        # Written so that NaN fails, too.
+        if not found.sigma <= _WORST * found.length:
+            return None
+        weights = np.zeros(len(rays))
+        weights[rows] = found.weights
+        jacobian = pose_jacobian(weights, lambda pose: step_depths(rays, pose), T_prev_curr, seen.depths)
+        return Length(found.length, max(found.sigma, _BEST * found.length), self._name, jacobian=jacobian)
+
+    def _turn(
+        self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
+    ) -> ScaledStep:
+        """Return a step without significant parallax: from known depths, or else the rotation only."""
+        metric = self._is_metric(interval)
+        known = self.depths.of(rays.ids)
+        rows = seen.steady & (known.information > 0.0)
+        if np.count_nonzero(rows) < MIN_TRACKS:
+            sigma = self.length_of_shift(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
+            zero = Length(0.0, sigma, f"{self._name} (rotation only)", metric)
+            return rotation_only_step(relative, zero, seen.steady)
+        translation, covariance = translation_from_depths(
+            rays,
+            relative.T_prev_curr.rotation,
+            relative.covariance[3:, 3:],
+            known.trusted(rows),
+            seen.noise,
+        )
+        covariance[:3, :3] += self._unit_sigma**2 * np.outer(translation, translation)
+        source = f"{self._name} (known depths)"
+        return step_from_translation(relative, translation, covariance, source, seen.steady, metric)
+
+    def _is_metric(self, interval: Interval) -> bool:
+        """Return whether lengths at the end of an interval are metres."""
+        return False

@@ -14,7 +14,7 @@ from iup_pose_ros.types import RelativePose
 
 Mask = NDArray[np.bool_]
 
-_UNKNOWN_DIRECTION = np.pi / 2.0
+UNKNOWN_DIRECTION = np.pi / 2.0
 
 
 class Interval(NamedTuple):
@@ -84,7 +84,7 @@ def rotation_only_step(relative: RelativePose, length: Length, inliers: Mask) ->
     covariance[:3, :3] = length.sigma**2 * np.eye(3)
     covariance[3:, 3:] = relative.covariance[3:, 3:]
     camera = PoseWithCovariance(Pose(relative.T_prev_curr.rotation, np.zeros(3)), covariance)
-    return ScaledStep(camera, _UNKNOWN_DIRECTION, length.metric, length.source, inliers)
+    return ScaledStep(camera, UNKNOWN_DIRECTION, length.metric, length.source, inliers)
 
 
 def step_from_translation(
@@ -99,7 +99,7 @@ def step_from_translation(
     pose = Pose(relative.T_prev_curr.rotation, translation)
     length = float(np.linalg.norm(translation))
     sigma = float(np.sqrt(np.trace(covariance[:3, :3]) / 3.0))
-    sigma_t = float(np.arctan2(sigma, length)) if length > sigma else _UNKNOWN_DIRECTION
+    sigma_t = float(np.arctan2(sigma, length)) if length > sigma else UNKNOWN_DIRECTION
     return ScaledStep(PoseWithCovariance(pose, symmetrised(covariance)), sigma_t, metric, source, inliers)
 
 

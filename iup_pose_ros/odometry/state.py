@@ -42,6 +42,7 @@ class KeyframeEdge:
         estimator: name of the estimator.
         inference_time: inference time of the estimator, seconds.
         attention: of a network on the current image (RelativePose.attention); None if no network was run.
+        bridged: the motion is that of the motion prior during a loss, not measured in images.
     """
 
     previous_id: int
@@ -58,6 +59,7 @@ class KeyframeEdge:
     estimator: str
     inference_time: float
     attention: NDArray[np.float32] | None = None
+    bridged: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +87,14 @@ class OdometryUpdate:
         stamp: the frame's stamp, seconds.
         frame_id: the camera frame.
         edge: motion since the previous keyframe, if this frame became a keyframe with a valid pose.
-        pose: T_odom_base at ``stamp``, with every edge and while STATIONARY (repeating the last one).
-        twist: velocity of the base, with every pose; zero while STATIONARY.
+        pose: T_odom_base at ``stamp``: while TRACKING where the tracks determine it, at keyframes only if
+            ``odometry_rate`` is ``keyframe``; while STATIONARY the pose of the keyframe.
+        twist: mean velocity of the base since the last image with a pose, with every pose; zero while
+            STATIONARY.
         refused: the frame was dropped because its stamp does not increase; the state is unchanged.
         repeated: the frame was ignored because its pixels equal those of the previous frame; the state is
             unchanged.
+        bridged: while LOST, the pose continues from the motion prior.
     """
 
     state: TrackingState
@@ -101,3 +106,4 @@ class OdometryUpdate:
     twist: Twist | None = None
     refused: bool = False
     repeated: bool = False
+    bridged: bool = False

@@ -23,7 +23,7 @@ MIN_TRACKS = 12
 SIGNIFICANT_PARALLAX = 4.0
 
 # Minimum tracking noise as a fraction of the image width (a quarter of a pixel at 640).
-_NOISE_FLOOR = 0.25 / 640.0
+NOISE_FLOOR = 0.25 / 640.0
 _INLIER = 3.5
 _ROTATION_ITERATIONS = 8
 
@@ -144,7 +144,7 @@ def fitted_rotation(rays: TrackedRays) -> Array:
 def observe(rays: TrackedRays, T_prev_curr: Pose) -> Observation:
     """Return the agreement of N tracks with a pose of unit translation."""
     depths = step_depths(rays, T_prev_curr)
-    noise = robust_sigma(depths.residual, _NOISE_FLOOR * rays.width)
+    noise = robust_sigma(depths.residual, NOISE_FLOOR * rays.width)
     deviation = noise * depths.sensitivity
     agreeing = (np.abs(depths.residual) < _INLIER * noise) & (depths.inverse > -_INLIER * deviation)
     motion = rotation_compensated_motion(rays, T_prev_curr.rotation)

@@ -86,6 +86,7 @@ class Tracks:
     def advanced(self, frame: Frame) -> Tracks:
         """Return the tracks that continue from the latest frame into ``frame``."""
         points, valid = track_points(self.latest.grey, frame.grey, self.points_latest, config=_PATCH)
+        valid &= frame.are_usable(points)
         return replace(
             self,
             latest=frame,
@@ -142,7 +143,14 @@ class Tracker:
         image = tracks.latest.grey
         distance = max(_MIN_DISTANCE, _SPREAD * math.sqrt(image.size / self.maximum))
         wanted = max(self.maximum - len(tracks), 0)
-        corners = detect_corners(image, _CANDIDATES * wanted, distance, tracks.points_latest, _QUALITY)
+        corners = detect_corners(
+            image,
+            _CANDIDATES * wanted,
+            distance,
+            tracks.points_latest,
+            _QUALITY,
+            tracks.latest.usable,
+        )
         corners = corners[
             evenly_spread(corners, tracks.points_latest, math.sqrt(image.size / _CELLS))[:wanted]
         ]
@@ -172,4 +180,5 @@ def evenly_spread(points: Array, existing: Array, cell: float) -> NDArray[np.int
 
 def is_low_texture(frame: Frame) -> bool:
     """Return whether the contrast of an image is too low to track: black, white or fog, apart from noise."""
-    return float(np.std(frame.grey)) < _MIN_CONTRAST
+    grey = frame.grey if frame.mask is None else frame.grey[frame.mask == 0]
+    return grey.size == 0 or float(np.std(grey)) < _MIN_CONTRAST

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
-from iup_pose_ros.odometry.integrator import Integrator, zero_twist
+from iup_pose_ros.odometry.image_pose import ImagePose, resection
+from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
+from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
-from iup_pose_ros.odometry.pose_check import check
-from iup_pose_ros.odometry.scale import MetricSensors, scale_source
-from iup_pose_ros.odometry.scaled_step import Interval, ScaledStep, metric_step
+from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
+from iup_pose_ros.odometry.scaled_step import Interval, ScaledStep
+from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
@@ -74,6 +76,7 @@ class VisualOdometry:
         self._stamp: float | None = None
         self._tracks: Tracks | None = None
         self._suspended: Tracks | None = None
+        self._image_pose: ImagePose | None = None
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
         self._scale = scale_source(self._config, self._sensors, self._T_base_camera)
@@ -125,12 +128,14 @@ class VisualOdometry:
 
         # 4. Keyframe decision. While LOST, a pose is estimated for every frame to detect the recovery.
         due = resting or self._is_keyframe(tracks)
-        if due and not resting and self._stationary.still_share(tracks) > _CONTRADICTING_SHARE:
+        if due and not resting and self._contradicts(tracks):
             return self._lose(reference, tracks, _CONTRADICTION)
+
+        # 5. Between keyframes: pose of the image relative to the last keyframe, by its tracks.
         if not due and self._state is not TrackingState.LOST:
             return self._go_on(tracks)
 
-        # 5. Relative pose by the estimator, checked against the tracks.
+        # 6. Relative pose by the estimator, checked against the tracks.
         try:
             relative, seconds = self._estimate(tracks)
         except EstimationError as error:
@@ -138,18 +143,18 @@ class VisualOdometry:
         if not due:
             return self._go_on(tracks)
 
-        # 6. Scale: the length of the step.
-        if relative.metric:
-            step = metric_step(relative, np.ones(len(tracks), dtype=np.bool_))
-        else:
-            step = self._scale.step(relative, tracks.rays, _interval(tracks))
+        # 7. Scale: the length of the step, and with it the depths of the tracks.
+        step = self._scale.step(relative, tracks.rays, _interval(tracks))
 
-        # 7. Integration of the base's motion.
+        # 8. Integration of the base's motion; the twist is that since the last image with a pose.
+        self._follow(tracks)
         base = step.camera.change_of_frame(self._T_base_camera)
-        twist = self._integrator.advance(base, tracks.keyframe.stamp, frame.stamp)
+        self._integrator.advance(base, tracks.keyframe.stamp, frame.stamp)
+        last = self._last_image(tracks)
+        twist = self._twist(last.motion.inverse() @ step.camera, frame.stamp - last.stamp)
 
-        # 8. New keyframe: the inlier tracks continue, new corners fill the gaps.
-        self._tracks = self._tracker.renew(tracks.kept(step.inliers))
+        # 9. New keyframe: the inlier tracks continue, new corners fill the gaps.
+        self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
         edge = self._edge(tracks, self._tracks.keyframe_id, relative, step, base, seconds)
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         return self._report(frame, edge, self._integrator.pose, twist)
@@ -161,13 +166,14 @@ class VisualOdometry:
             self.refused_frames += 1
             return f"non-monotonic timestamp {stamp:.6f} s (last {last} s); frame dropped"
         if last is not None and stamp < last:
-            self._integrator.restart_clock(stamp, _CLOCK_JUMP)
             self._abandon("the clock jumped back")
+            self._integrator.restart_clock(stamp, _CLOCK_JUMP)
         self._stamp = stamp
         return ""
 
     def _abandon(self, reason: str) -> None:
-        """Drop the keyframe; the next frame starts a new one."""
+        """Drop the keyframe; the next frame starts a new one, which continues from the last pose."""
+        self._continue_from_last_image()
         self._tracks = self._suspended = None
         self._stationary.reset()
         self._state, self._reason = TrackingState.INITIALIZING, f"{reason}; starting from a new keyframe"
@@ -238,9 +244,12 @@ class VisualOdometry:
         relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
         seconds = time.perf_counter() - start
         rays = tracks.rays
-        relative = resolve_ambiguity(relative, rays, self._scale.depths.of(rays.ids))
+        known = self._scale.depths.of(rays.ids)
+        relative = resolve_ambiguity(relative, rays, known)
         check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
+            relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
+            check(relative, rays, tracks.interval, self._config)
             self._scale.check(relative, rays, _interval(tracks))
         return relative, seconds
 
@@ -272,13 +281,51 @@ class VisualOdometry:
         )
 
     def _go_on(self, tracks: Tracks) -> OdometryUpdate:
-        """Report a frame between keyframes."""
+        """Report a frame between keyframes, without a pose where its tracks do not determine one."""
         self._tracks = tracks
-        if self._integrator.moved:
-            self._state, self._reason = TrackingState.TRACKING, self._scale.warning
-        else:
+        if not self._integrator.moved:
             self._state, self._reason = TrackingState.INITIALIZING, _WAITING
-        return self._report(tracks.latest)
+            return self._report(tracks.latest)
+        self._state, self._reason = TrackingState.TRACKING, self._scale.warning
+        if self._config.odometry_rate == "keyframe" or self._contradicts(tracks):
+            return self._report(tracks.latest)
+        self._follow(tracks)
+        last, typical = self._last_image(tracks), self._scale.typical_inverse_depth(tracks.rays)
+        try:
+            image = resection(tracks, self._scale.depths, typical, last.motion.pose)
+            check_rotation_rate(image.motion.pose, tracks.interval, self._config, "the tracks")
+        except EstimationError:
+            return self._report(tracks.latest)
+        self._image_pose = image
+        base = image.motion.change_of_frame(self._T_base_camera)
+        pose = self._integrator.pose_after(base, tracks.keyframe.stamp)
+        twist = self._twist(last.motion_to(image), image.stamp - last.stamp)
+        return self._report(tracks.latest, pose=pose, twist=twist)
+
+    def _follow(self, tracks: Tracks) -> None:
+        """Measure the motion from the keyframe of these tracks on; the one before a loss is given up."""
+        self._suspended = None
+        if self._image_pose is not None and self._image_pose.keyframe_id != tracks.keyframe_id:
+            self._continue_from_last_image()
+
+    def _continue_from_last_image(self) -> None:
+        """Integrate the motion up to the last image with a pose, since its keyframe is dropped."""
+        last, self._image_pose = self._image_pose, None
+        if last is not None:
+            base = last.motion.change_of_frame(self._T_base_camera)
+            self._integrator.advance(base, last.keyframe_stamp, last.stamp)
+
+    def _last_image(self, tracks: Tracks) -> ImagePose:
+        """Return the last image with a pose relative to the keyframe of these tracks, or the keyframe."""
+        return self._image_pose or ImagePose.of_keyframe(tracks)
+
+    def _twist(self, camera: PoseWithCovariance, interval: float) -> Twist:
+        """Return the mean twist of the base during a motion of the camera in ``interval`` seconds."""
+        return mean_twist(camera.change_of_frame(self._T_base_camera), interval)
+
+    def _contradicts(self, tracks: Tracks) -> bool:
+        """Return whether a part of the tracks stays in place while the others move."""
+        return self._stationary.still_share(tracks) > _CONTRADICTING_SHARE
 
     def _rest(self, reference: Tracks, tracks: Tracks) -> OdometryUpdate:
         """Report a frame of a camera at rest.
@@ -287,6 +334,8 @@ class VisualOdometry:
         that neither tracking errors nor slow motion accumulate undetected.
         """
         config, frame = self._config, tracks.latest
+        self._follow(tracks)
+        self._image_pose = None
         self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
         if tracks.fraction <= config.keyframe_tracked_fraction:
             self._tracks = self._tracker.renew_in_place(tracks)

@@ -73,14 +73,14 @@ def write_animation(
 def _run(
     bag: BagReader, estimator: RelativePoseEstimator, every: int, progress: Callable[[], None]
 ) -> tuple[Snapshots, Trajectory]:
-    """Return the debug images and the path T_odom_camera of the keyframes."""
+    """Return the debug images and the path T_odom_camera."""
     odometry = VisualOdometry(estimator)
     snapshots: Snapshots = []
     path: list[tuple[float, Pose]] = []
     for index, frame in enumerate(bag.frames()):
         update = odometry.process(frame)
-        if update.edge is not None and update.pose is not None:
-            if not path:  # the first keyframe is the origin and is not published
+        if update.pose is not None:
+            if not path and update.edge is not None:  # the first keyframe is the origin and is not published
                 path.append((update.edge.previous_stamp, Pose.identity()))
             path.append((update.stamp, update.pose.pose))
         if index % every == 0:
@@ -105,7 +105,7 @@ def _compose(snapshots: Snapshots, estimate: Trajectory, reference: Trajectory |
             first.values(reference), second.values(reference), "--", color="#999999", label="ground truth"
         )
     axes.plot(x, y, alpha=0.0)  # fixes the limits
-    (path,) = axes.plot([], [], "-o", color="#1f6fb4", markersize=3, label="estimate")
+    (path,) = axes.plot([], [], "-", color="#1f6fb4", lw=3.0, label="estimate")
     unit = "units" if reference is None else "m"
     axes.set(xlabel=f"{first.name} [{unit}]", ylabel=f"{second.name} [{unit}]", title="from above")
     axes.set_aspect("equal", adjustable="datalim")

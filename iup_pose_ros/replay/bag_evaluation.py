@@ -62,6 +62,7 @@ class BagEvaluationOptions:
         report: folder for the report, created if needed; None: no report.
         network: weights and device of learned estimators.
         camera: settings for reading images and camera_info.
+        mask_topic: topic of masks of the images; offline only.
     """
 
     bag: Path
@@ -75,6 +76,7 @@ class BagEvaluationOptions:
     report: Path | None = None
     network: NetworkOptions = field(default_factory=NetworkOptions)
     camera: CameraConfig = field(default_factory=CameraConfig)
+    mask_topic: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +124,9 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
     # Create all estimators first, so that a wrong name or weights file is reported before any run.
     names = () if options.recorded is not None else options.estimators
     estimators = {name: create_estimator(name, options.network) for name in names}
-    with BagReader(options.bag, options.image_topic, options.info_topic, options.camera) as bag:
+    with BagReader(
+        options.bag, options.image_topic, options.info_topic, options.camera, options.mask_topic
+    ) as bag:
         truth = _ground_truth(options.truth, bag)
         if options.report is not None:
             try:
@@ -141,7 +145,7 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
         runs = {name: EvaluatedRun.of(record, trajectory) for name, record in records.items()}
         notes = _notes(options, bag, truth)
         warnings = [*bag.warnings, *(note for record in records.values() for note in record.notes)]
-        notes += [f"Beware: {warning}." for warning in dict.fromkeys(warnings)]
+        notes += [f"Warning: {warning}." for warning in dict.fromkeys(warnings)]
         if options.report is not None:
             write_report(options.report, title, notes, bag, runs, trajectory)
         return BagEvaluation(title, notes, runs)
@@ -184,5 +188,5 @@ def _notes(options: BagEvaluationOptions, bag: BagReader, truth: GroundTruth | N
         topics = ", ".join(ground_truth_topics(bag)) or "none"
         notes.append(f"No ground truth: no accuracy metrics. Topics that could be ground truth: {topics}.")
     elif truth.note:
-        notes.append(f"Beware: {truth.note}.")
+        notes.append(f"Warning: {truth.note}.")
     return notes

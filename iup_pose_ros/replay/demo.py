@@ -85,7 +85,7 @@ def run_demo(options: DemoOptions, console: Console) -> str:
         except NodeProcessError as error:
             return str(error)
     for note in evaluation.notes:
-        if note.startswith(("Beware", "No ground truth")):
+        if note.startswith(("Warning", "No ground truth")):
             console.print(note)
     run = evaluation.runs[options.estimator]
     if run.record.poses:

@@ -72,9 +72,9 @@ def run_live(
             recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
             broadcaster.sendTransform([transform for each in recorded for transform in each.transforms])
         recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, types)
-        _wait(lambda: player.is_heard and recorder.hears, process)
+        wait_for_topics(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
-            _wait(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
+            wait_for_topics(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
         time.sleep(_SETTLING_TIME)
         _play(bag, rate, player, recorder, process, progress)
         process.stop()
@@ -121,8 +121,12 @@ def _parameters(
     }
 
 
-def _wait(condition: Callable[[], bool], process: NodeProcess) -> None:
-    """Wait until a condition about the node's topics holds."""
+def wait_for_topics(condition: Callable[[], bool], process: NodeProcess) -> None:
+    """Wait until a condition about the node's topics holds.
+
+    Raises:
+        NodeProcessError: the node ends before, or the condition does not hold within a minute.
+    """
     deadline = time.monotonic() + _START_TIMEOUT
     while not condition():
         process.check_running()

@@ -105,6 +105,14 @@ class NodeProcess:
                 f"the node ended with exit code {code}; its last output:\n{self.last_output()}"
             )
 
+    @property
+    def peak_resident_megabytes(self) -> float:
+        """Maximum resident memory of the running node so far."""
+        self.check_running()
+        assert self._process is not None  # check_running has seen it
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024.0
+
     def stop(self) -> None:
         """Interrupt the node (SIGINT, as Ctrl-C does) and wait for its end.
 

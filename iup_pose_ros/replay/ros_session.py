@@ -15,12 +15,15 @@ from rclpy.signals import SignalHandlerOptions
 
 
 @contextlib.contextmanager
-def ros_session(name: str, environment: Mapping[str, str]) -> Iterator[Node]:
+def ros_session(
+    name: str, environment: Mapping[str, str], remaps: Mapping[str, str] | None = None
+) -> Iterator[Node]:
     """Create a node whose callbacks run in a thread until the context ends.
 
     Args:
         name: name of the node.
         environment: environment variables while the session lasts; ROS_DOMAIN_ID must be among them.
+        remaps: topic names by the name that the node uses.
     """
     with _variables(environment):
         context = Context()
@@ -31,7 +34,14 @@ def ros_session(name: str, environment: Mapping[str, str]) -> Iterator[Node]:
             domain_id=int(environment["ROS_DOMAIN_ID"]),
             signal_handler_options=SignalHandlerOptions.NO,
         )
-        node = rclpy.create_node(name, context=context, start_parameter_services=False, enable_rosout=False)
+        options = [word for used, topic in (remaps or {}).items() for word in ("-r", f"{used}:={topic}")]
+        node = rclpy.create_node(
+            name,
+            context=context,
+            cli_args=["--ros-args", *options],
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         thread = threading.Thread(target=executor.spin, name=name, daemon=True)

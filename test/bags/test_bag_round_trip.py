@@ -157,3 +157,39 @@ def test_images_recorded_as_rectified_are_not_undistorted_again(
     assert rectified.intrinsics == sample.calibration.intrinsics
     with BagReader(path) as bag:
         assert not np.array_equal(next(bag.frames()).image, sample.picture(0))
+
+
+def test_masks_of_a_topic_go_with_the_images_that_follow_within_the_timeout(
+    sample: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "masked"
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+
+        def write(topic: str, kind: str, stamp: int, message: Any) -> None:
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=messages.typestore())
+            writer.write(connections[topic], stamp, messages.serialize(message, kind))
+
+        connections: dict[str, Any] = {}
+        for index in range(6):
+            stamp = sample.stamp(index)
+            info = messages.camera_info_message(sample.calibration, stamp, "eye")
+            write("/camera/camera_info", messages.CAMERA_INFO, stamp, info)
+            image = messages.image_message(sample.picture(index), stamp, "eye")
+            write("/camera/image", messages.IMAGE, stamp, image)
+            mask = np.zeros((48, 64), np.uint8)
+            mask[:, :index] = 1
+            if index in (1, 2):
+                # A segmentation takes longer than the camera: its masks are recorded after their images.
+                write("/camera/mask", messages.IMAGE, stamp + 1, messages.image_message(mask, stamp, "eye"))
+    with BagReader(path, config=CameraConfig(mask_timeout=0.1), mask_topic="/camera/mask") as bag:
+        shares = [frame.masked_share for frame in bag.frames()]
+    # The second mask is 100 ms old at image 4 and 150 ms at image 5.
+    np.testing.assert_allclose(shares, [0.0, 1 / 64, 2 / 64, 2 / 64, 2 / 64, 0.0])
+
+
+def test_a_mask_topic_that_is_missing_or_of_another_type_is_refused(make_bag: MakeBag) -> None:
+    path = make_bag()
+    for topic, words in (("/nothing", "no topic /nothing"), ("/camera/camera_info", "Image is required")):
+        with pytest.raises(DataError, match=words):
+            BagReader(path, mask_topic=topic)

@@ -11,7 +11,7 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.writer import STORAGES
-from iup_pose_ros.errors import DataError
+from iup_pose_ros.errors import DataError, ImageError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sequences"
 
@@ -115,7 +115,7 @@ def test_damaged_or_odd_image_ends_the_conversion_without_a_bag(
 ) -> None:
     sequence = SequenceFolder.open(sequence_folder)
     sequence.images[2].write_bytes(b"no image")
-    with pytest.raises(DataError, match="damaged or not an image"):
+    with pytest.raises(ImageError, match=r"image .*\.png is damaged, its header cannot be read"):
         convert_sequence(sequence, tmp_path / "bag")
     cv2.imwrite(str(sequence.images[1]), np.zeros((24, 32, 3), np.uint8))
     with pytest.raises(DataError, match=r"32x24 pixels, intrinsics.yaml says 64x48"):

@@ -87,10 +87,17 @@ def test_features_count_what_agrees_beyond_chance() -> None:
     sift = other.matches.followed_by(shifted(away, found.T_prev_curr, 40.0))
     cameras = CameraPair.of(found.previous, found.current)
     evidence = PoseEvidence(cameras, {"tracks": found.matches, "sift": sift})
-    assert evidence.features(candidate(found, "tracks")) == pytest.approx(
+    tracked = candidate(found, "tracks")
+    points = np.concatenate([found.matches.points_prev, other.matches.points_prev])
+    cells = {(int(8 * u / cameras.previous.width), int(8 * v / cameras.previous.height)) for u, v in points}
+    assert evidence.features(tracked) == pytest.approx(
         {
             "constant": 1.0,
             "from tracks": 1.0,
+            "inliers": np.log(80.0),
+            "sigma_R": 0.5 * np.log((tracked.result.pose.sigma_R**2).sum()),
+            "sigma_t": np.log(tracked.result.pose.sigma_t),
+            "spread": np.log(1.0 + len(cells)),
             "tracks count": np.log(1.0 + 80 - 0.03 * 80),
             "tracks share": 80 / 85,
             "tracks own count": np.log(81.0),

@@ -63,6 +63,40 @@ def test_rectified_blobs_lie_where_the_pinhole_camera_sees_them(model):
         np.testing.assert_allclose(blob_centre(rectified, expected), expected, atol=0.15)
 
 
+@pytest.mark.parametrize("model", ["", *DISTORTIONS])
+def test_reduced_images_show_the_same_rays(model):
+    rays = np.array([[-0.5, -0.3, 1.0], [0.4, 0.3, 1.0], [0.0, 0.0, 1.0], [-0.4, 0.35, 1.0]])
+    distortion = DISTORTIONS.get(model, [])
+    image = blob_image(projected(rays, K, distortion or [0.0] * 5, model))
+    rectifier = Rectifier(K, distortion, model, WIDTH, HEIGHT, maximum_width=300)
+    rectified, camera = rectifier.rectify(image), rectifier.intrinsics
+    assert rectified.shape == (camera.height, camera.width)
+    assert camera.width * camera.height <= 300 * 225
+    for expected in camera.project(rays):
+        np.testing.assert_allclose(blob_centre(rectified, expected), expected, atol=0.15)
+
+
+def test_reduced_image_without_distortion_is_the_resized_one():
+    rectifier = Rectifier(K, [], "", WIDTH, HEIGHT, maximum_width=320)
+    expected = Intrinsics(K[0], K[4], K[2], K[5], WIDTH, HEIGHT).resized(320, 240)
+    np.testing.assert_allclose(rectifier.intrinsics.matrix, expected.matrix)
+    assert rectifier.rectify(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize("maximum_width", [0, WIDTH, 2 * WIDTH])
+def test_narrower_images_are_not_reduced(maximum_width):
+    rectifier = Rectifier(K, [], "", WIDTH, HEIGHT, maximum_width=maximum_width)
+    image = np.zeros((HEIGHT, WIDTH), np.uint8)
+    assert rectifier.rectify(image) is image
+
+
+def test_width_of_a_region_of_interest_counts():
+    window = SensorWindow(64, 32, 320, 240)
+    rectifier = Rectifier(K, [], "", WIDTH, HEIGHT, window, maximum_width=160)
+    in_region = Intrinsics(K[0], K[4], K[2] - 64, K[5] - 32, 320, 240)
+    np.testing.assert_allclose(rectifier.intrinsics.matrix, in_region.resized(160, 120).matrix)
+
+
 def view_angles(camera: Intrinsics) -> np.ndarray:
     """Degrees from the optical axis to the left, top, right and bottom border of the image."""
     sides = [

@@ -115,10 +115,11 @@ def test_argument_of_a_wrong_type_is_named(start, name, text):
 
 
 def test_topics_are_remapped(start):
-    node = start(image="/usb/image_raw", camera_info="/usb/camera_info", namespace="robot")
+    node = start(image="/usb/image_raw", camera_info="/usb/camera_info", mask="/people", namespace="robot")
     assert dict(node.remappings) == {
         "image": "/usb/image_raw",
         "camera_info": "/usb/camera_info",
+        "mask": "/people",
         "wheel_odometry": "wheel_odometry",
         "depth": "depth",
         "range": "range",

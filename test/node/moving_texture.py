@@ -26,7 +26,9 @@ def view(position: float) -> NDArray[np.uint8]:
     image = np.empty((HEIGHT, WIDTH), dtype=np.float32)
     for band, depth in enumerate(DEPTHS):
         rows = slice(band * HEIGHT // len(DEPTHS), (band + 1) * HEIGHT // len(DEPTHS))
-        shift = np.array([[1.0, 0.0, -FOCAL * position / depth], [0.0, 1.0, 0.0]])
-        image[rows] = cv2.warpAffine(_TEXTURE[rows], shift, (WIDTH, image[rows].shape[0]))
+        pixels = FOCAL * position / depth % _TEXTURE.shape[1]  # the wall repeats, so that it has no end
+        shift = np.array([[1.0, 0.0, -pixels], [0.0, 1.0, 0.0]])
+        size = (WIDTH, image[rows].shape[0])
+        image[rows] = cv2.warpAffine(_TEXTURE[rows], shift, size, borderMode=cv2.BORDER_WRAP)
     grey = image.clip(0, 255).astype(np.uint8)
     return np.dstack([grey, grey, grey])

@@ -14,6 +14,10 @@ from iup_pose_ros.node.monitor import FrameCounts, Monitor
 PATIENCE = 10.0
 
 
+def fail(error):
+    raise error
+
+
 class SlowConsumer:
     """Takes one item at a time, when it is told to."""
 
@@ -21,7 +25,7 @@ class SlowConsumer:
         self.monitor = Monitor()
         self.taken = []
         self._busy, self._go_on = threading.Semaphore(0), threading.Semaphore(0)
-        self.worker = LatestFrameWorker(self._handle, lambda: self.monitor.count(dropped_busy=1))
+        self.worker = LatestFrameWorker(self._handle, lambda: self.monitor.count(dropped_busy=1), fail)
 
     @property
     def dropped(self):
@@ -108,7 +112,7 @@ def test_many_items_are_handled_in_order_or_dropped():
         if item == 2000:
             last_seen.set()
 
-    worker = LatestFrameWorker(handle, lambda: monitor.count(dropped_busy=1))
+    worker = LatestFrameWorker(handle, lambda: monitor.count(dropped_busy=1), fail)
     for item in range(1, 2001):
         worker.put(item)
     assert last_seen.wait(timeout=PATIENCE)
@@ -133,3 +137,22 @@ def test_counts_of_many_threads_add_up():
     assert monitor.counts == FrameCounts(received=2000, processed=2000)
     monitor.reset_counts()
     assert monitor.counts == FrameCounts()
+
+
+def test_an_item_that_raises_is_reported_and_the_next_one_handled():
+    errors: list[Exception] = []
+    handled = threading.Event()
+
+    def handle(item):
+        if item == "bad":
+            raise ValueError(item)
+        handled.set()
+
+    worker = LatestFrameWorker(handle, lambda: None, errors.append)
+    worker.put("bad")
+    while not errors:
+        handled.wait(0.01)
+    worker.put("good")
+    assert handled.wait(PATIENCE)
+    worker.stop()
+    assert [str(error) for error in errors] == ["bad"]

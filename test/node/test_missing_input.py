@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from iup_pose_msgs.msg import TrackingState
 from node_bench import OUTPUTS, Drive, wait_until
+
+from iup_pose_ros.node.inputs import profile_hint
 
 
 def test_missing_camera_info_and_mount_are_named_and_may_come_late(bench, start_module_node):
@@ -36,3 +39,13 @@ def test_missing_camera_info_and_mount_are_named_and_may_come_late(bench, start_
 
     wait_until(tracks, 30.0, lambda: f"the node does not track: {bench.states()[-1]}")
     assert "waiting for transform base_link <- camera_optical" in node.log
+
+
+def test_large_images_without_a_profile_of_fast_dds_are_named(monkeypatch):
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    hint = profile_hint(640 * 480 * 3)
+    assert hint.startswith("; images of 0.9 MB do not fit Fast DDS's default buffers")
+    assert Path(hint.rpartition("=")[2]).is_file()
+    assert profile_hint(320 * 240 * 3) == ""
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "mine.xml")
+    assert profile_hint(640 * 480 * 3) == ""

@@ -156,3 +156,13 @@ def test_without_wheels_the_node_is_lost_and_publishes_nothing(bench, robot):
     recovered = robot.drive(12)
     assert recovered[-1].state == 1
     assert len(bench.received(ODOMETRY)) > published
+
+
+def test_a_clock_that_stands_and_then_starts_again(bench, robot):
+    assert robot.drive(12)[-1].state == 1  # the clock stood all the time
+    for _ in range(2):
+        robot.stamp = START
+        robot.set_clock(START)
+        published = len(bench.received(ODOMETRY))
+        assert robot.drive(24)[-1].state == 1, bench.states()[-1].reason
+        assert len(bench.received(ODOMETRY)) > published

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from iup_pose_msgs.srv import SaveTrajectory
 from moving_texture import view
-from node_bench import camera_info, image_message, wait_until
+from node_bench import NODE, Drive, camera_info, image_message, wait_until
 from std_srvs.srv import SetBool, Trigger
+
+FAULTY_NODE = Path(__file__).with_name("faulty_vo_node.py")
 
 
 @pytest.fixture
 def start_both(start_node):
     """Function that starts two equal nodes, one for each signal; both together save half of the time."""
 
-    def start(**parameters):
-        return [start_node(parameters=parameters) for _ in range(2)]
+    def start(command=NODE, **parameters):
+        return [start_node(parameters=parameters, command=command) for _ in range(2)]
 
     return start
 
 
-def check_stopped(processes):
+def check_stopped(processes, timeout=60.0):
     for process, number in zip(processes, (signal.SIGINT, signal.SIGTERM), strict=True):
-        assert process.stop(number) == 0, (number, process.log)
+        assert process.stop(number, timeout) == 0, (number, process.log)
         assert "Traceback" not in process.log, number
 
 
@@ -76,6 +79,29 @@ def test_signal_while_images_arrive(start_both, bench):
             bench.infos.publish(info)
             bench.images.publish(image)
     check_stopped(processes)
+
+
+@pytest.mark.parametrize("place", ["configure", "estimator", "service"])
+def test_signal_while_it_is_busy_for_a_minute(start_both, bench, tmp_path, place):
+    orders = tmp_path / "order.txt"
+    orders.write_text(f"wait in {place}")
+    processes = start_both((str(FAULTY_NODE), str(orders)), assume_identity_mount=True)
+    client = bench.node.create_client(Trigger, "/vo_node/reset")
+    drive = Drive(bench)
+
+    def all_are_busy():
+        if place == "estimator":
+            image, info = drive.messages()
+            bench.infos.publish(info)
+            bench.images.publish(image)
+        if place == "service":
+            client.call_async(Trigger.Request())
+        time.sleep(0.1)
+        return all(orders.read_text() in process.log for process in processes)
+
+    wait_until(all_are_busy, 60.0, lambda: processes[0].log)
+    # What it is busy with takes longer.
+    check_stopped(processes, timeout=30.0)
 
 
 def test_value_out_of_range_is_one_sentence_and_exit_code_1(start_node):

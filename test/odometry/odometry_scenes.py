@@ -111,6 +111,25 @@ def frame(stamp: float, T_world_camera: Pose, noise: float = 1.0) -> Frame:
     return Frame(image.clip(0, 255).astype(np.uint8), INTRINSICS, stamp, "camera_optical")
 
 
+_OBJECT = _texture(12.0, 9.0, 77)
+
+
+def with_object(
+    seen: Frame, T_camera_object: Pose, width: float, height: float, masked: bool = False
+) -> Frame:
+    """The frame behind a textured rectangle, in metres, in the plane z = 0 of its frame."""
+    texture = _OBJECT[: int(height * _TEXELS_PER_METRE), : int(width * _TEXELS_PER_METRE)]
+    axes = np.eye(3)[:, :2] / _TEXELS_PER_METRE
+    homography = T_camera_object.rotation @ np.column_stack([axes, [-width / 2, -height / 2, 0.0]])
+    homography[:, 2] += T_camera_object.translation
+    size = (INTRINSICS.width, INTRINSICS.height)
+    mapped = cv2.warpPerspective(texture, INTRINSICS.matrix @ homography, size, flags=cv2.INTER_LINEAR)
+    mask = cv2.warpPerspective(np.full_like(texture, 255), INTRINSICS.matrix @ homography, size)
+    noise = np.random.default_rng(int(seen.stamp * 1e4) + 1).normal(0.0, 1.0, mask.shape)
+    image = np.where(mask > 127, mapped + noise, seen.image).clip(0, 255).astype(np.uint8)
+    return replace(seen, image=image, mask=mask.astype(np.uint8) if masked else None)
+
+
 def black(stamp: float) -> Frame:
     """What a covered camera sees: darkness and a little noise."""
     rng = np.random.default_rng(int(stamp * 1e4) % 2**31)

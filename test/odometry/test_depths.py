@@ -21,7 +21,9 @@ def drawn_lengths(length: float, outliers: int, trials: int = 300) -> tuple[np.n
     found = []
     for _ in range(trials):
         rho = rng.uniform(0.05, 0.4, 150)
-        known = InverseDepths(np.arange(150), rho + rng.normal(0, 0.05, 150), np.full(150, 1 / 0.05**2))
+        known = InverseDepths.independent(
+            np.arange(150), rho + rng.normal(0, 0.05, 150), np.full(150, 1 / 0.05**2)
+        )
         mu = length * rho + rng.normal(0, 0.03, 150)
         mu[:outliers] += rng.uniform(1.0, 3.0, outliers)
         result = step_length(mu, np.full(150, 0.03**2), known)
@@ -50,29 +52,35 @@ def test_depths_follow_the_camera():
     cloud = Cloud(50)
     T = pose(0.3, -0.1, 0.8, (0.02, 0.05, 0.1))
     rays = cloud.rays(Pose.identity(), T)
-    known = InverseDepths(rays.ids, 1.0 / cloud.points[:, 2], np.full(50, 1e4))
+    known = InverseDepths.independent(rays.ids, 1.0 / cloud.points[:, 2], np.full(50, 1e4))
     moved = known.moved(rays.previous, T)
     np.testing.assert_allclose(1.0 / moved.inverse, T.inverse().apply(cloud.points)[:, 2], rtol=1e-9)
     step = 1e-6
-    varied = InverseDepths(rays.ids, known.inverse + step, known.information).moved(rays.previous, T)
+    varied = InverseDepths.independent(rays.ids, known.inverse + step, known.information).moved(
+        rays.previous, T
+    )
     derivative = (varied.inverse - moved.inverse) / step
     np.testing.assert_allclose(moved.information, known.information / derivative**2, rtol=1e-3)
 
 
 def test_points_behind_the_camera_are_forgotten():
-    known = InverseDepths(np.array([1]), np.array([0.5]), np.array([100.0]))
+    known = InverseDepths.independent(np.array([1]), np.array([0.5]), np.array([100.0]))
     assert known.moved(np.array([[0.0, 0.0, 1.0]]), pose(z=3.0)).information[0] == 0.0
 
 
 def test_fusion_is_the_mean_weighted_by_information_and_contradiction_forgets():
-    known = InverseDepths(np.array([1, 2, 3]), np.array([1.0, 1.0, 0.0]), np.array([4e2, 4e2, 0.0]))
+    known = InverseDepths.independent(
+        np.array([1, 2, 3]), np.array([1.0, 1.0, 0.0]), np.array([4e2, 4e2, 0.0])
+    )
     fused = known.fused(np.array([1.1, 2.0, 0.7]), np.array([4e2, 4e2, 50.0]))
     np.testing.assert_allclose(fused.inverse[[0, 2]], [1.05, 0.7])
     np.testing.assert_allclose(fused.information, [8e2, 0.0, 50.0])
 
 
 def test_knowledge_is_found_by_track_number():
-    known = InverseDepths(np.array([2, 5, 9]), np.array([0.2, 0.5, 0.9]), np.array([1.0, 2.0, 3.0]))
+    known = InverseDepths.independent(
+        np.array([2, 5, 9]), np.array([0.2, 0.5, 0.9]), np.array([1.0, 2.0, 3.0])
+    )
     some = known.of(np.array([1, 5, 9, 11]))
     np.testing.assert_array_equal(some.inverse, [0.0, 0.5, 0.9, 0.0])
     np.testing.assert_array_equal(some.information, [0.0, 2.0, 3.0, 0.0])
@@ -82,7 +90,7 @@ def test_pose_jacobian_predicts_how_a_wrong_pose_changes_the_length():
     cloud = Cloud(100)
     T = pose(0.8, 0.0, 0.6, (0.0, 0.05, 0.0))
     rays = cloud.rays(Pose.identity(), T)
-    known = InverseDepths(rays.ids, 1.0 / cloud.points[:, 2], np.full(100, 1e6))
+    known = InverseDepths.independent(rays.ids, 1.0 / cloud.points[:, 2], np.full(100, 1e6))
 
     def length(relative: Pose):
         depths = step_depths(rays, relative)
@@ -111,7 +119,9 @@ def test_small_translation_from_depths_is_unbiased_with_honest_covariance(move: 
     for _ in range(150):
         rays = cloud.rays(Pose.identity(), T)
         rho = 1.0 / cloud.points[:, 2]
-        known = InverseDepths(rays.ids, rho * (1 + rng.normal(0, 0.02, 150)), 1.0 / (0.02 * rho) ** 2)
+        known = InverseDepths.independent(
+            rays.ids, rho * (1 + rng.normal(0, 0.02, 150)), 1.0 / (0.02 * rho) ** 2
+        )
         turn_error = rng.normal(0.0, 0.0005, 3)
         rotation = so3.exp(-turn_error) @ T.rotation
         translation, covariance = translation_from_depths(rays, rotation, rotation_covariance, known, 0.3)

@@ -17,7 +17,8 @@ from iup_pose_ros.errors import ConfigurationError, EstimationError, IupPoseErro
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import MetricSensors, OdometryConfig
-from iup_pose_ros.odometry.scale import ScaleSource, scale_source
+from iup_pose_ros.odometry.metric_scale import scale_source
+from iup_pose_ros.odometry.scale import ScaleSource
 from iup_pose_ros.odometry.scaled_step import Interval, ScaledStep
 from iup_pose_ros.odometry.scene_sensors import MessageHistory, RangeHistory, RangeReading
 from iup_pose_ros.odometry.track_geometry import TrackedRays
@@ -212,7 +213,7 @@ def test_a_lost_sensor_ends_metric_after_the_timeout_and_the_scale_is_carried_on
     steps, warnings = [], []
     for index, (before, after) in enumerate(itertools.pairwise(path)):
         depths.failure = "the cable is loose" if 4 <= index < 11 else ""
-        relative = relative_pose(before.inverse() @ after, 0.0005, 0.002)
+        relative = relative_pose(before.inverse() @ after, 1e-5, 1e-5)
         steps.append(source.step(relative, surface.rays(before, after), Interval(index, index + 1.0)))
         warnings.append(source.warning)
     assert [step.metric for step in steps] == [True] * 7 + [False] * 4 + [True] * 2

@@ -15,8 +15,7 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry import OdometryConfig
 from iup_pose_ros.odometry.depths import InverseDepths, step_length, translation_from_depths
 from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
-from iup_pose_ros.odometry.relative_scale import RelativeScale
-from iup_pose_ros.odometry.scale import FixedScale, WheelScale
+from iup_pose_ros.odometry.scale import FixedScale, RelativeScale, WheelScale
 from iup_pose_ros.odometry.scaled_step import (
     Interval,
     Length,
@@ -283,7 +282,7 @@ def test_inverse_depths_have_the_noise_of_the_tracks_and_at_least_a_quarter_of_a
 @pytest.mark.parametrize(("mu_sigma", "rho_sigma"), [(0.03, 1e-9), (1e-9, 0.03), (0.03, 0.03)])
 def test_length_of_exact_depths_has_the_error_that_both_sides_allow(mu_sigma: float, rho_sigma: float):
     rho = np.random.default_rng(0).uniform(0.1, 0.4, 100)
-    known = InverseDepths(np.arange(100), rho, np.full(100, rho_sigma**-2))
+    known = InverseDepths.independent(np.arange(100), rho, np.full(100, rho_sigma**-2))
     found = step_length(2.0 * rho, np.full(100, mu_sigma**2), known)
     total = mu_sigma**2 + 2.0**2 * rho_sigma**2
     assert found.length == pytest.approx(2.0)
@@ -294,7 +293,7 @@ def test_length_of_exact_depths_has_the_error_that_both_sides_allow(mu_sigma: fl
 def test_errors_larger_than_their_variances_widen_the_length():
     """A third of the errors is zero, the others are two standard deviations up and down."""
     rho, deviation = np.full(99, 0.25), 0.01
-    known = InverseDepths(np.arange(99), rho, np.full(99, 1e18))
+    known = InverseDepths.independent(np.arange(99), rho, np.full(99, 1e18))
     found = step_length(rho + 2.0 * deviation * (np.arange(99) % 3 - 1.0), np.full(99, deviation**2), known)
     # Geman and McClure's weights for two deviations where three is the tolerance.
     weight = (1.0 + (2.0 / 3.0) ** 2) ** -2
@@ -305,7 +304,7 @@ def test_errors_larger_than_their_variances_widen_the_length():
 
 
 def test_fused_depths_are_never_surer_than_two_percent():
-    known = InverseDepths(np.arange(2), np.array([0.5, 0.5]), np.array([1e9, 100.0]))
+    known = InverseDepths.independent(np.arange(2), np.array([0.5, 0.5]), np.array([1e9, 100.0]))
     fused = known.fused(np.array([0.5, 0.5]), np.array([1e9, 300.0]))
     np.testing.assert_allclose(fused.information, [(0.02 * 0.5) ** -2, 400.0])
 
@@ -324,7 +323,7 @@ def test_translation_from_depths_has_the_error_of_tracks_and_of_depths(kind: str
     points, T = Cloud(60).points, pose(0.3, -0.1, 0.2)
     rays, rho = rays_of(points, T), 1.0 / points[:, 2]
     noise, rho_sigma = (0.5, 1e-9) if kind == "tracks" else (1e-6, 0.02)
-    known = InverseDepths(rays.ids, rho, np.full(60, rho_sigma**-2))
+    known = InverseDepths.independent(rays.ids, rho, np.full(60, rho_sigma**-2))
     _, found = translation_from_depths(rays, T.rotation, np.zeros((3, 3)), known, noise)
     projection = np.zeros((60, 2, 3))
     projection[:, 0, 0] = projection[:, 1, 1] = 1.0
@@ -338,7 +337,7 @@ def test_translation_from_depths_has_the_error_of_tracks_and_of_depths(kind: str
 def test_translation_from_depths_turns_with_an_error_of_the_rotation():
     points, T = Cloud(60).points, pose(0.001, -0.002, 0.001, (0.05, 0.1, -0.02))
     rays = rays_of(points, T)
-    known = InverseDepths(rays.ids, 1.0 / points[:, 2], np.full(60, 1e18))
+    known = InverseDepths.independent(rays.ids, 1.0 / points[:, 2], np.full(60, 1e18))
 
     def solved(rotation: Array, covariance: Array) -> tuple[Array, Array]:
         return translation_from_depths(rays, rotation, covariance, known, 0.5)
@@ -360,7 +359,7 @@ def test_translation_from_depths_turns_with_an_error_of_the_rotation():
 def test_a_translation_that_the_tracks_do_not_show_is_within_ten_times_the_median_depth():
     points = Cloud(20).points * [1.0, 1.0, 0.0] + [0.0, 0.0, 4.0]
     rays = rays_of(points, pose())
-    known = InverseDepths(rays.ids, np.full(20, 0.25), np.full(20, 1e6))
+    known = InverseDepths.independent(rays.ids, np.full(20, 0.25), np.full(20, 1e6))
     _, found = translation_from_depths(rays, np.eye(3), np.zeros((3, 3)), known, 1e6)
     np.testing.assert_allclose(deviations(found)[:3], 40.0, rtol=1e-2)
 

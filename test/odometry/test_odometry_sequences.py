@@ -65,7 +65,7 @@ def test_real_sequence_is_tracked_throughout_with_one_scale(name: str, metres: f
     assert all(update.state is not TrackingState.LOST for update in updates)
     assert trajectory_error(updates, truth) < metres
     # On the way back a position may become surer again, an orientation never.
-    traces = [np.trace(update.pose.covariance[3:, 3:]) for update in updates if update.pose]
+    traces = [np.trace(update.pose.covariance[3:, 3:]) for update in updates if update.edge]
     assert all(before < after for before, after in pairwise(traces))
 
 

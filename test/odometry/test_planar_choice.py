@@ -64,7 +64,7 @@ def known_depths(inverse: Array, sigma: float, length: float = 2.0) -> InverseDe
     """Inverse depths in units of the trajectory, of which the step has ``length``, with noise."""
     rng = np.random.default_rng(1)
     found = inverse / length + sigma * rng.normal(size=COUNT)
-    return InverseDepths(np.arange(COUNT, dtype=np.int64), found, np.full(COUNT, sigma**-2))
+    return InverseDepths.independent(np.arange(COUNT, dtype=np.int64), found, np.full(COUNT, sigma**-2))
 
 
 def difference(first: RelativePose, second: RelativePose) -> Array:
@@ -147,7 +147,7 @@ def test_only_tracks_with_known_depths_count() -> None:
     rays, inverse, true, other = ambiguity()
     known = known_depths(inverse, 0.005)
     wrong = np.arange(COUNT) % 2 == 0
-    partly = InverseDepths(
+    partly = InverseDepths.independent(
         known.ids, np.where(wrong, 5.0, known.inverse), np.where(wrong, 0.0, known.information)
     )
     found = resolve_ambiguity(estimate_of(other, true, 0.4), rays, partly)

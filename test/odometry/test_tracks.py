@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from odometry_scenes import INTRINSICS, black, frame, pose
+from odometry_scenes import INTRINSICS, black, frame, pose, with_object
 
 from iup_pose_ros.odometry.tracks import Tracker, evenly_spread, is_low_texture
 
@@ -80,3 +80,25 @@ def test_frames_of_another_camera_do_not_fit(change: str):
     assert tracks.fits(other)
     values = {"intrinsics": replace(INTRINSICS, fx=300.0), "frame_id": "camera_2"}
     assert not tracks.fits(replace(other, **{change: values[change]}))
+
+
+def test_masked_pixels_have_no_tracks():
+    ahead = pose(z=2.0)
+    behind = with_object(frame(0.0, pose()), ahead, 0.8, 0.8, masked=True)
+    tracks = Tracker(MAXIMUM).begin(behind)
+    assert behind.are_usable(tracks.points_latest).all()
+    moved = with_object(frame(1.0, pose(0.01)), pose(0.2, 0.0, 2.0), 0.8, 0.8, masked=True)
+    unmasked = tracks.advanced(replace(moved, mask=None))
+    followed = tracks.advanced(moved)
+    assert moved.are_usable(followed.points_latest).all()
+    assert 0 < len(followed) < len(unmasked)
+
+
+def test_contrast_counts_outside_the_mask_only():
+    image = frame(0.0, pose()).image.copy()
+    mask = np.zeros_like(image)
+    mask[:, 100:] = 255
+    image[:, :100] = 80
+    masked = replace(black(0.0), image=image, mask=mask)
+    assert is_low_texture(masked)
+    assert not is_low_texture(replace(masked, mask=None))

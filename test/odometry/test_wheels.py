@@ -14,7 +14,8 @@ from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import OdometryConfig, TrackingState, VisualOdometry, WheelHistory
-from iup_pose_ros.odometry.scale import MetricSensors, WheelScale, scale_source
+from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
+from iup_pose_ros.odometry.scale import WheelScale
 from iup_pose_ros.odometry.scaled_step import Interval
 
 SECOND = 1_000_000_000
@@ -139,7 +140,8 @@ def test_trajectory_is_metric_and_lost_while_wheels_are_missing():
     lost = [update for update in silent if update.state is TrackingState.LOST]
     assert len(lost) >= 3
     assert {update.reason for update in lost} == {"no wheels"}
-    assert not any(update.edge or update.pose for update in silent)
+    assert not any(update.edge for update in silent)
+    assert not any(update.pose for update in lost)
     edges = [update.edge for update in updates if update.edge]
     assert all(edge.metric for edge in edges)
     last = next(update for update in reversed(updates) if update.pose)

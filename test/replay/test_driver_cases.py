@@ -204,7 +204,7 @@ def test_rectified_images_with_the_raw_calibration_are_doubted_and_can_be_named(
     assert "the name of /camera/image_rect indicates rectified images" in " ".join(output.split())
     values, output = figures(path, tmp_path / "report", "--image-is-rectified")
     assert_as_without_trouble(values)
-    assert "Beware" not in output
+    assert "Warning" not in output
 
 
 def test_recordings_without_stamps_end_with_the_reason(bag: Path, tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ Least squares with independent noise would give noise^2 (J^T J)^-1. Corrections 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import norm, poisson
+from scipy.special import ndtr, ndtri, pdtr, pdtrik
 
 from iup_pose_ros.estimators.epipolar.residuals import EpipolarErrors
 from iup_pose_ros.geometry.so3 import Array
@@ -49,6 +50,9 @@ _ABSORBED = 3.0
 _MARGIN = 3.0
 _CHANCE_SIGNIFICANCE = 0.05
 _MAX_CHANCE_SHARE = 0.25
+# Normal residuals truncated at a threshold: standard deviation and median absolute value, relative to it.
+_SIGMA_RATIOS = np.linspace(0.02, 1.0, 50)
+_MEDIAN_RATIOS = _SIGMA_RATIOS * ndtri(0.5 + 0.25 * (2.0 * ndtr(1.0 / _SIGMA_RATIOS) - 1.0))
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,7 @@ def noise_scale(residuals: Array, limit: float) -> float:
         residuals: (N,) with absolute values below ``limit``.
         limit: truncation threshold.
     """
-    ratios = np.linspace(0.02, 1.0, 50)
-    medians = ratios * norm.ppf(0.5 + 0.25 * (2.0 * norm.cdf(1.0 / ratios) - 1.0))
-    return limit * float(np.interp(np.median(np.abs(residuals)) / limit, medians, ratios))
+    return limit * float(np.interp(np.median(np.abs(residuals)) / limit, _MEDIAN_RATIOS, _SIGMA_RATIOS))
 
 
 def pose_covariance(
@@ -145,10 +147,16 @@ def _without_chance_inliers(errors: EpipolarErrors, noise: float, outliers: int)
     longer_side = max(camera.width, camera.height)
     expected = outliers * 6.0 * noise * longer_side / (camera.width * camera.height)
     choices = max(outliers * (outliers - 1) // 2, 1)
-    count = min(2 + int(poisson.isf(_CHANCE_SIGNIFICANCE / choices, expected)), outliers)
+    count = min(2 + _poisson_quantile(1.0 - _CHANCE_SIGNIFICANCE / choices, expected), outliers)
     count = min(count, int(_MAX_CHANCE_SHARE * len(errors.matches)))
     kept = np.sort(np.argsort(_direction_influence(errors))[: len(errors.matches) - count])
     return EpipolarErrors(errors.T_prev_curr, errors.matches.chosen(kept), errors.cameras)
+
+
+def _poisson_quantile(probability: float, mean: float) -> int:
+    """Return the smallest k with P(X <= k) >= ``probability``; importing scipy.stats would take a second."""
+    k = math.ceil(pdtrik(probability, mean))
+    return k - 1 if k > 0 and pdtr(k - 1, mean) >= probability else k
 
 
 def _direction_influence(errors: EpipolarErrors) -> Array:

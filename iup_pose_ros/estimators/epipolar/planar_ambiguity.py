@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from iup_pose_ros.estimators.epipolar.residuals import EpipolarErrors
 from iup_pose_ros.geometry import so3
@@ -61,7 +61,7 @@ def second_pose_probability(first: EpipolarErrors, second: EpipolarErrors, noise
     """
     difference = _costs(first, noise) - _costs(second, noise)
     scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
-    return float(norm.cdf(difference.sum() / (scatter + 1e-9)))
+    return float(ndtr(difference.sum() / (scatter + 1e-9)))
 
 
 def ambiguity_covariance(first: EpipolarErrors, second: Pose, probability: float) -> Array:

@@ -89,12 +89,16 @@ class EpipolarErrors:
         return np.cross(self.rays_current, self.rays_previous)
 
     @cached_property
+    def _moments(self) -> tuple[Array, Array]:
+        """Return the cross products (N, 3) of previous and current rays with the translation."""
+        cross_translation = hat(self.T_prev_curr.translation)
+        return self.rays_previous @ cross_translation, self.rays_current @ cross_translation
+
+    @cached_property
     def _ray_gradients(self) -> tuple[Array, Array]:
         """Return the gradients (N, 3) of d . n by the previous ray and by the current ray in its own axes."""
-        translation = self.T_prev_curr.translation
-        by_previous = np.cross(translation, self.rays_current)
-        by_current = np.cross(self.rays_previous, translation) @ self.T_prev_curr.rotation
-        return by_previous, by_current
+        of_previous, of_current = self._moments
+        return -of_current, of_previous @ self.T_prev_curr.rotation
 
     @cached_property
     def _gradient_norms(self) -> Array:
@@ -112,8 +116,7 @@ class EpipolarErrors:
     @cached_property
     def jacobian(self) -> Array:
         """Return the derivatives (N, 5) of the residuals by the pose, pixels per radian."""
-        moment = np.cross(self.rays_previous, self.T_prev_curr.translation)
-        by_rotation = np.cross(self.rays_current, moment)
+        by_rotation = np.cross(self.rays_current, self._moments[0])
         by_direction = self.normals @ self.basis
         return np.hstack([by_rotation, by_direction]) / self._gradient_norms[:, None]
 
@@ -156,9 +159,9 @@ class EpipolarErrors:
         Args:
             noise: standard deviation of a pixel coordinate, pixels.
         """
-        translation = self.T_prev_curr.translation
-        meets_previous = np.sum(np.cross(self.rays_current, translation) * self.normals, axis=1) > 0.0
-        meets_current = np.sum(np.cross(self.rays_previous, translation) * self.normals, axis=1) > 0.0
+        of_previous, of_current = self._moments
+        meets_previous = np.sum(of_current * self.normals, axis=1) > 0.0
+        meets_current = np.sum(of_previous * self.normals, axis=1) > 0.0
         lengths = np.linalg.norm(self.rays_previous, axis=1) * np.linalg.norm(self.rays_current, axis=1)
         focal = 0.5 * (self.cameras.previous.fx + self.cameras.current.fx)
         parallax = focal * np.linalg.norm(self.normals, axis=1) / lengths

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from iup_pose_ros.estimators.frame_cache import FrameCache
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame, Matches
 
@@ -82,6 +83,7 @@ def detect_corners(
     min_distance: float,
     existing: Array | None = None,
     quality_level: float = 0.01,
+    usable: Image | None = None,
 ) -> Array:
     """Detect corners (N, 2), the strongest first (Shi and Tomasi, "Good features to track", 1994).
 
@@ -91,12 +93,13 @@ def detect_corners(
         min_distance: minimum distance between two corners and to ``existing`` points, pixels.
         existing: points (M, 2) that are already tracked.
         quality_level: minimum corner strength, relative to the strongest corner.
+        usable: (H, W), non-zero where corners may lie (Frame.usable); None: everywhere.
     """
     if max_corners <= 0:
         return np.zeros((0, 2))
-    mask = None
+    mask = usable
     if existing is not None and len(existing) > 0:
-        mask = np.full(image.shape, 255, dtype=np.uint8)
+        mask = np.full(image.shape, 255, dtype=np.uint8) if usable is None else usable.copy()
         for x, y in np.rint(existing).astype(int).tolist():
             cv2.circle(mask, (x, y), round(min_distance), 0, thickness=cv2.FILLED)
     corners = cv2.goodFeaturesToTrack(image, max_corners, quality_level, min_distance, mask=mask)
@@ -192,7 +195,11 @@ class LucasKanadeFrontEnd:
         """See FrontEnd.match."""
         config = self._config
         corners = detect_corners(
-            previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
+            previous.grey,
+            config.max_corners,
+            config.min_distance,
+            quality_level=config.quality_level,
+            usable=previous.usable,
         )
         return track_between(previous, current, corners, config)
 
@@ -205,6 +212,7 @@ def track_between(previous: Frame, current: Frame, points: Array, config: LucasK
         _padded(previous.grey, height, width), _padded(current.grey, height, width), points, config=config
     )
     valid &= np.all(tracked <= (current.grey.shape[1] - 1, current.grey.shape[0] - 1), axis=1)
+    valid &= current.are_usable(tracked)
     return Matches(points[valid], tracked[valid])
 
 
@@ -223,11 +231,12 @@ class SiftFrontEnd:
 
     def __init__(self, config: SiftConfig = SiftConfig()) -> None:
         self._config = config
+        self._features = FrameCache(self._detect)
 
     def match(self, previous: Frame, current: Frame) -> Matches:
         """See FrontEnd.match."""
-        points_prev, descriptors_prev = self._features(previous.grey)
-        points_curr, descriptors_curr = self._features(current.grey)
+        points_prev, descriptors_prev = self._features(previous)
+        points_curr, descriptors_curr = self._features(current)
         if min(len(points_prev), len(points_curr)) < 2:
             return Matches(np.zeros((0, 2)), np.zeros((0, 2)))
         rows, columns = mutual_ratio_matches(descriptors_prev, descriptors_curr, self._config.ratio)
@@ -236,14 +245,15 @@ class SiftFrontEnd:
         _, first = np.unique(np.round(pairs, 2), axis=0, return_index=True)
         return Matches(points_prev[rows], points_curr[columns]).chosen(np.sort(first))
 
-    def _features(self, image: Image) -> tuple[Array, NDArray[np.float32]]:
+    def _detect(self, frame: Frame) -> tuple[Array, NDArray[np.float32]]:
+        """Return the points (N, 2) of the features and their descriptors (N, 128)."""
         # Without precise upscaling, features of the finest octave are shifted by a quarter of a pixel.
         sift = cv2.SIFT.create(
             nfeatures=self._config.max_features,
             contrastThreshold=self._config.contrast_threshold,
             enable_precise_upscale=True,
         )
-        keypoints, descriptors = sift.detectAndCompute(image, None)
+        keypoints, descriptors = sift.detectAndCompute(frame.grey, frame.usable)
         if descriptors is None:
             return np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32)
         points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64)
@@ -264,12 +274,13 @@ def mutual_ratio_matches(
     Returns:
         Row numbers (K,) in ``descriptors_prev`` and in ``descriptors_curr``.
     """
-    similarity = descriptors_prev @ descriptors_curr.T
-    forward, distinct_forward = _nearest(similarity, ratio)
-    backward, distinct_backward = _nearest(np.ascontiguousarray(similarity.T), ratio)
-    rows = np.arange(len(forward))
-    accepted = (backward[forward] == rows) & distinct_forward & distinct_backward[forward]
-    return rows[accepted], forward[accepted]
+    nearest, is_distinct = _nearest(descriptors_prev @ descriptors_curr.T, ratio)
+    rows = np.flatnonzero(is_distinct)
+    columns = nearest[rows]
+    # Few rows pass the ratio test, so computing the opposite direction for these only is much faster.
+    backward, is_distinct = _nearest(descriptors_curr[columns] @ descriptors_prev.T, ratio)
+    accepted = (backward == rows) & is_distinct
+    return rows[accepted], columns[accepted]
 
 
 def _nearest(similarity: NDArray[np.float32], ratio: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

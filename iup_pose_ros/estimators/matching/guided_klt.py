@@ -94,7 +94,11 @@ class GuidedTracker:
         """
         config = self._config
         corners = detect_corners(
-            previous.grey, config.max_corners, config.min_distance, quality_level=config.quality_level
+            previous.grey,
+            config.max_corners,
+            config.min_distance,
+            quality_level=config.quality_level,
+            usable=previous.usable,
         )
         if len(coarse) > 0 and len(corners) > 0:
             _, nearest = cKDTree(coarse.points_prev).query(corners)
@@ -105,7 +109,8 @@ class GuidedTracker:
         motion = self._motion_field(image_prev, image_curr, corners, coarse, weights)
         warped = motion.warp(image_curr, previous.intrinsics.width, previous.intrinsics.height)
         tracked, valid = track_points(image_prev, warped, corners, config=config.tracks)
-        return _inside(Matches(corners[valid], motion.displace(tracked[valid])), image_curr)
+        found = _inside(Matches(corners[valid], motion.displace(tracked[valid])), image_curr)
+        return found.chosen(current.are_usable(found.points_curr))
 
     def _motion_field(
         self, image_prev: Image, image_curr: Image, corners: Array, coarse: Matches, weights: Array

@@ -70,7 +70,9 @@ class LearnedFrontEnd:
             found = self._matcher({"image0": features[0], "image1": features[1]})
         rows, scores = found["matches"][0], found["scores"][0]
         points = [image["keypoints"][0, rows[:, side]] for side, image in enumerate(features)]
-        return Matches(_as_array(points[0]), _as_array(points[1])), _as_array(scores)
+        matches = Matches(_as_array(points[0]), _as_array(points[1]))
+        usable = matches.outside_masks(previous, current)
+        return matches.chosen(usable), _as_array(scores)[usable]
 
 
 def xfeat_front_end(device: torch.device, max_keypoints: int = MAX_KEYPOINTS) -> LearnedFrontEnd:
@@ -85,7 +87,8 @@ def xfeat_front_end(device: torch.device, max_keypoints: int = MAX_KEYPOINTS) ->
 
         # Given its weights' path, XFeat would print it; LighterGlue prints as well.
         with contextlib.redirect_stdout(io.StringIO()):
-            xfeat = XFeat(torch.load(XFEAT_PRETRAINED_WEIGHTS_PATH, map_location="cpu"), max_keypoints)
+            weights = torch.load(XFEAT_PRETRAINED_WEIGHTS_PATH, map_location="cpu", weights_only=True)
+            xfeat = XFeat(weights, max_keypoints)
             lighter_glue = LighterGlue().net.eval().to(device)
     xfeat.dev = device
     xfeat.to(device)

@@ -45,7 +45,11 @@ class ProbedLucasKanadeFrontEnd:
         """See FrontEnd.match; if too few probes can be tracked, only these are returned."""
         config, tracking = self._config, self._config.tracking
         corners = detect_corners(
-            previous.grey, tracking.max_corners, tracking.min_distance, quality_level=tracking.quality_level
+            previous.grey,
+            tracking.max_corners,
+            tracking.min_distance,
+            quality_level=tracking.quality_level,
+            usable=previous.usable,
         )
         is_probe = np.zeros(len(corners), dtype=np.bool_)
         is_probe[:: max(1, len(corners) // config.probes)] = True

@@ -61,7 +61,7 @@ def attention_maps(correspondence: SoftCorrespondence) -> NDArray[np.float32]:
 def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int = 0) -> tuple[Matches, Array]:
     """Convert matches of the previous view's cells to N matches in pixels and weights (N,) in (0, 1].
 
-    Cells without a match, or with a match behind the current camera, are omitted.
+    Cells without a match, with a match behind the current camera, or in the mask of a frame are omitted.
 
     Args:
         view: matches of view 0 of a batch of pairs.
@@ -75,7 +75,9 @@ def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int 
     points_prev = previous.intrinsics.project(own[visible])
     points_curr = current.intrinsics.project(matched[visible])
     weights = 1.0 / (1.0 + (spread[visible] / _CERTAIN_SPREAD) ** 2)
-    return Matches(points_prev, points_curr), np.maximum(weights, _MINIMUM_WEIGHT)
+    matches = Matches(points_prev, points_curr)
+    usable = matches.outside_masks(previous, current)
+    return matches.chosen(usable), np.maximum(weights, _MINIMUM_WEIGHT)[usable]
 
 
 def select_confident(matches: Matches, weights: Array, max_count: int) -> Matches:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
+from iup_pose_ros.estimators.frame_cache import FrameCache
 from iup_pose_ros.estimators.network.conversion import (
     attention_maps,
     relative_pose,
@@ -46,7 +48,7 @@ from iup_pose_ros.types import Frame, Matches, RelativePose
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 MINIMUM_SIDE = 64
-CACHED_FRAMES = 2  # the keyframe and its possible successor
+_CPU_DESCRIPTION = Path("/proc/cpuinfo")
 # Errors of the network's matches are independent and about one pixel of its input (two pixels of 640). Their
 # estimated standard deviation is limited to at least a third of that, however small the residuals are.
 MATCH_ERRORS = EpipolarConfig(threshold=6.0, min_noise=0.6, independent_noise=6.0)
@@ -92,7 +94,7 @@ class IUPPoseEstimator:
         self._covariance_solver = EpipolarSolver(self.name, MATCH_ERRORS)
         self._solver = EpipolarSolver(self.name, MATCH_SOLVER)
         self._inlier_model = inlier_model or InlierModel({})
-        self._cache: list[tuple[Frame, ViewFeatures]] = []
+        self._features = FrameCache(self._encode)
 
     @classmethod
     def from_options(cls, options: NetworkOptions) -> IUPPoseEstimator:
@@ -129,7 +131,7 @@ class IUPPoseEstimator:
             EstimationError: an image is too small.
         """
         pair = self._align(previous, current)
-        with self._autocast():
+        with self.autocast():
             return self.model.decode(pair)
 
     def estimate(self, previous: Frame, current: Frame, matches: Matches | None = None) -> RelativePose:
@@ -161,24 +163,19 @@ class IUPPoseEstimator:
 
     def _align(self, previous: Frame, current: Frame) -> AlignedPair:
         features = self._features(previous), self._features(current)
-        with self._autocast():
+        with self.autocast():
             return self.model.align(*features)
 
-    def _features(self, frame: Frame) -> ViewFeatures:
-        """Return the features of a frame from the cache, or encode it."""
-        for cached, features in self._cache:
-            if cached is frame:
-                return features
+    def _encode(self, frame: Frame) -> ViewFeatures:
         intrinsics = frame.intrinsics
         size = network_size(intrinsics.width, intrinsics.height, self.model.config.image_area)
         image = image_tensor(frame.image, size).to(self.device)
         matrix = torch.from_numpy(intrinsics.resized(*size).matrix[None]).to(self.device, torch.float32)
-        with self._autocast():
-            features = self.model.encode(image, matrix)
-        self._cache = [*self._cache, (frame, features)][-CACHED_FRAMES:]
-        return features
+        with self.autocast():
+            return self.model.encode(image, matrix)
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the network runs: automatic conversion to the precision."""
         return torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32)
 
     def _relative_poses(
@@ -249,7 +246,21 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         raise ConfigurationError(
             f"precision float16 requires a CUDA device, not {device}; use bfloat16 or float32"
         )
+    if name == "bfloat16" and device.type == "cpu" and not _cpu_computes_bfloat16():
+        raise ConfigurationError(
+            "precision bfloat16 requires a CPU with bfloat16 instructions (AVX-512 BF16, AMX or ARMv8.6); "
+            "this one lacks them and would be several times slower; use float32"
+        )
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Return whether the CPU has bfloat16 instructions, by the flags that Linux reports."""
+    try:
+        words = set(_CPU_DESCRIPTION.read_text(encoding="utf-8").split())
+    except OSError:
+        return True  # unknown
+    return not words.isdisjoint(("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def choose_device(name: str) -> torch.device:

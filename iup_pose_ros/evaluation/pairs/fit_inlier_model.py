@@ -26,7 +26,7 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame
 
-_RIDGE = 1.0  # ridge penalty for weights of features with unit variance
+_RIDGE = 3.0  # ridge penalty for weights of features with unit variance
 
 
 class Example(NamedTuple):

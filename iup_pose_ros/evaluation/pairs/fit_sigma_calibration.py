@@ -1,11 +1,10 @@
 """Fitting of the sigma calibration: a factor and a floor for the sigmas of rotation and of direction.
 
-The network and the hybrid estimator's poses from tracks each have their own calibration. The floor accounts
-for errors that do not show in the residuals of the matches. It is low and affects only the most confident
-poses: a high floor would make these under-confident, and the fit would compensate by a factor that is too
-small for all other poses. Floors are constants, because fitted floors overfitted the ground truth of single
-sets. The floor of directions is higher, because directions are observed through parallax, where the same
-pixel errors are larger relative to the signal.
+The network and the hybrid estimator each have their own calibration. The floor accounts for errors that do
+not show in the residuals of the matches, such as those of the camera calibration and of rolling shutters. It
+affects only the most confident poses: a high floor would make these under-confident, and the fit would
+compensate by a factor that is too small for all other poses. Floors are constants, because fitted floors
+overfitted the ground truth of single sets.
 
 The factor minimises the difference between nominal and observed coverage, where a coverage below nominal
 (over-confidence) costs more. The observed coverage is averaged over the sets, so that each set has the same
@@ -32,7 +31,7 @@ from iup_pose_ros.model.checkpoint import SigmaCalibration
 # Nominal probabilities: lower ones are of little relevance to a filter, higher ones need a larger sample.
 LEVELS = np.linspace(0.5, 0.98, 25)
 FACTORS = np.geomspace(0.05, 20.0, 240)
-FLOORS = {"rotation": math.radians(0.01), "direction": math.radians(0.05)}
+FLOORS = {"rotation": math.radians(0.1), "direction": math.radians(0.1)}
 MIN_ERRORS = 10
 OVERCONFIDENCE_COST = 5.0  # a sigma that is too small harms a filter more than one that is too large
 

@@ -114,6 +114,11 @@ def _accuracy_rows(values: Metrics) -> list[Row]:
     direction_median = _number(values["rpe_direction_deg_median"], 2, " deg")
     rows = [
         ("ATE after Sim(3)", _number(values["ate_sim3_m"], 4, " m"), f"RMSE; path length {length}"),
+        (
+            "ATE of keyframes",
+            _number(values["ate_sim3_keyframes_m"], 4, " m"),
+            "keyframes alone, after Sim(3)",
+        ),
         ("ATE by path length", ate_percent, "of the path length"),
         ("ATE after SE(3)", _number(values["ate_se3_m"], 4, " m"), "RMSE; metric runs only"),
         ("RPE rotation per frame", _number(values["rpe_rotation_deg_per_frame"], 3, " deg"), "RMSE"),

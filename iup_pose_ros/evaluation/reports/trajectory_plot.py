@@ -146,7 +146,7 @@ def draw_timeline(
     else:
         steps = estimate.positions - estimate.positions[0]
         values, label = np.linalg.norm(steps, axis=1), f"distance from start [{unit}]"
-    axes.plot(estimate.stamps - start, values, "-o", color=_ESTIMATE, lw=1.2, ms=2.5)
+    axes.plot(estimate.stamps - start, values, "-", color=_ESTIMATE, lw=1.2)
     for state, colour in STATE_COLOURS.items():
         spans = state_spans(record, state)
         axes.broken_barh(

@@ -45,6 +45,7 @@ class Accuracy:
         aligned: the estimated trajectory after Sim(3) alignment; None if it cannot be aligned.
         reference: the ground truth at the same stamps.
         ate: RMSE of the positions after Sim(3) alignment; NaN without alignment.
+        ate_keyframes: the same, aligned and evaluated at the keyframes only.
         ate_rigid: RMSE of the positions after SE(3) alignment; NaN unless the run is metric.
         path_length: length of the ground-truth path between the first and the last evaluated pose.
         edges: the E keyframe edges with ground truth at both ends.
@@ -61,6 +62,7 @@ class Accuracy:
     aligned: Trajectory | None
     reference: Trajectory
     ate: float
+    ate_keyframes: float
     ate_rigid: float
     path_length: float
     edges: Sequence[EdgeRecord]
@@ -89,6 +91,9 @@ def evaluate_accuracy(record: RunRecord, ground_truth: Trajectory) -> Accuracy:
     own, true = associate(record.trajectory.stamps, truth.stamps, _STAMP_TOLERANCE)
     estimate, reference = record.trajectory.select(own), truth.select(true)
     aligned = _aligned(estimate, reference, with_scale=True)
+    ends = [stamp for edge in record.edges for stamp in (edge.previous_stamp, edge.current_stamp)]
+    at_keyframes, _ = associate(estimate.stamps, np.unique(ends), _STAMP_TOLERANCE)
+    keyframes, at = estimate.select(at_keyframes), reference.select(at_keyframes)
     rigid = _aligned(estimate, reference, with_scale=False) if record.metric else None
     edges, motions = _edges_with_truth(record.edges, truth)
     estimates = [edge.T_prev_curr for edge in edges]
@@ -100,6 +105,7 @@ def evaluate_accuracy(record: RunRecord, ground_truth: Trajectory) -> Accuracy:
         aligned=aligned,
         reference=reference,
         ate=_ate(aligned, reference),
+        ate_keyframes=_ate(_aligned(keyframes, at, with_scale=True), at),
         ate_rigid=_ate(rigid, reference),
         path_length=reference.length,
         edges=edges,

@@ -69,7 +69,7 @@ class RunRecord:
         estimator: name of the estimator.
         image_stamps: (N,) stamps in seconds of all input images, processed or not.
         frames: processed images.
-        poses: published poses: keyframes, and repeated poses while the camera is stationary.
+        poses: published poses: images, and repeated poses while the camera is stationary.
         edges: keyframe edges.
         counters: final values of the node's counters, for example ``frames_dropped_busy``.
         notes: reasons why images were not processed, one sentence each without full stop.

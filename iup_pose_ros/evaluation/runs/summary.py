@@ -22,6 +22,7 @@ Metrics = dict[str, Any]
 ACCURACY_KEYS = (
     "path_length_m",
     "ate_sim3_m",
+    "ate_sim3_keyframes_m",
     "ate_sim3_percent_of_path",
     "ate_se3_m",
     "rpe_rotation_deg_per_frame",
@@ -96,6 +97,7 @@ def accuracy_metrics(accuracy: Accuracy) -> Metrics:
     return {
         "path_length_m": accuracy.path_length,
         "ate_sim3_m": accuracy.ate,
+        "ate_sim3_keyframes_m": accuracy.ate_keyframes,
         "ate_sim3_percent_of_path": 100.0 * accuracy.ate / accuracy.path_length if moved else math.nan,
         "ate_se3_m": accuracy.ate_rigid,
         "rpe_rotation_deg_per_frame": root_mean_square(accuracy.rotation_per_frame_deg),

@@ -21,6 +21,7 @@ from iup_pose_ros.estimators.network.iup_pose_estimator import (
     MAX_SCORING_MATCHES,
     IUPPoseEstimator,
     choose_device,
+    choose_precision,
     image_tensor,
     network_size,
 )
@@ -334,8 +335,32 @@ def test_without_decoders_a_pose_that_is_probably_wrong_is_an_error(
         estimator.estimate(scene.previous, scene.current)
 
 
-def test_options_choose_precision_and_size_of_the_input(tmp_path: Path) -> None:
+def describe_cpu(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the description of this machine's CPU."""
+    description = folder / "cpuinfo"
+    description.write_text(f"model name : Some CPU\nflags : fpu {flags}\n")
+    monkeypatch.setattr(iup_pose_estimator, "_CPU_DESCRIPTION", description)
+
+
+@pytest.mark.parametrize("flags", ["avx512f avx512_bf16", "amx_bf16 amx_int8", "asimd bf16"])
+def test_bfloat16_is_accepted_on_cpus_that_compute_it(flags, tmp_path, monkeypatch) -> None:
+    describe_cpu(flags, tmp_path, monkeypatch)
+    assert choose_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
+
+
+def test_bfloat16_is_refused_on_cpus_that_emulate_it(tmp_path, monkeypatch) -> None:
+    describe_cpu("avx2 avx512f", tmp_path, monkeypatch)
+    with pytest.raises(ConfigurationError, match=r"bfloat16 instructions .* lacks"):
+        choose_precision("bfloat16", torch.device("cpu"))
+    assert choose_precision("bfloat16", torch.device("cuda")) == torch.bfloat16
+    assert choose_precision("float32", torch.device("cpu")) == torch.float32
+
+
+def test_options_choose_precision_and_size_of_the_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "small.safetensors"
+    describe_cpu("avx512_bf16", tmp_path, monkeypatch)
     torch.manual_seed(0)
     # From identity: what the matches of an untrained network agree on jumps with every rounding error.
     network = IUPPose(replace(PRESETS["small_grid"], initial_pose="identity"))

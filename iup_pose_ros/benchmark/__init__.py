@@ -1,0 +1,1 @@
+"""Run times of network, estimators, odometry and node: `iup-pose bench`."""

@@ -1,0 +1,97 @@
+"""`iup-pose bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iup_pose_ros.commands.conventions import report_errors, table_console
+from iup_pose_ros.errors import ConfigurationError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `bench` to the command line."""
+    app.command("bench")(bench)
+
+
+@report_errors
+def bench(
+    parts: Annotated[
+        str, typer.Option(help="Comma-separated: network, estimators, odometry, node.")
+    ] = "network,estimators,odometry,node",
+    estimator: Annotated[
+        str, typer.Option(help="Comma-separated estimator names; empty: all installed ones.")
+    ] = "",
+    sizes: Annotated[
+        str, typer.Option(help="Comma-separated sizes of the images in pixels.")
+    ] = "640x480,1920x1080",
+    precisions: Annotated[
+        str, typer.Option(help="Comma-separated: float32, bfloat16; on CUDA also float16.")
+    ] = "float32",
+    threads: Annotated[
+        str, typer.Option(help="Comma-separated numbers of threads of torch and OpenCV; not of the node.")
+    ] = "1",
+    batches: Annotated[str, typer.Option(help="Comma-separated batch sizes of the network's stages.")] = "1",
+    repeats: Annotated[int, typer.Option(min=1, help="Number of measured calls or images.")] = 30,
+    warm_up: Annotated[int, typer.Option(min=0, help="Number of calls or images before them.")] = 3,
+    weights: Annotated[
+        Path | None, typer.Option(help="Network weights file; default: the shipped weights.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device of the network: auto, cpu, cuda or cuda:N.")] = "auto",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write machine and run times to this JSON file.")
+    ] = None,
+    accuracy: Annotated[
+        Path | None, typer.Option(help="File of `evaluate pairs --json`, for --plot.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a plot of accuracy over time to this image file.")
+    ] = None,
+) -> None:
+    """Measure run times of network, estimators, odometry and node on images of the rendered demo scene."""
+    from iup_pose_ros.benchmark.bench_report import print_table, to_json, write_accuracy_plot
+    from iup_pose_ros.benchmark.run_benchmark import BenchmarkOptions, describe_machine, run_benchmark
+    from iup_pose_ros.benchmark.stages import Repeats
+    from iup_pose_ros.estimators.network.options import NetworkOptions
+    from iup_pose_ros.evaluation.json_document import write_json
+
+    if (accuracy is None) != (plot is None):
+        raise ConfigurationError("--accuracy and --plot are given together, or neither is")
+    options = BenchmarkOptions(
+        parts=_listed(parts),
+        estimators=_listed(estimator),
+        sizes=[_size(text) for text in _listed(sizes)],
+        precisions=_listed(precisions),
+        threads=[_integer("threads", text) for text in _listed(threads)],
+        batches=[_integer("batches", text) for text in _listed(batches)],
+        repeats=Repeats(repeats, warm_up),
+        network=NetworkOptions(weights, device),
+    )
+    machine, console, measurements = describe_machine(), table_console(), []
+    with console.status("") as status:
+        for row in run_benchmark(options):
+            measurements.append(row)
+            status.update(f"{row.part}: {row.name}")
+    print_table(measurements, machine, console)
+    if json_file is not None:
+        write_json(json_file, to_json(measurements, machine))
+    if accuracy is not None and plot is not None:
+        write_accuracy_plot(measurements, accuracy, plot)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return _integer("sizes", width), _integer("sizes", height)
+
+
+def _integer(option: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigurationError(f"--{option}: {text!r} is not an integer") from None

@@ -1,0 +1,218 @@
+"""Pose of an image between two keyframes, relative to the last keyframe, by resection.
+
+The tracks of the image start in the keyframe, where the inverse depths of many of them are known from earlier
+steps. Pose and inverse depths are estimated together by robust maximum likelihood; the measurements are the
+pixels of the image and the known depths. A track of unknown depth has a typical depth of large variance: it
+determines the pose by its epipolar line, and without any known depth the scale is the typical one.
+Sources: Hartley and Zisserman, "Multiple View Geometry", 2nd edition, chapter 18 and appendix 6; Civera,
+Davison and Montiel, "Inverse depth parametrization for monocular SLAM", 2008.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, symmetrised
+from iup_pose_ros.geometry.so3 import Array, exp, hat
+from iup_pose_ros.odometry.depths import InverseDepths, robust_weight
+from iup_pose_ros.odometry.track_geometry import MIN_TRACKS, NOISE_FLOOR, TrackedRays, robust_sigma
+from iup_pose_ros.odometry.tracks import Tracks
+
+_ITERATIONS = 12
+_CONVERGED = 1e-5  # change of the image points by the last iteration, z = 1
+_UNKNOWN_DEPTH = 1.0  # relative standard deviation of an inverse depth that is not known
+# Errors of neighbouring tracks correlate: this many count as one.
+_TRACKS_PER_OBSERVATION = 4.0
+# Minimum change of the noise from one image to the next, as a share of it.
+_LEAST_CHANGE = 0.3
+_MIN_DEPTH_RATIO = 0.05  # minimum depth in the image relative to that in the keyframe
+_INLIER = 3.5  # standard deviations
+_MAXIMUM_NOISE = 1.0 / 640.0  # fraction of the image width
+_MEDIAN_SQUARE = 1.386  # median of a chi-squared variable with two degrees of freedom
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePose:
+    """Pose of an image relative to its keyframe, the origin where it is the keyframe itself.
+
+    Attributes:
+        stamp: of the image, seconds.
+        keyframe_id: number of the keyframe.
+        keyframe_stamp: seconds.
+        motion: T_key_image of the camera with its covariance, which is the sum of the following two parts.
+        by_noise: (6, 6) part that the noise of the image points causes.
+        by_depths: (6, 7) square root of the part that the common errors of the depths cause. These errors are
+            the same in all images of a keyframe.
+        noise: standard deviation of the image points, z = 1.
+        ids: (N,) ids of the inlier tracks, ascending.
+        residuals: (N, 2) of their image points, z = 1.
+    """
+
+    stamp: float
+    keyframe_id: int
+    keyframe_stamp: float
+    motion: PoseWithCovariance
+    by_noise: Array
+    by_depths: Array
+    noise: float
+    ids: NDArray[np.int64]
+    residuals: Array
+
+    @classmethod
+    def of_keyframe(cls, tracks: Tracks) -> ImagePose:
+        """Return the pose of the keyframe of tracks relative to itself."""
+        stamp, none = tracks.keyframe.stamp, np.zeros(0, dtype=np.int64)
+        origin = PoseWithCovariance.exact(Pose.identity())
+        exact = (np.zeros((6, 6)), np.zeros((6, 7)), 0.0)
+        return cls(stamp, tracks.keyframe_id, stamp, origin, *exact, none, np.zeros((0, 2)))
+
+    def motion_to(self, later: ImagePose) -> PoseWithCovariance:
+        """Return T_image_later, the motion to a later image of the same keyframe.
+
+        Most errors of the tracks are the same in both images. The covariance contains those that are not: the
+        change of the residuals of the image points, and the change of the errors due to the depths.
+        """
+        _, here, there = np.intersect1d(self.ids, later.ids, assume_unique=True, return_indices=True)
+        by_noise = self.by_noise + later.by_noise
+        if len(here) >= MIN_TRACKS:
+            change = later.residuals[there] - self.residuals[here]
+            noise = robust_sigma(change.ravel(), _LEAST_CHANGE * later.noise)
+            by_noise = later.by_noise * (noise / later.noise) ** 2
+        by_depths = later.by_depths - self.by_depths
+        covariance = symmetrised(by_noise + by_depths @ by_depths.T)
+        back = PoseWithCovariance.exact(self.motion.pose.inverse())
+        return back @ PoseWithCovariance(later.motion.pose, covariance)
+
+
+def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose) -> ImagePose:
+    """Estimate the pose of the latest image of the tracks relative to their keyframe.
+
+    Args:
+        tracks: N tracks.
+        depths: known inverse depths of tracks in the keyframe.
+        typical: inverse depth of a track about which nothing is known.
+        start: first value of T_key_image, such as the pose of the previous image.
+
+    Raises:
+        EstimationError: there are fewer than MIN_TRACKS tracks, or they do not determine a pose.
+    """
+    rays = tracks.rays
+    if len(rays) < MIN_TRACKS:
+        raise EstimationError(
+            f"{len(rays)} tracks do not determine a pose, at least {MIN_TRACKS} are required"
+        )
+    # 1. Depths with their variances; those that are not known are typical.
+    known = depths.of(rays.ids)
+    is_known = known.information > 0.0
+    measured = np.where(is_known, known.inverse, typical)
+    variance = np.full(len(rays), (_UNKNOWN_DEPTH * typical) ** 2)
+    variance[is_known] = 1.0 / known.information[is_known]
+    # 2. Robust Gauss-Newton steps of the pose; the most likely depths follow.
+    pose, inverse = start, measured
+    for _ in range(_ITERATIONS):
+        system = _LinearSystem.at(rays, pose, inverse, measured, variance)
+        step = system.solved(np.einsum("nij,ni->j", system.weighted, system.residual))
+        pose = Pose(exp(step[3:]) @ pose.rotation, pose.translation + step[:3])
+        change = system.by_pose @ step
+        inverse = measured + np.sum(system.gain * (system.residual - change), axis=1)
+        if np.abs(change).max() < _CONVERGED:
+            break
+    pixels = system.noise * rays.focal
+    if pixels > _MAXIMUM_NOISE * rays.width:
+        raise EstimationError(f"the tracks disagree by {pixels:.1f} pixels: they do not show one motion")
+    inliers = system.square < _INLIER**2
+    # 3. Covariance by the noise of the tracks and by the errors common to the depths. If too few depths are
+    # known, the error of the scale is common to them.
+    by_noise = _TRACKS_PER_OBSERVATION * system.solved(np.eye(6))
+    by_depths = np.zeros((6, 7))
+    by_depths[:, :6] = system.solved(np.einsum("nij,ni->jn", system.weighted, system.by_depth) @ known.common)
+    if np.count_nonzero(is_known & inliers) < MIN_TRACKS:
+        by_depths[:3, 6] = _UNKNOWN_DEPTH * pose.translation
+    covariance = symmetrised(by_noise + by_depths @ by_depths.T)
+    return ImagePose(
+        tracks.latest.stamp,
+        tracks.keyframe_id,
+        tracks.keyframe.stamp,
+        PoseWithCovariance(pose, covariance),
+        by_noise,
+        by_depths,
+        system.noise,
+        rays.ids[inliers],
+        (system.residual - system.by_depth * (inverse - measured)[:, None])[inliers],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _LinearSystem:
+    """Linear system of the pose about a pose and inverse depths, from which the depths are eliminated.
+
+    Attributes:
+        residual: (N, 2) measured minus predicted image points, z = 1, at the measured depths.
+        by_pose: (N, 2, 6) derivative of the prediction by the pose's error, ROS convention.
+        by_depth: (N, 2) derivative of the prediction by the inverse depth.
+        gain: (N, 2) derivative of the most likely inverse depth by the residual.
+        noise: standard deviation of the image points, z = 1.
+        square: (N,) squared residuals in standard deviations; infinite behind the image's camera.
+        weighted: (N, 2, 6) derivatives by the pose, multiplied by the inverse covariance of the residual and
+            by the robust weight.
+    """
+
+    residual: Array
+    by_pose: Array
+    by_depth: Array
+    gain: Array
+    noise: float
+    square: Array
+    weighted: Array
+
+    @classmethod
+    def at(
+        cls, rays: TrackedRays, T_key_image: Pose, inverse: Array, measured: Array, variance: Array
+    ) -> _LinearSystem:
+        """Linearise about a pose and inverse depths (N,), given measured ones and their variances (N,)."""
+        rotation, translation = T_key_image.rotation, T_key_image.translation
+        moved = rays.previous - inverse[:, None] * translation
+        point = moved @ rotation
+        visible = point[:, 2] > _MIN_DEPTH_RATIO
+        depth = np.where(visible, point[:, 2], 1.0)[:, None]
+        predicted = point[:, :2] / depth
+        # Derivative of the image point by the point's position in the keyframe's axes, (N, 2, 3).
+        slope = (rotation[:, :2].T - predicted[:, :, None] * rotation[:, 2]) / depth[:, :, None]
+        by_pose = np.concatenate([-inverse[:, None, None] * slope, slope @ hat(moved)], axis=2)
+        by_depth = -slope @ translation
+        residual = rays.current[:, :2] - predicted - by_depth * (measured - inverse)[:, None]
+        # The noise is that across the epipolar lines, where an error of the depth does not move a point.
+        lever = np.sum(by_depth**2, axis=1)
+        across = by_depth[:, ::-1] * [1.0, -1.0] / np.sqrt(np.maximum(lever, 1e-16))[:, None]
+        floor = NOISE_FLOOR * rays.width / rays.focal
+        noise = robust_sigma(np.sum(across * residual, axis=1)[visible], floor)
+        # The covariance of a residual, noise^2 I + variance by_depth by_depth^T, has the inverse
+        # (I - gain by_depth^T) / noise^2. Where residuals are larger than that, both parts are.
+        gain = by_depth * (variance / (noise**2 + variance * lever))[:, None]
+        along = np.sum(by_depth * residual, axis=1)
+        square = (np.sum(residual**2, axis=1) - np.sum(gain * residual, axis=1) * along) / noise**2
+        spread = max(1.0, float(np.median(square)) / _MEDIAN_SQUARE)
+        square, noise = np.where(visible, square / spread, np.inf), noise * float(np.sqrt(spread))
+        mixed = np.einsum("ni,nij->nj", by_depth, by_pose)
+        weight = robust_weight(square)[:, None, None] / noise**2
+        weighted = weight * (by_pose - gain[:, :, None] * mixed[:, None])
+        return cls(residual, by_pose, by_depth, gain, noise, square, weighted)
+
+    def solved(self, right: Array) -> Array:
+        """Return the solution (6, ...) for a right side (6, ...).
+
+        Raises:
+            EstimationError: the system has no finite solution.
+        """
+        normal = self.by_pose.reshape(-1, 6).T @ self.weighted.reshape(-1, 6)
+        try:
+            solution = np.linalg.solve(normal, right)
+        except np.linalg.LinAlgError as error:
+            raise EstimationError("the tracks do not determine a pose") from error
+        if not np.all(np.isfinite(solution)):
+            raise EstimationError("the tracks do not determine a pose")
+        return np.asarray(solution, dtype=np.float64)

@@ -1,0 +1,96 @@
+"""`iup-pose bench`: which rows it measures, and which options it refuses."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from iup_pose_ros.benchmark.flight_views import flight_views
+from iup_pose_ros.benchmark.run_benchmark import BenchmarkOptions, describe_machine, run_benchmark
+from iup_pose_ros.benchmark.stages import ASKED, Repeats
+from iup_pose_ros.cli import app
+from iup_pose_ros.errors import ConfigurationError
+
+
+def measured(**options):
+    """Rows of a benchmark of one small image size and one call."""
+    return list(run_benchmark(BenchmarkOptions(sizes=[(96, 64)], repeats=Repeats(1, 0), **options)))
+
+
+def test_network_is_measured_per_batch_size_and_pairs_one_by_one():
+    rows = measured(parts=["network"], batches=[1, 2])
+    assert {row.part for row in rows} == {"network"}
+    assert [(row.name, row.conditions.batch) for row in rows] == [
+        ("encode", 1),
+        ("match", 1),
+        ("pair", 1),
+        ("encode", 2),
+        ("match", 2),
+    ]
+
+
+def test_hybrid_is_also_measured_with_the_network_asked():
+    rows = measured(parts=["estimators", "odometry"], estimators=["hybrid"])
+    assert [(row.part, row.name) for row in rows] == [
+        ("estimators", "hybrid"),
+        ("estimators", ASKED),
+        ("odometry", "hybrid"),
+    ]
+    assert all(len(row.samples.milliseconds) == 1 for row in rows)
+
+
+def test_precision_of_estimators_without_network_is_none():
+    rows = measured(parts=["estimators"], estimators=["epipolar_klt"], threads=[1, 2])
+    assert [(row.conditions.threads, row.conditions.precision) for row in rows] == [(1, "-"), (2, "-")]
+
+
+def test_views_move_and_have_the_size():
+    first, second = flight_views(96, 64, 2)
+    assert first.image.shape == second.image.shape == (64, 96, 3)
+    assert (first.image != second.image).mean() > 0.1
+    assert second.stamp - first.stamp == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"parts": ["gpu"]}, "unknown part 'gpu'; accepted: network, estimators, odometry, node"),
+        ({"threads": [0]}, "threads is 0"),
+        ({"batches": [-1]}, "batches is -1"),
+        ({"sizes": [(10, 480)]}, "64 to 8192"),
+        ({"repeats": Repeats(1000, 0)}, "the demo flight has 300"),
+    ],
+)
+def test_options_out_of_range_are_refused(changed, message):
+    with pytest.raises(ConfigurationError, match=message):
+        BenchmarkOptions(**changed)
+
+
+def test_machine_is_described():
+    machine = describe_machine()
+    assert machine["processor"]
+    assert machine["cores"] >= 1
+    assert "torch" in machine["versions"]
+
+
+def test_command_writes_json(tmp_path):
+    file = tmp_path / "bench.json"
+    arguments = ["--parts", "odometry", "--estimator", "epipolar_klt", "--sizes", "96x64", "--repeats", "2"]
+    result = CliRunner().invoke(app, ["bench", *arguments, "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(file.read_text())["measurements"]
+    assert (row["part"], row["name"], row["repeats"]) == ("odometry", "epipolar_klt", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sizes", "640"], "--sizes: '' is not an integer"),
+        (["--threads", "many"], "--threads: 'many' is not an integer"),
+        (["--plot", "x.png"], "--accuracy and --plot"),
+    ],
+)
+def test_command_refuses(arguments, message):
+    result = CliRunner().invoke(app, ["bench", *arguments])
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
