@@ -49,6 +49,9 @@ SUBSCRIBED = {
     name: entry for name, entry in interface_tables.SUBSCRIBED.items() if name not in ("depth", "range")
 }
 
+# Subscribed with use_sim_time, compressed images or another scale_source only.
+SUBSCRIBED_ELSEWHERE = {"/clock", "/image/compressed", "/depth", "/depth/compressedDepth", "/range"}
+
 
 def full_name(name):
     return name.replace("~", "/vo_node", 1) if name.startswith("~") else f"/{name.lstrip('/')}"
@@ -138,8 +141,7 @@ def test_the_policy_allows_what_the_node_has_and_no_more(graph):
     profile = ElementTree.fromstring(sros2_policy.policy()).find("enclaves/enclave/profiles/profile")
     for path, names, others in (
         ("topics[@publish='ALLOW']/topic", graph[0], set()),
-        # Subscribed with use_sim_time or compressed images only.
-        ("topics[@subscribe='ALLOW']/topic", graph[1], {"/clock", "/image/compressed"}),
+        ("topics[@subscribe='ALLOW']/topic", graph[1], SUBSCRIBED_ELSEWHERE),
         ("services[@reply='ALLOW']/service", graph[2], set()),
     ):
         assert {full_name(entry.text) for entry in profile.findall(path)} == set(names) | others

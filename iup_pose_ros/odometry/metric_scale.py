@@ -55,7 +55,7 @@ class MetricScale(RelativeScale):
         """See ScaleSource.check; fails before the first measured length."""
         seen = observe(rays, relative.T_prev_curr)
         if self._measured_at is None and seen.shows_direction:
-            self._meter.measure(relative.T_prev_curr, rays, seen, interval.start)
+            self._meter.measure(relative.T_prev_curr, rays, seen, interval)
 
     def _length(
         self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
@@ -64,7 +64,7 @@ class MetricScale(RelativeScale):
         carried = super()._length(relative, rays, seen, interval)
         self._unit_sigma = carried.sigma / carried.value
         try:
-            measured = self._meter.measure(relative.T_prev_curr, rays, seen, interval.start)
+            measured = self._meter.measure(relative.T_prev_curr, rays, seen, interval)
             length = measured if self._measured_at is None else self._fused(carried, measured)
         except EstimationError as error:
             return self._carried_on(carried, str(error), interval)

@@ -386,3 +386,22 @@ def test_a_range_is_a_point_on_the_x_axis_of_its_frame():
 def test_a_missing_sensor_is_refused(source):
     with pytest.raises(ConfigurationError, match=f"scale_source is '{source}', but no"):
         scale_source(OdometryConfig(scale_source=source))
+
+
+@pytest.mark.parametrize("name", ["depth", "range"])
+def test_the_current_frame_gives_the_length_where_the_previous_one_has_no_measurement(name):
+    surface = Surface(room)
+    path = FORWARD[::2]
+    source = source_of(name, surface, path)
+    sensor = source._meter.images if name == "depth" else source._meter.readings
+    measured_at = sensor.at
+
+    def at(stamp: float) -> object:
+        if round(stamp) % 2 == 0:
+            raise EstimationError("none at even stamps")
+        return measured_at(stamp)
+
+    sensor.at = at
+    steps = run(source, surface, path)
+    assert {step.source for step in steps} == {name}
+    assert np.all(np.abs(errors(steps, path)[0]) < 0.06)
