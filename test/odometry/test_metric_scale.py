@@ -17,7 +17,7 @@ from iup_pose_ros.errors import ConfigurationError, EstimationError, IupPoseErro
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import MetricSensors, OdometryConfig
-from iup_pose_ros.odometry.metric_scale import scale_source
+from iup_pose_ros.odometry.metric_scale import MetricScale, scale_source
 from iup_pose_ros.odometry.scale import ScaleSource
 from iup_pose_ros.odometry.scaled_step import Interval, ScaledStep
 from iup_pose_ros.odometry.scene_sensors import MessageHistory, RangeHistory, RangeReading
@@ -393,7 +393,8 @@ def test_the_current_frame_gives_the_length_where_the_previous_one_has_no_measur
     surface = Surface(room)
     path = FORWARD[::2]
     source = source_of(name, surface, path)
-    sensor = source._meter.images if name == "depth" else source._meter.readings
+    assert isinstance(source, MetricScale)
+    sensor = getattr(source._meter, "images" if name == "depth" else "readings")
     measured_at = sensor.at
 
     def at(stamp: float) -> object:
