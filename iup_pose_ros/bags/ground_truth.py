@@ -121,7 +121,18 @@ def read_ground_truth_topic(topic: str, bag: BagReader, frame: str | None = None
             frames and none is chosen; it does not overlap the images in time; there is no transform from
             ``frame`` to the camera.
     """
-    body, poses = _of_one_frame(_poses_by_frame(topic, bag), topic, frame)
+    by_frame = _poses_by_frame(topic, bag)
+    if len(by_frame) == 1:
+        body = next(iter(by_frame))
+    elif frame is not None and frame_name(frame) in by_frame:
+        body = frame_name(frame)
+    else:
+        # Only transform topics can hold several frames.
+        raise DataError(
+            f"topic {topic} holds {len(by_frame)} moving frames; choose the ground truth "
+            f"(--gt-frame): {', '.join(sorted(by_frame))}"
+        )
+    poses = by_frame[body]
     try:
         trajectory = poses.trajectory()
     except DataError as error:
@@ -187,19 +198,6 @@ def _entries(message: Any, kind: str) -> Iterator[tuple[int, str, Any, Any]]:
         pose = message.pose if kind == messages.POSE_STAMPED else message.pose.pose
         child = message.child_frame_id if kind == "nav_msgs/msg/Odometry" else ""
         yield messages.stamp_of(message), child, pose.position, pose.orientation
-
-
-def _of_one_frame(poses: dict[str, _Poses], topic: str, frame: str | None) -> tuple[str, _Poses]:
-    """Return the chosen frame and its poses; only transform topics can hold several frames."""
-    if len(poses) == 1:
-        return next(iter(poses.items()))
-    frame = None if frame is None else frame_name(frame)
-    if frame is None or frame not in poses:
-        raise DataError(
-            f"topic {topic} holds {len(poses)} moving frames; choose the ground truth "
-            f"(--gt-frame): {', '.join(sorted(poses))}"
-        )
-    return frame, poses[frame]
 
 
 def _extrinsics(bag: BagReader, frame: str) -> Pose:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import get_types_from_msg
-from rosbags.typesys.store import Typestore
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.topics import TopicSummary
@@ -118,20 +117,21 @@ class Recording:
             DataError: it is not such a message, or the type is unknown.
         """
         try:
-            return messages.deserialize(message.data, kind, self._typestore(kind))
+            if kind not in self._types.fielddefs:
+                # Types that are not part of ROS are defined by the bag itself.
+                definitions = [
+                    connection.msgdef.data
+                    for connection in self._reader.connections
+                    if connection.msgtype == kind and connection.msgdef.format is MessageDefinitionFormat.MSG
+                ]
+                if not definitions:
+                    raise DataError(
+                        f"the bag does not define the type {kind}; recordings in mcap define all their types"
+                    )
+                self._types.register(get_types_from_msg(definitions[0], kind))
+            return messages.deserialize(message.data, kind, self._types)
         except DataError as error:
             raise DataError(f"bag {self.path}, {message.topic} at {message.time} ns: {error}") from error
-
-    def _typestore(self, kind: str) -> Typestore:
-        """Return a store that defines the type: by ROS, or else by the bag itself."""
-        if kind in self._types.fielddefs:
-            return self._types
-        for connection in self._reader.connections:
-            definition = connection.msgdef
-            if connection.msgtype == kind and definition.format is MessageDefinitionFormat.MSG:
-                self._types.register(get_types_from_msg(definition.data, kind))
-                return self._types
-        raise DataError(f"the bag does not define the type {kind}; recordings in mcap define all their types")
 
 
 def _open(path: Path) -> Reader:

@@ -134,7 +134,12 @@ def convert_sequence(
     with write_camera_bag(
         bag, sequence.calibration, names, extrinsics, storage, sequence.stamps[0]
     ) as writer:
-        truth = _truth_by_image(sequence)
+        truth: dict[int, Pose] = {}
+        if sequence.groundtruth is not None:
+            # Poses with the stamp of an image, to a millisecond.
+            seconds = np.array(sequence.stamps) * 1e-9
+            pairs = zip(*associate(seconds, sequence.groundtruth.stamps, _SAME_TIME), strict=True)
+            truth = {int(image): sequence.groundtruth.pose(int(pose)) for image, pose in pairs}
         for index, (stamp, file) in enumerate(zip(sequence.stamps, sequence.images, strict=True)):
             if index in truth:
                 writer.write_truth(stamp, truth[index])
@@ -150,15 +155,6 @@ def convert_sequence(
                 progress(index + 1, len(sequence))
 
 
-def _truth_by_image(sequence: SequenceFolder) -> dict[int, Pose]:
-    """Return the ground-truth poses by index of the image with the same stamp, to a millisecond."""
-    if sequence.groundtruth is None:
-        return {}
-    images, poses = associate(np.array(sequence.stamps) * 1e-9, sequence.groundtruth.stamps, _SAME_TIME)
-    pairs = zip(images, poses, strict=True)
-    return {int(image): sequence.groundtruth.pose(int(pose)) for image, pose in pairs}
-
-
 def _read_timestamps(file: Path, folder: Path) -> tuple[tuple[int, ...], tuple[Path, ...]]:
     """Return stamps in nanoseconds and image files of timestamps.csv (header timestamp,filename)."""
     rows = list(csv.DictReader(_read_text(file).splitlines()))
@@ -171,24 +167,21 @@ def _read_timestamps(file: Path, folder: Path) -> tuple[tuple[int, ...], tuple[P
             raise DataError(
                 f"{file}, line {number}: columns timestamp,filename are required, as named in the header"
             )
-        stamps.append(_nanoseconds(file, number, row["timestamp"]))
+        text = row["timestamp"]
+        try:
+            # Decimal, because a float of seconds since 1970 has too few digits.
+            stamp = int((Decimal(text.strip()) * NANOSECONDS).to_integral_value())
+        except (InvalidOperation, ValueError, OverflowError):
+            raise DataError(f"{file}, line {number}: timestamp {text!r} is not a number of seconds") from None
+        if not 0 <= stamp < 2**31 * NANOSECONDS:
+            raise DataError(f"{file}, line {number}: timestamp {text} s is outside the range of ROS time")
+        stamps.append(stamp)
         images.append(folder / row["filename"])
         if not images[-1].is_file():
             raise DataError(f"{file}, line {number}: image {images[-1]} does not exist")
         if len(stamps) > 1 and stamps[-1] <= stamps[-2]:
             raise DataError(f"{file}, line {number}: timestamp {row['timestamp']} does not increase")
     return tuple(stamps), tuple(images)
-
-
-def _nanoseconds(file: Path, number: int, text: str) -> int:
-    """Convert decimal seconds to nanoseconds exactly; a float of seconds since 1970 has too few digits."""
-    try:
-        nanoseconds = int((Decimal(text.strip()) * NANOSECONDS).to_integral_value())
-    except (InvalidOperation, ValueError, OverflowError):
-        raise DataError(f"{file}, line {number}: timestamp {text!r} is not a number of seconds") from None
-    if not 0 <= nanoseconds < 2**31 * NANOSECONDS:
-        raise DataError(f"{file}, line {number}: timestamp {text} s is outside the range of ROS time")
-    return nanoseconds
 
 
 def _read_calibration(file: Path) -> CameraCalibration:

@@ -53,7 +53,12 @@ def find_camera(
         raise DataError(
             f"no messages of sensor_msgs/Image or CompressedImage; topics: {_listed(topics)}{remedy}"
         )
-    pairs = [(image, info_topic or _info_beside(topics, image)) for image in images]
+    # camera_info in the image's namespace, or the only one of the recording.
+    filled = [topic for topic, summary in topics.items() if summary.kind == CAMERA_INFO and summary.count]
+    only = filled[0] if len(filled) == 1 and len(_image_topics(topics)) == 1 else None
+    pairs = [
+        (image, info_topic or (_sibling(image) if _sibling(image) in filled else only)) for image in images
+    ]
     complete = [(image, info) for image, info in pairs if info is not None]
     if not complete:
         raise DataError(
@@ -77,16 +82,6 @@ def _image_topics(topics: Mapping[str, TopicSummary]) -> list[str]:
         if summary.kind == COMPRESSED_IMAGE and summary.count and _base(topic) not in raw
     ]
     return sorted(raw + compressed)
-
-
-def _info_beside(topics: Mapping[str, TopicSummary], image: str) -> str | None:
-    """Return the camera_info topic in the image's namespace, or the only one of the recording."""
-    filled = [topic for topic, summary in topics.items() if summary.kind == CAMERA_INFO and summary.count]
-    sibling = _sibling(image)
-    if sibling in filled:
-        return sibling
-    is_only = len(filled) == 1 and len(_image_topics(topics)) == 1
-    return filled[0] if is_only else None
 
 
 def _base(image: str) -> str:

@@ -62,7 +62,10 @@ def bench(
     options = BenchmarkOptions(
         parts=_listed(parts),
         estimators=_listed(estimator),
-        sizes=[_size(text) for text in _listed(sizes)],
+        sizes=[
+            (_integer("sizes", width), _integer("sizes", height))
+            for width, _, height in (text.partition("x") for text in _listed(sizes))
+        ],
         precisions=_listed(precisions),
         threads=[_integer("threads", text) for text in _listed(threads)],
         batches=[_integer("batches", text) for text in _listed(batches)],
@@ -83,11 +86,6 @@ def bench(
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    return _integer("sizes", width), _integer("sizes", height)
 
 
 def _integer(option: str, text: str) -> int:

@@ -133,8 +133,8 @@ def read_image(path: Path) -> Picture:
     """Read an image (H, W, 3) RGB, ignoring the EXIF orientation.
 
     Raises:
-        DataError: the file is missing or not an image.
-        ImageError: it is damaged or declares too many pixels.
+        DataError: the file is missing.
+        ImageError: it is not an image, damaged, or declares too many pixels.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing")

@@ -56,7 +56,13 @@ def load_scene(root: Path, file: Path, overlap: tuple[float, float], with_depth:
             _image(root, file, arrays, first, with_depth),
             _image(root, file, arrays, second, with_depth),
         )
-        T_0_world, T_1_world = (_pose(file, arrays["poses"][index]) for index in (first, second))
+        matrices = [np.asarray(arrays["poses"][index], dtype=np.float64) for index in (first, second)]
+        for matrix in matrices:
+            if matrix.shape != (4, 4):
+                raise DataError(
+                    f"{file}: a pose has shape {matrix.shape}; (4, 4) world to camera is expected"
+                )
+        T_0_world, T_1_world = (Pose(matrix[:3, :3], matrix[:3, 3]) for matrix in matrices)
         pairs.append(
             DataSetPair(images, T_1_world @ T_0_world.inverse(), metric=False, overlap=share, name=file.stem)
         )
@@ -85,10 +91,3 @@ def _image(
         raise DataError(f"{file}: intrinsics of image {index} have shape {K.shape}; (3, 3) is expected")
     known = with_depth and depth is not None
     return DataSetImage(root / str(path), K - _COLMAP_OFFSET, depth=root / str(depth) if known else None)
-
-
-def _pose(file: Path, matrix: Any) -> Pose:
-    matrix = np.asarray(matrix, dtype=np.float64)
-    if matrix.shape != (4, 4):
-        raise DataError(f"{file}: a pose has shape {matrix.shape}; (4, 4) world to camera is expected")
-    return Pose(matrix[:3, :3], matrix[:3, 3])

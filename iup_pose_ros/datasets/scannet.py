@@ -47,7 +47,17 @@ def load_scannet(
         K = np.asarray(cameras[scans[i]], dtype=np.float64)[:3, :3]
         first, second = (int(number) for number in names[i, 2:])
         images = _image(folder, first, K, with_depth), _image(folder, second, K, with_depth)
-        T_world_0, T_world_1 = (_pose(folder / "pose" / f"{number}.txt") for number in (first, second))
+        poses = []
+        for number in (first, second):
+            path = folder / "pose" / f"{number}.txt"
+            matrix = read_numbers(path, ["four", "columns", "of", "T_world_camera"])
+            if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+                raise DataError(
+                    f"{path}: {len(matrix)} rows or values that are not finite; "
+                    "4x4 camera to world is expected"
+                )
+            poses.append(Pose(matrix[:3, :3], matrix[:3, 3]))
+        T_world_0, T_world_1 = poses
         overlap = float("nan") if scores is None else float(scores[i])
         pairs.append(
             DataSetPair(images, T_world_1.inverse() @ T_world_0, metric=True, overlap=overlap, name=scans[i])
@@ -78,12 +88,3 @@ def read_index(index: Path) -> tuple[NDArray[np.int64], NDArray[np.float64] | No
 def _image(folder: Path, number: int, K: NDArray[np.float64], with_depth: bool) -> DataSetImage:
     depth = folder / "depth" / f"{number}.png" if with_depth else None
     return DataSetImage(folder / "color" / f"{number}.jpg", K, SIZE, depth=depth, depth_unit=0.001)
-
-
-def _pose(path: Path) -> Pose:
-    matrix = read_numbers(path, ["four", "columns", "of", "T_world_camera"])
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise DataError(
-            f"{path}: {len(matrix)} rows or values that are not finite; 4x4 camera to world is expected"
-        )
-    return Pose(matrix[:3, :3], matrix[:3, 3])

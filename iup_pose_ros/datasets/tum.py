@@ -38,7 +38,14 @@ def load_tum(folder: Path, camera: int | None = None) -> list[PosedImage]:
     Raises:
         DataError: a file is missing or has an unexpected layout, or the camera is unknown.
     """
-    (fx, fy, cx, cy), distortion = _camera(folder, camera)
+    if camera is None:
+        found = re.search(r"freiburg(\d)", folder.name)
+        camera = int(found[1]) if found else None
+    if camera not in _CAMERAS:
+        raise DataError(
+            f"the camera of {folder} is unknown: its name has no freiburg1, freiburg2 or freiburg3"
+        )
+    (fx, fy, cx, cy), distortion = _CAMERAS[camera]
     K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
     colour, stamps = _listing(folder / "rgb.txt")
     depths: list[Path | None] = [None] * len(stamps)
@@ -46,7 +53,7 @@ def load_tum(folder: Path, camera: int | None = None) -> list[PosedImage]:
         paths, times = _listing(folder / "depth.txt")
         nearest = np.abs(times[None] - stamps[:, None]).argmin(axis=1)
         near = np.abs(times[nearest] - stamps) <= _MAX_DEPTH_DELAY
-        depths = [paths[i] if found else None for i, found in zip(nearest, near, strict=True)]
+        depths = [paths[i] if is_near else None for i, is_near in zip(nearest, near, strict=True)]
     columns = ("timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
     truth = read_numbers(folder / "groundtruth.txt", columns)
     poses = interpolated_poses(truth[:, 0], Rotation.from_quat(truth[:, 4:]), truth[:, 1:4], stamps)
@@ -57,17 +64,6 @@ def load_tum(folder: Path, camera: int | None = None) -> list[PosedImage]:
         for path, depth, stamp, pose in zip(colour, depths, stamps, poses, strict=True)
         if pose is not None
     ]
-
-
-def _camera(folder: Path, camera: int | None) -> tuple[tuple[float, float, float, float], tuple[float, ...]]:
-    if camera is None:
-        found = re.search(r"freiburg(\d)", folder.name)
-        camera = int(found[1]) if found else None
-    if camera not in _CAMERAS:
-        raise DataError(
-            f"the camera of {folder} is unknown: its name has no freiburg1, freiburg2 or freiburg3"
-        )
-    return _CAMERAS[camera]
 
 
 def _listing(path: Path) -> tuple[list[Path], NDArray[np.float64]]:

@@ -138,32 +138,22 @@ def render(
     camera_matrix = camera_matrix.to(device, torch.float64)
     T_world_camera = T_world_camera.to(device, torch.float64)
     chunk = max(1, _SAMPLES_PER_CHUNK // (width * height * supersampling**2))
-    views = [
-        _render_chunk(scene, K, T, (height, width), supersampling, background)
-        for K, T in zip(camera_matrix.split(chunk), T_world_camera.split(chunk), strict=True)
-    ]
+    size, views = (height, width), []
+    for K, T in zip(camera_matrix.split(chunk), T_world_camera.split(chunk), strict=True):
+        coefficients = plane_coefficients(scene, K, T)
+        seen = (coefficients[:, :, 0] != 0.0).any(-1)
+        boxes = bounding_boxes(scene, seen, K, T, size)
+        inverse_depth, plane = nearest_planes(coefficients, boxes, size, supersampling)
+        colours = shade(
+            scene.textures, scene.repeat, coefficients, plane, inverse_depth, supersampling, background
+        )
+        image = functional.avg_pool2d(colours.permute(0, 3, 1, 2), supersampling).contiguous()
+        views.append(RenderedViews(image, *reduce_samples(coefficients, plane, inverse_depth, supersampling)))
     return RenderedViews(
         torch.cat([view.image for view in views]),
         torch.cat([view.plane for view in views]),
         torch.cat([view.depth for view in views]),
     )
-
-
-def _render_chunk(
-    scene: PlaneScene,
-    K: Tensor,
-    T_world_camera: Tensor,
-    size: tuple[int, int],
-    factor: int,
-    background: float,
-) -> RenderedViews:
-    coefficients = plane_coefficients(scene, K, T_world_camera)
-    seen = (coefficients[:, :, 0] != 0.0).any(-1)
-    boxes = bounding_boxes(scene, seen, K, T_world_camera, size)
-    inverse_depth, plane = nearest_planes(coefficients, boxes, size, factor)
-    colours = shade(scene.textures, scene.repeat, coefficients, plane, inverse_depth, factor, background)
-    image = functional.avg_pool2d(colours.permute(0, 3, 1, 2), factor).contiguous()
-    return RenderedViews(image, *reduce_samples(coefficients, plane, inverse_depth, factor))
 
 
 def reduce_samples(

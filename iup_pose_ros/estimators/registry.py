@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
@@ -11,50 +9,14 @@ from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftF
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.validation import did_you_mean
 
-
-def _iup_pose(options: NetworkOptions) -> RelativePoseEstimator:
-    # Importing torch takes seconds, which estimators without a network do not need.
-    from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
-
-    return IUPPoseEstimator.from_options(options)
-
-
-def _hybrid(options: NetworkOptions) -> RelativePoseEstimator:
-    from iup_pose_ros.estimators.hybrid import HybridEstimator
-
-    return HybridEstimator.from_options(options)
-
-
-def _epipolar_xfeat(options: NetworkOptions) -> RelativePoseEstimator:
-    from iup_pose_ros.estimators.matching.learned_features import xfeat_front_end
-    from iup_pose_ros.estimators.network.iup_pose_estimator import choose_device
-
-    return EpipolarEstimator(xfeat_front_end(choose_device(options.device)))
-
-
-def _epipolar_aliked(options: NetworkOptions) -> RelativePoseEstimator:
-    from iup_pose_ros.estimators.matching.learned_features import aliked_front_end
-    from iup_pose_ros.estimators.network.iup_pose_estimator import choose_device
-
-    return EpipolarEstimator(aliked_front_end(choose_device(options.device)))
-
-
-_FACTORIES: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
-    "iup_pose": _iup_pose,
-    "hybrid": _hybrid,
-    "epipolar_klt": lambda _: EpipolarEstimator(LucasKanadeFrontEnd()),
-    "epipolar_sift": lambda _: EpipolarEstimator(SiftFrontEnd()),
-}
+_NAMES = ("iup_pose", "hybrid", "epipolar_klt", "epipolar_sift")
 # Learned matchers for comparison; they require requirements/peers.txt.
-_PEERS: dict[str, Callable[[NetworkOptions], RelativePoseEstimator]] = {
-    "epipolar_xfeat": _epipolar_xfeat,
-    "epipolar_aliked": _epipolar_aliked,
-}
+_PEERS = ("epipolar_xfeat", "epipolar_aliked")
 
 
 def estimator_names() -> tuple[str, ...]:
     """Return the names of the estimators that the node offers, without those for comparison only."""
-    return tuple(_FACTORIES)
+    return _NAMES
 
 
 def create_estimator(name: str, network: NetworkOptions | None = None) -> RelativePoseEstimator:
@@ -69,9 +31,27 @@ def create_estimator(name: str, network: NetworkOptions | None = None) -> Relati
             of an estimator for comparison is not installed.
         CheckpointError: the network weights are missing or cannot be loaded.
     """
-    factories = _FACTORIES | _PEERS
-    if name not in factories:
-        raise ConfigurationError(
-            f"unknown estimator {name!r}; {did_you_mean(name, factories)} known are {', '.join(factories)}"
-        )
-    return factories[name](network or NetworkOptions())
+    options = network or NetworkOptions()
+    if name == "epipolar_klt":
+        return EpipolarEstimator(LucasKanadeFrontEnd())
+    if name == "epipolar_sift":
+        return EpipolarEstimator(SiftFrontEnd())
+    # Importing torch takes seconds, which estimators without a network do not need.
+    if name == "iup_pose":
+        from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
+
+        return IUPPoseEstimator.from_options(options)
+    if name == "hybrid":
+        from iup_pose_ros.estimators.hybrid import HybridEstimator
+
+        return HybridEstimator.from_options(options)
+    if name in _PEERS:
+        from iup_pose_ros.estimators.matching.learned_features import aliked_front_end, xfeat_front_end
+        from iup_pose_ros.estimators.network.iup_pose_estimator import choose_device
+
+        front_end = xfeat_front_end if name == "epipolar_xfeat" else aliked_front_end
+        return EpipolarEstimator(front_end(choose_device(options.device)))
+    known = _NAMES + _PEERS
+    raise ConfigurationError(
+        f"unknown estimator {name!r}; {did_you_mean(name, known)} known are {', '.join(known)}"
+    )

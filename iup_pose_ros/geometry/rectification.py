@@ -180,7 +180,13 @@ def _fitting_window(lens: Lens, measured: Intrinsics, fov: float) -> _Window:
     keeping their proportions, until its border lies in the image, too.
     """
     limit = float(np.tan(np.radians((fov or WIDEST_AUTOMATIC_FOV) / 2.0)))
-    x, y = _anchor(lens, measured, limit)
+    # The anchor is the optical axis or, where the image does not show it (a region of interest), its middle.
+    x = y = 0.0
+    if not _sees(lens, measured, _PAIR, _PAIR)[0, 0]:
+        axis = np.linspace(-limit, limit, _GRID)
+        rows, columns = np.nonzero(_sees(lens, measured, axis, axis))
+        if len(rows) > 0:
+            x, y = float(axis[columns].mean()), float(axis[rows].mean())
     widest = _reach(lens, measured, x, y, limit)
     for factor in _SHRINKAGES:
         window = widest.shrunk(x, y, 1.0 if fov else factor, factor)
@@ -198,17 +204,6 @@ def _fitting_window(lens: Lens, measured: Intrinsics, fov: float) -> _Window:
         f"the calibration leaves no pinhole view of the {measured.width}x{measured.height} image; "
         "its distortion coefficients D do not belong to this camera matrix K"
     )
-
-
-def _anchor(lens: Lens, measured: Intrinsics, limit: float) -> tuple[float, float]:
-    """Return the optical axis or, where the image does not show it (a region of interest), its middle."""
-    if _sees(lens, measured, _PAIR, _PAIR)[0, 0]:
-        return 0.0, 0.0
-    axis = np.linspace(-limit, limit, _GRID)
-    rows, columns = np.nonzero(_sees(lens, measured, axis, axis))
-    if len(rows) == 0:
-        return 0.0, 0.0
-    return float(axis[columns].mean()), float(axis[rows].mean())
 
 
 def _reach(lens: Lens, measured: Intrinsics, x: float, y: float, limit: float) -> _Window:

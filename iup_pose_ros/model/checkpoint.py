@@ -82,7 +82,17 @@ def save_checkpoint(model: IUPPose, info: CheckpointInfo, path: Path) -> Checkpo
     Raises:
         CheckpointError: a weight is not finite, or too large for half precision.
     """
-    tensors = {name: _to_half(name, tensor) for name, tensor in model.state_dict().items()}
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            maximum = float(tensor.abs().amax())
+            if not maximum <= HALF_PRECISION_MAXIMUM:
+                raise CheckpointError(
+                    f"weight {name} has magnitude {maximum}; "
+                    f"half precision holds at most {HALF_PRECISION_MAXIMUM}"
+                )
+            tensor = tensor.to(torch.float16)
+        tensors[name] = tensor.cpu().contiguous()
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -108,7 +118,18 @@ def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> tup
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no weights file {path}")
-    metadata, tensors = _read(path)
+    tensors = {}
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                # Earlier versions had no prefix "matcher.".
+                current_name = f"matcher.{name}" if name.split(".")[0] in MATCHER_PARTS else name
+                tensors[current_name] = file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a valid safetensors file ({error}); pickled torch files are not accepted"
+        ) from error
     info = _parse_metadata(path, metadata)
     with torch.device("meta"):  # sizes without memory: the file has to hold what its configuration asks for
         expected = IUPPose(info.config).state_dict()
@@ -116,33 +137,6 @@ def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> tup
     model = IUPPose(info.config)
     model.load_state_dict(tensors)
     return model.to(device).eval(), info
-
-
-def _to_half(name: str, tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
-        return tensor.cpu().contiguous()
-    maximum = float(tensor.detach().abs().amax())
-    if not maximum <= HALF_PRECISION_MAXIMUM:
-        raise CheckpointError(
-            f"weight {name} has magnitude {maximum}; half precision holds at most {HALF_PRECISION_MAXIMUM}"
-        )
-    return tensor.detach().to("cpu", torch.float16).contiguous()
-
-
-def _read(path: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {_current_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return file.metadata() or {}, tensors
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a valid safetensors file ({error}); pickled torch files are not accepted"
-        ) from error
-
-
-def _current_name(name: str) -> str:
-    """Return the name of a tensor in the current network; earlier versions had no prefix ``matcher.``."""
-    return f"matcher.{name}" if name.split(".")[0] in MATCHER_PARTS else name
 
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
@@ -155,6 +149,12 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
         raise CheckpointError(f"{path} has format version {version}; supported is {FORMAT_VERSION}")
     try:
         width, height = json.loads(metadata["input_size"])
+        inlier_model = {
+            kinds: {name: float(weight) for name, weight in dict(weights).items()}
+            for kinds, weights in dict(json.loads(metadata.get("inlier_model", "{}"))).items()
+        }
+        if not all(math.isfinite(weight) for weights in inlier_model.values() for weight in weights.values()):
+            raise ValueError("weights of the inlier model must be finite")
         return CheckpointInfo(
             config=IUPPoseConfig.from_dict(json.loads(metadata["config"])),
             input_size=(int(width), int(height)),
@@ -162,7 +162,7 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
             training_data=metadata["training_data"],
             sha256=file_digest(path),
             hybrid_calibration=_parse_calibration(json.loads(metadata.get("track_temperatures", "{}"))),
-            inlier_model=_parse_inlier_model(json.loads(metadata.get("inlier_model", "{}"))),
+            inlier_model=inlier_model,
         )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError, ConfigurationError) as error:
         raise CheckpointError(f"{path} has invalid metadata: {error}") from error
@@ -174,16 +174,6 @@ def _parse_calibration(values: Mapping[str, Any]) -> SigmaCalibration:
     if not (calibration.rotation > 0.0 and calibration.direction > 0.0 and min(floors) >= 0.0):
         raise ValueError(f"factors of {calibration} must be positive, floors not negative")
     return calibration
-
-
-def _parse_inlier_model(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    model = {
-        kinds: {name: float(weight) for name, weight in dict(weights).items()}
-        for kinds, weights in dict(values).items()
-    }
-    if not all(math.isfinite(weight) for weights in model.values() for weight in weights.values()):
-        raise ValueError("weights of the inlier model must be finite")
-    return model
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

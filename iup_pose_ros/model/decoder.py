@@ -24,17 +24,16 @@ class MoEAdapter(nn.Module):
     def __init__(self, channels: int, experts: int) -> None:
         super().__init__()
         self.norm = ChannelNorm(channels)
-        self.experts = nn.ModuleList(self._expert(channels) for _ in range(experts))
-        self.gate = nn.Linear(channels, experts)
-
-    @staticmethod
-    def _expert(channels: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(channels, channels, 1),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, 1, 1, groups=channels),
-            nn.Conv2d(channels, channels, 1),
+        self.experts = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 1),
+                nn.GELU(),
+                nn.Conv2d(channels, channels, 3, 1, 1, groups=channels),
+                nn.Conv2d(channels, channels, 1),
+            )
+            for _ in range(experts)
         )
+        self.gate = nn.Linear(channels, experts)
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x.flatten(0, 1))

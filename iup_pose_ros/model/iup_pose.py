@@ -126,28 +126,32 @@ class IUPPose(nn.Module):
 
     def decode(self, pair: AlignedPair) -> PosePrediction:
         """Estimate the pose of an aligned pair."""
-        start = self._initial_pose(pair)
+        # 1. Initial pose: identity without direction, or solved from the matches.
+        batch, device = len(pair.aligned_0), pair.aligned_0.device
+        identity = torch.eye(3, device=device).expand(batch, 3, 3)
+        sigma_R = torch.full((batch, 3), self.config.prior_sigma_rotation, device=device)
+        sigma_t = torch.full((batch, 1), self.config.prior_sigma_direction, device=device)
+        start = PoseState(identity, torch.zeros_like(sigma_R), sigma_R, sigma_t)
+        if self.config.initial_pose == "solve":
+            start = solve_pose(pair.matches, start)
         if not (self.config.decoders or self.training):
             return _prediction(pair, start, start, start)
+        # 2. Two rotation stages and their fusion.
         stage_1 = self._rotate(pair, start)
         stage_2 = self._rotate(pair, stage_1)
         R_final, sigma_R = self.rotation_fusion(
             stage_1.R_1_0, stage_1.sigma_R, stage_2.R_1_0, stage_2.sigma_R
         )
-        final = self._translate(pair, stage_2._replace(R_1_0=R_final, sigma_R=sigma_R))
+        # 3. Translation stage; the direction is in the frame of view 0, like the realigned features.
+        rotated = stage_2._replace(R_1_0=R_final, sigma_R=sigma_R)
+        views, condition = self.realignment(pair, rotated), describe_condition(pair, rotated)
+        increment, change = self.translation_decoder(views, condition)
+        direction = functional.normalize(rotated.direction + rotated.sigma_t * increment, dim=1)
+        final = rotated._replace(direction=direction, sigma_t=_propagated(rotated.sigma_t, change))
         # The fallback is not used in training: its gradient would not reach the decoders.
         if self.config.initial_pose == "solve" and not self.training:
             final = fall_back_to_solved(pair.matches, final, start)
         return _prediction(pair, final, stage_1, stage_2)
-
-    def _initial_pose(self, pair: AlignedPair) -> PoseState:
-        """Return the initial pose of stage 1: identity without direction, or solved from the matches."""
-        batch, device = len(pair.aligned_0), pair.aligned_0.device
-        identity = torch.eye(3, device=device).expand(batch, 3, 3)
-        sigma_R = torch.full((batch, 3), self.config.prior_sigma_rotation, device=device)
-        sigma_t = torch.full((batch, 1), self.config.prior_sigma_direction, device=device)
-        prior = PoseState(identity, torch.zeros_like(sigma_R), sigma_R, sigma_t)
-        return solve_pose(pair.matches, prior) if self.config.initial_pose == "solve" else prior
 
     def _rotate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
         """Run a rotation stage: R_out = R_in Exp(sigma_in increment); confident poses change little."""
@@ -156,13 +160,6 @@ class IUPPose(nn.Module):
         )
         R_1_0 = perturb(pose.R_1_0, pose.sigma_R * increment)
         return pose._replace(R_1_0=R_1_0, sigma_R=_propagated(pose.sigma_R, change))
-
-    def _translate(self, pair: AlignedPair, pose: PoseState) -> PoseState:
-        """Run the translation stage; the direction is in the frame of view 0, like the realigned features."""
-        views = self.realignment(pair, pose)
-        increment, change = self.translation_decoder(views, describe_condition(pair, pose))
-        direction = functional.normalize(pose.direction + pose.sigma_t * increment, dim=1)
-        return pose._replace(direction=direction, sigma_t=_propagated(pose.sigma_t, change))
 
 
 def _propagated(sigma: Tensor, change: Tensor) -> Tensor:

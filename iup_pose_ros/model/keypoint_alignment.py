@@ -161,7 +161,13 @@ class KeypointAlignment(nn.Module):
         x_1, positions_1 = chosen(x_1, kept_1), chosen(positions_1, kept_1)
         x_0, x_1 = self._layers(slice(UNPRUNED_LAYERS, None), x_0, positions_0, x_1, positions_1)
         matchable_0, matchable_1 = (self.matchable(x)[..., 0].float() for x in (x_0, x_1))
-        log_probability = self._log_probability(x_0, x_1, matchable_0, matchable_1)
+        # Log assignment: dual softmax times both matchability probabilities.
+        certain_0, certain_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
+        descriptors_0, descriptors_1 = (self.descriptor(x).float() for x in (x_0, x_1))
+        with full_precision(descriptors_0):
+            similarity = descriptors_0 @ descriptors_1.transpose(1, 2) / math.sqrt(x_0.shape[-1])
+            best = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
+        log_probability = best + certain_0[:, :, None] + certain_1[:, None]
         return AlignedKeypoints(
             kept_0, kept_1, x_0, x_1, log_probability, matchable_0, matchable_1, pruning_0, pruning_1
         )
@@ -178,15 +184,6 @@ class KeypointAlignment(nn.Module):
     def _kept(self, logits: Tensor) -> Tensor:
         """Return the indices (B, n), ascending, of the tokens with the highest logits (B, N)."""
         return logits.topk(min(self.kept, logits.shape[1]), dim=1).indices.sort(dim=1).values
-
-    def _log_probability(self, x_0: Tensor, x_1: Tensor, matchable_0: Tensor, matchable_1: Tensor) -> Tensor:
-        """Return the log assignment (B, N_0, N_1): dual softmax times both matchability probabilities."""
-        certain_0, certain_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
-        descriptors_0, descriptors_1 = (self.descriptor(x).float() for x in (x_0, x_1))
-        with full_precision(descriptors_0):
-            similarity = descriptors_0 @ descriptors_1.transpose(1, 2) / math.sqrt(x_0.shape[-1])
-            best = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
-        return best + certain_0[:, :, None] + certain_1[:, None]
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -35,7 +35,9 @@ def find_keypoints(maps: XFeatMaps, count: int) -> Keypoints:
     with full_precision(maps.keypoint_logits):
         probability = maps.keypoint_logits.float().softmax(dim=1)[:, :-1]
         best, place = probability.max(dim=1)
-        pixels_of_cells = _pixels_of_cells(place)
+        rows, columns = (torch.arange(size, device=place.device) for size in place.shape[-2:])
+        u, v = CELL * columns + place % CELL, CELL * rows[:, None] + place // CELL
+        pixels_of_cells = torch.stack([u, v], dim=-1).float()
         scores = best * sample(maps.reliability.float(), pixels_of_cells.flatten(1, 2)).view_as(best)
         suppressed = _stronger_nearby(best, pixels_of_cells)
         scores = torch.where(suppressed, SUPPRESSED * scores, scores).flatten(1)
@@ -53,14 +55,6 @@ def sample(cells: Tensor, pixels: Tensor) -> Tensor:
     grid = (2.0 * pixels + 1.0) / size - 1.0
     found = functional.grid_sample(cells, grid[:, None], padding_mode="border", align_corners=False)
     return found[:, :, 0].transpose(1, 2)
-
-
-def _pixels_of_cells(place: Tensor) -> Tensor:
-    """Return pixels (B, H/8, W/8, 2) of row-major indices (B, H/8, W/8) within cells."""
-    rows, columns = (torch.arange(size, device=place.device) for size in place.shape[-2:])
-    u = CELL * columns[None, None, :] + place % CELL
-    v = CELL * rows[None, :, None] + place // CELL
-    return torch.stack([u, v], dim=-1).float()
 
 
 def _stronger_nearby(best: Tensor, pixels: Tensor) -> Tensor:

@@ -76,7 +76,11 @@ class RefinementRound(nn.Module):
         start = matches.matched.detach()
         with full_precision(start):
             positions = project(start, K)
-            queries = self._queries(self._detail(own).float(), like=matches.spread)
+            # Descriptors at cell centres, with similarity and learned part weighted.
+            at_centres = resize_to(self._detail(own).float(), matches.spread)
+            similarity, learned = at_centres[:, :-DETAIL_LEARNED], at_centres[:, -DETAIL_LEARNED:]
+            similarity = self.temperature * functional.normalize(similarity, dim=1)
+            queries = torch.cat([similarity, learned / math.sqrt(DETAIL_LEARNED)], dim=1)
             logits = correlations(queries, self._detail(other).float(), positions)
             attention = logits.softmax(dim=1)
             step = torch.einsum("bkhw,kc->bchw", attention, window_offsets(positions))
@@ -93,13 +97,6 @@ class RefinementRound(nn.Module):
     def _detail(self, features: Features) -> Tensor:
         detail: Tensor = getattr(features, f"detail_{self.stride}")
         return detail
-
-    def _queries(self, detail: Tensor, like: Tensor) -> Tensor:
-        """Return descriptors (B, D, H, W) at cell centres, with similarity and learned part weighted."""
-        at_centres = resize_to(detail, like)
-        similarity, learned = at_centres[:, :-DETAIL_LEARNED], at_centres[:, -DETAIL_LEARNED:]
-        similarity = self.temperature * functional.normalize(similarity, dim=1)
-        return torch.cat([similarity, learned / math.sqrt(DETAIL_LEARNED)], dim=1)
 
 
 def window_offsets(like: Tensor) -> Tensor:

@@ -109,22 +109,17 @@ class Realignment(nn.Module):
     def forward(self, pair: AlignedPair, pose: PoseState) -> Tensor:
         """Return the features of both views on the grid of view 0, view 1 rotated by the input pose."""
         tokens_1, _ = _warp(pair, pair.aligned_1, self.token_stride, pose, like=pair.aligned_0)
-        geometry_0, geometry_1 = self._geometry(pair.best, pose.R_1_0.transpose(1, 2))
+        # Geometry of each view on its own grid, in the frame of view 0.
+        view_0, view_1, R_0_1 = pair.best.view_0, pair.best.view_1, pose.R_1_0.transpose(1, 2)
+        geometry_0, geometry_1 = view_0.own, rotate(R_0_1, view_1.own)
+        if self.matched_rays:
+            geometry_0 = _match_channels(view_0.own, rotate(R_0_1, view_0.matched), view_0)
+            geometry_1 = _match_channels(view_1.matched, geometry_1, view_1)
         geometry_1, mask = _warp(pair, geometry_1, MATCH_STRIDE, pose, like=geometry_0)
         embedded_0 = self.embed(torch.cat([geometry_0, torch.ones_like(mask)], dim=1))
         embedded_1 = self.embed(torch.cat([geometry_1, mask], dim=1))
         views = [self.pool(pair.aligned_0) + embedded_0, self.pool(tokens_1) + embedded_1]
         return torch.stack(views, dim=1)
-
-    def _geometry(self, correspondence: SoftCorrespondence, R_0_1: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the geometry channels of each view on its own grid, in the frame of view 0."""
-        view_0, view_1 = correspondence.view_0, correspondence.view_1
-        own_1 = rotate(R_0_1, view_1.own)
-        if not self.matched_rays:
-            return view_0.own, own_1
-        matched_1 = rotate(R_0_1, view_0.matched)
-        geometry_0 = _match_channels(view_0.own, matched_1, view_0)
-        return geometry_0, _match_channels(view_1.matched, own_1, view_1)
 
 
 def _match_channels(rays_0: Tensor, rays_1: Tensor, matches: MatchedRays) -> Tensor:

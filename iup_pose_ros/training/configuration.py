@@ -30,21 +30,17 @@ def from_mapping(cls: type[T], settings: Mapping[str, Any], where: str = "") -> 
         ConfigurationError: a name is unknown (the message names the nearest), or a value has the wrong type.
     """
     hints = typing.get_type_hints(cls)
-    names = [entry.name for entry in fields(cls)]  # type: ignore[arg-type]
+    entries = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     values = {}
     for name, value in settings.items():
-        if name not in names:
-            known = [f"{where}{known}" for known in names]
+        if name not in entries:
+            known = [f"{where}{known}" for known in entries]
             hint = did_you_mean(f"{where}{name}", known)
             raise ConfigurationError(f"unknown setting {where}{name}; {hint}")
-        values[name] = _converted(hints[name], value, f"{where}{name}", _default(cls, name))
+        factory: Any = entries[name].default_factory
+        default = factory() if callable(factory) else entries[name].default
+        values[name] = _converted(hints[name], value, f"{where}{name}", default)
     return cls(**values)
-
-
-def _default(cls: type, name: str) -> Any:
-    entry = next(entry for entry in fields(cls) if entry.name == name)
-    factory: Any = entry.default_factory
-    return factory() if callable(factory) else entry.default
 
 
 def _converted(hint: Any, value: Any, where: str, default: Any) -> Any:
@@ -55,21 +51,23 @@ def _converted(hint: Any, value: Any, where: str, default: Any) -> Any:
         (hint,) = [argument for argument in arguments if argument is not type(None)]
         return _converted(hint, value, where, default)
     if origin is tuple:
-        return _converted_tuple(arguments, value, where)
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ConfigurationError(f"setting {where} is {value!r}; a list is required")
+        hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(value) != len(hints):
+            raise ConfigurationError(f"setting {where} is {value!r}; {len(hints)} values are required")
+        return tuple(_converted(hint, item, where, None) for hint, item in zip(hints, value, strict=True))
     if isinstance(hint, type) and is_dataclass(hint):
         return from_mapping(hint, _mapping(value, where), f"{where}.")
     if origin is Mapping:
         return _converted_names(arguments[1], _mapping(value, where), where, default)
-    return _converted_value(hint, value, where)
-
-
-def _converted_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ConfigurationError(f"setting {where} is {value!r}; a list is required")
-    hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-    if len(value) != len(hints):
-        raise ConfigurationError(f"setting {where} is {value!r}; {len(hints)} values are required")
-    return tuple(_converted(hint, item, where, None) for hint, item in zip(hints, value, strict=True))
+    if hint is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigurationError(f"setting {where} is {value!r}; a value of type {hint.__name__} is required")
+    return value
 
 
 def _converted_names(hint: Any, value: Mapping[str, Any], where: str, default: Any) -> dict[str, Any]:
@@ -88,14 +86,4 @@ def _converted_names(hint: Any, value: Mapping[str, Any], where: str, default: A
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"setting {where} is {value!r}; a mapping is required")
-    return value
-
-
-def _converted_value(hint: Any, value: Any, where: str) -> Any:
-    if hint is Path and isinstance(value, (str, Path)):
-        return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigurationError(f"setting {where} is {value!r}; a value of type {hint.__name__} is required")
     return value

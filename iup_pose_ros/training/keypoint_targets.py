@@ -144,7 +144,9 @@ def reproject(
     spread = inverse.amax(dim=2) - inverse.amin(dim=2)
     known = mean.isfinite() & (spread <= 2.0 * DEPTH_TOLERANCE * mean)
     mean = torch.where(known, mean, 0.0)
-    rays = _normalised(view.pixels, view.K)
+    focal = torch.stack([view.K[:, 0, 0], view.K[:, 1, 1]], dim=1)
+    plane = (view.pixels - view.K[:, None, :2, 2]) / focal[:, None]
+    rays = torch.cat([plane, torch.ones_like(plane[..., :1])], dim=2)
     # Scaled by inverse depth, so that points at infinity stay finite.
     points = rays @ R.transpose(1, 2) + t[:, None] * mean[..., None]
     forward = points[..., 2] > 1e-3
@@ -221,10 +223,3 @@ def _matched_in_1(match: Tensor, count: int) -> Tensor:
     pair, point = (match >= 0).nonzero(as_tuple=True)
     found[pair, match[pair, point]] = True
     return found
-
-
-def _normalised(pixels: Tensor, K: Tensor) -> Tensor:
-    """Return viewing rays (B, N, 3) with z = 1 of pixels (B, N, 2)."""
-    focal = torch.stack([K[:, 0, 0], K[:, 1, 1]], dim=1)
-    plane = (pixels - K[:, None, :2, 2]) / focal[:, None]
-    return torch.cat([plane, torch.ones_like(plane[..., :1])], dim=2)

@@ -113,12 +113,23 @@ def _match_loss(
     log_attention: Tensor, matches: MatchedRays, target: MatchTarget, other: MatchedRays
 ) -> Tensor:
     """Return the negative log probability of the true match plus the angle between mean and true ray."""
-    visible = target.visible.flatten(1).float()
+    # Log attention (B, N, H W), interpolated bilinearly at the sub-cell positions (B, N, 2) of true matches.
     height, width = other.own.shape[-2:]
-    log_probability = _log_probability_at(log_attention, target.cells.flatten(1, 2), height, width)
+    cells = target.cells.flatten(1, 2)
+    corner = cells.floor()
+    fraction = cells - corner
+    terms = []
+    for dx, dy in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        x, y = corner[..., 0] + dx, corner[..., 1] + dy
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        weight = (fraction[..., 0] - (1 - dx)).abs() * (fraction[..., 1] - (1 - dy)).abs() * inside
+        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+        corner_value = log_attention.gather(2, index[..., None])[..., 0]
+        terms.append(corner_value + (weight + 1e-9).log())
+    log_probability = torch.stack(terms).logsumexp(dim=0)
     angle = angle_between(matches.matched.movedim(1, -1), target.rays.movedim(1, -1)).flatten(1)
     per_cell = (-log_probability).clamp(max=MAXIMUM_MATCH_LOSS) + ANGLE_WEIGHT * angle
-    return _mean(per_cell, visible)
+    return _mean(per_cell, target.visible.flatten(1).float())
 
 
 def refinement_loss(refined: Sequence[SoftCorrespondence], target: MatchTargets) -> Tensor:
@@ -127,37 +138,16 @@ def refinement_loss(refined: Sequence[SoftCorrespondence], target: MatchTargets)
     The likelihood has no gradient by the step, because many cells cannot be matched and steps would converge
     to zero with large sigmas. Occluded points train sigmas only.
     """
-    losses = [
-        _ray_loss(matches, truth)
-        for found in refined
-        for matches, truth in ((found.view_0, target.view_0), (found.view_1, target.view_1))
-    ]
+    losses = []
+    for found in refined:
+        for matches, target_view in ((found.view_0, target.view_0), (found.view_1, target.view_1)):
+            matched, truth = matches.matched.movedim(1, -1), target_view.rays.movedim(1, -1)
+            plain = (angle_between(matched, truth) / REFINED_ANGLE).log1p()
+            nll = direction_likelihood(matched.detach(), matches.spread[:, 0], truth)
+            visible, known = target_view.visible.float(), target_view.known.float()
+            losses.append(_mean(REFINED_WEIGHT * plain, visible) + _mean(nll, known))
     return torch.stack(losses).mean()
-
-
-def _ray_loss(matches: MatchedRays, target: MatchTarget) -> Tensor:
-    visible, known = target.visible.float(), target.known.float()
-    matched, truth = matches.matched.movedim(1, -1), target.rays.movedim(1, -1)
-    plain = (angle_between(matched, truth) / REFINED_ANGLE).log1p()
-    nll = direction_likelihood(matched.detach(), matches.spread[:, 0], truth)
-    return _mean(REFINED_WEIGHT * plain, visible) + _mean(nll, known)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (weights * values).sum() / weights.sum().clamp(min=1.0)
-
-
-def _log_probability_at(log_attention: Tensor, cells: Tensor, height: int, width: int) -> Tensor:
-    """Interpolate log attention (B, N, H W) bilinearly at sub-cell positions (B, N, 2): (B, N)."""
-    corner = cells.floor()
-    fraction = cells - corner
-    terms = []
-    for dx in (0, 1):
-        for dy in (0, 1):
-            x, y = corner[..., 0] + dx, corner[..., 1] + dy
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            weight = (fraction[..., 0] - (1 - dx)).abs() * (fraction[..., 1] - (1 - dy)).abs() * inside
-            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-            corner_value = log_attention.gather(2, index[..., None])[..., 0]
-            terms.append(corner_value + (weight + 1e-9).log())
-    return torch.stack(terms).logsumexp(dim=0)

@@ -15,7 +15,6 @@ from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.evaluation.pairs.evaluate import evaluate_on
-from iup_pose_ros.evaluation.pairs.report import PairStatistics
 from iup_pose_ros.training.run_config import EvaluationConfig
 
 MEAN = "mean"
@@ -41,11 +40,15 @@ class PeriodicEvaluation:
         self._config, self._output, self._device = config, output, device
         self._sets: dict[str, list[DataSetPair]] = {}
         self._splits: dict[str, list[str]] = defaultdict(list)
-        for folder in _set_folders(config.folders):
-            if folder.name in self._sets:
-                raise DataError(f"two sets of evaluation.folders are named {folder.name}")
-            self._sets[folder.name] = load_pairs_folder(folder)
-            self._splits[folder.parent.name].append(folder.name)
+        for given in config.folders:
+            files = sorted([*given.glob("pairs.csv"), *given.glob("*/pairs.csv")])
+            if not files:
+                raise DataError(f"{given} and its subfolders have no pairs.csv")
+            for folder in [file.parent.resolve() for file in files]:
+                if folder.name in self._sets:
+                    raise DataError(f"two sets of evaluation.folders are named {folder.name}")
+                self._sets[folder.name] = load_pairs_folder(folder)
+                self._splits[folder.parent.name].append(folder.name)
 
     def run(self, network: nn.Module, step: int, pairs_seen: int) -> list[dict[str, Any]]:
         """Evaluate a network; return the table rows of all sets, of all splits and of their mean."""
@@ -56,7 +59,17 @@ class PeriodicEvaluation:
         estimator = IUPPoseEstimator(model, device=self._device)
         report = evaluate_on(self._sets, {name: estimator}, self._config.max_pairs)
         report.write(self._output / f"evaluation_{step:09d}.json")
-        figures = {set_name: _row(found) for set_name, found in report.sets(name).items()}
+        figures: dict[str, dict[str, Any]] = {
+            set_name: {
+                "pairs": found.pairs,
+                "rotation_deg": found.median_rotation_deg,
+                "direction_deg": found.median_direction_deg,
+                **{f"auc_{threshold}": found.auc_unfolded[str(threshold)] for threshold in (5, 10, 20)},
+                "rotation_in_1_sigma": found.coverage["rotation"]["1"],
+                "direction_in_1_sigma": found.coverage["direction"]["1"],
+            }
+            for set_name, found in report.sets(name).items()
+        }
         rows: list[dict[str, Any]] = []
         for split, names in self._splits.items():
             of_sets = [{"split": split, "set": set_name, **figures[set_name]} for set_name in names]
@@ -96,28 +109,6 @@ class EvaluationScores:
 def _score(row: dict[str, Any]) -> float:
     """Return the mean of the three AUCs, percent."""
     return float(np.mean([float(row[name]) for name in _AUC]))
-
-
-def _set_folders(folders: Iterable[Path]) -> list[Path]:
-    """Return the given folders and their subfolders that contain a pairs.csv."""
-    found: list[Path] = []
-    for folder in folders:
-        files = sorted([*folder.glob("pairs.csv"), *folder.glob("*/pairs.csv")])
-        if not files:
-            raise DataError(f"{folder} and its subfolders have no pairs.csv")
-        found += [file.parent.resolve() for file in files]
-    return found
-
-
-def _row(figures: PairStatistics) -> dict[str, Any]:
-    return {
-        "pairs": figures.pairs,
-        "rotation_deg": figures.median_rotation_deg,
-        "direction_deg": figures.median_direction_deg,
-        **{f"auc_{threshold}": figures.auc_unfolded[str(threshold)] for threshold in (5, 10, 20)},
-        "rotation_in_1_sigma": figures.coverage["rotation"]["1"],
-        "direction_in_1_sigma": figures.coverage["direction"]["1"],
-    }
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -95,22 +95,15 @@ def convert_alignment(published: Mapping[str, Tensor], layers: int) -> dict[str,
         prefix = f"matcher.transformers.{layer}."
         for kind in ("weight", "bias"):
             rows = published[f"{prefix}self_attn.Wqkv.{kind}"]
-            converted[f"within.{layer}.project.{kind}"] = _reordered(rows)
+            query, key, value = rows.unflatten(0, (-1, 3)).unbind(dim=1)
+            # LighterGlue's rotary encoding rotates neighbouring channels, ours i and i + C / 2.
+            query, key = (torch.cat([part[0::2], part[1::2]]) for part in (query, key))
+            converted[f"within.{layer}.project.{kind}"] = torch.cat([query, key, value])
         for name, tensor in published.items():
             for theirs, ours in ALIGNMENT_LAYERS.items():
                 if name.startswith(f"{prefix}{theirs}."):
                     converted[ours.format(layer) + name[len(prefix) + len(theirs) :]] = tensor
     return converted
-
-
-def _reordered(rows: Tensor) -> Tensor:
-    """Reorder interleaved rows (3 C, ...) of query, key and value to query, key, value.
-
-    LighterGlue's rotary encoding rotates neighbouring channels of queries and keys, ours i and i + C / 2.
-    """
-    query, key, value = rows.unflatten(0, (-1, 3)).unbind(dim=1)
-    query, key = (torch.cat([part[0::2], part[1::2]]) for part in (query, key))
-    return torch.cat([query, key, value])
 
 
 def main() -> None:

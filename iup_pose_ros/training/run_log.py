@@ -24,7 +24,13 @@ class Table:
 
     def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
         self._path = path
-        kept = _rows(path, step, columns) if path.is_file() else []
+        rows: list[list[str]] = []
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.reader(file))
+        # The last row may be incomplete if the run was killed.
+        complete = [row for row in rows if len(row) == len(columns) and row[0].isdigit()]
+        kept = [row for row in complete if int(row[0]) <= step]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([columns, *kept])
         with atomic_file(path) as temporary:
@@ -87,7 +93,11 @@ class RunLog:
     def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
         self._steps = Table(folder / "log.csv", self.STEP_COLUMNS, step)
         self._evaluations = Table(folder / "evaluation.csv", self.EVALUATION_COLUMNS, step)
-        self._board = _summary_writer(folder, step) if tensorboard else None
+        self._board: Any = None
+        if tensorboard and importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def __enter__(self) -> RunLog:
         return self
@@ -120,18 +130,3 @@ class RunLog:
         for name, value in row.items():
             if name not in ("step", "pairs_seen", "split", "set", "pairs"):
                 self._board.add_scalar(f"{prefix}/{name}", value, row["step"])
-
-
-def _summary_writer(folder: Path, step: int) -> Any:
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(folder / "tensorboard", purge_step=step + 1)
-
-
-def _rows(path: Path, step: int, columns: tuple[str, ...]) -> list[list[str]]:
-    """Return the complete rows up to ``step``; the last row may be incomplete if the run was killed."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    return [row for row in rows if len(row) == len(columns) and row[0].isdigit() and int(row[0]) <= step]

@@ -48,7 +48,13 @@ class RunProgress:
             if value == value:  # NaN: no direction without motion, no pose when only matches are trained
                 before = self._smooth.get(name, value)
                 self._smooth[name] = _SMOOTHING * before + (1.0 - _SMOOTHING) * value
-        self._progress.update(self._task, advance=1, description=self._text())
+        smooth = self._smooth
+        rate = smooth["pairs"] / max(smooth["seconds"], 1e-9)
+        text = f"{rate:.0f} pairs/s, loss {smooth['loss']:.2f}"
+        for name, digits in (("rotation", 1), ("direction", 0)):
+            if f"{name}_deg" in smooth:
+                text += f", {name} {smooth[f'{name}_deg']:.{digits}f} deg"
+        self._progress.update(self._task, advance=1, description=text)
 
     def print(self, row: Mapping[str, Any]) -> None:
         """Print a row of the evaluation table above the bar."""
@@ -59,12 +65,3 @@ class RunProgress:
                 f"AUC@5/10/20 {row['auc_5']:.1f}/{row['auc_10']:.1f}/{row['auc_20']:.1f}"
             )
         self._last = time.monotonic()
-
-    def _text(self) -> str:
-        smooth = self._smooth
-        rate = smooth["pairs"] / max(smooth["seconds"], 1e-9)
-        text = f"{rate:.0f} pairs/s, loss {smooth['loss']:.2f}"
-        for name, digits in (("rotation", 1), ("direction", 0)):
-            if f"{name}_deg" in smooth:
-                text += f", {name} {smooth[f'{name}_deg']:.{digits}f} deg"
-        return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,13 @@ def save_state(state: TrainState, progress: Progress, folder: Path, keep: int) -
     path = folder / f"checkpoint_{progress.step:09d}.safetensors"
     temporary = folder / "checkpoint.part"
     metadata = {"format": FORMAT, "progress": json.dumps(vars(progress))}
-    tensors = {name: tensor.contiguous() for name, tensor in _tensors(state)}
+    tensors = {}
+    for part in ("network", "average"):
+        for name, tensor in getattr(state, part).state_dict().items():
+            tensors[f"{part}.{name}"] = tensor.contiguous()
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        for name, tensor in moments.items():
+            tensors[f"{_OPTIMIZER}.{index}.{name}"] = tensor.contiguous()
     try:
         save_file(tensors, temporary, metadata=metadata)
         _flush(temporary)
@@ -98,32 +104,20 @@ def load_state(state: TrainState, path: Path) -> Progress:
     try:
         for part in ("network", "average"):
             getattr(state, part).load_state_dict(_below(tensors, f"{part}."))
-        _load_moments(state.optimizer, _below(tensors, f"{_OPTIMIZER}."))
+        # Moments of the optimizer; the settings of its groups come from the configuration.
+        moments_by_index: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below(tensors, f"{_OPTIMIZER}.").items():
+            index, moment = name.split(".")
+            moments_by_index.setdefault(int(index), {})[moment] = tensor
+        groups = state.optimizer.state_dict()["param_groups"]
+        state.optimizer.load_state_dict({"state": moments_by_index, "param_groups": groups})
+        for parameter, moments in state.optimizer.state.items():
+            for name, tensor in moments.items():
+                if tensor.shape == parameter.shape:  # use the memory layout of the parameter, which is faster
+                    moments[name] = torch.empty_like(parameter).copy_(tensor)
     except (RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} belongs to another network: {error}") from error
     return Progress(**json.loads(metadata["progress"]))
-
-
-def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
-    for part in ("network", "average"):
-        for name, tensor in getattr(state, part).state_dict().items():
-            yield f"{part}.{name}", tensor
-    for index, moments in state.optimizer.state_dict()["state"].items():
-        for name, tensor in moments.items():
-            yield f"{_OPTIMIZER}.{index}.{name}", tensor
-
-
-def _load_moments(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore the moments of the optimizer; settings of its groups come from the configuration."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, moment = name.split(".")
-        state.setdefault(int(index), {})[moment] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    for parameter, moments in optimizer.state.items():
-        for name, tensor in moments.items():
-            if tensor.shape == parameter.shape:  # use the memory layout of the parameter, which is faster
-                moments[name] = torch.empty_like(parameter).copy_(tensor)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,13 +158,16 @@ class Trainer:
             yield row
             stalled = self._due(self._config.evaluation.every) and self._fabric.broadcast(self._stalled)
             old = time.monotonic() - self._saved > 60.0 * self._config.checkpoint_minutes
-            if stalled or old or self._due(self._config.checkpoint_every):
-                self._save()
+            due = stalled or old or self._due(self._config.checkpoint_every)
+            if due and self._fabric.is_global_zero:
+                save_state(self._state, self._progress, self._config.output, self._config.keep)
+                self._write_weights(WEIGHTS)
+                self._saved = time.monotonic()
             if stalled:
                 break
 
     def _step(self, batches: Iterator[ClusterBatch]) -> dict[str, Any]:
-        """Do one optimizer step and return its log row."""
+        """Do one optimizer step, count it and return its log row."""
         config, step = self._config, self._progress.step
         rate = learning_rate(config.optimizer, step, config.steps)
         likelihood = likelihood_share(config.optimizer, step)
@@ -181,7 +184,16 @@ class Trainer:
             update_average(self._state.average, self._network, average_decay(config.optimizer, step))
         self._optimizer.zero_grad()
         schedule = {"likelihood": likelihood, "learning_rate": rate, "gradient_norm": norm}
-        return self._advanced(means, schedule)
+        # Means and number of pairs over all processes.
+        before, count = self._progress, self._fabric.world_size * config.micro_batches
+        reduced: Any = self._fabric.all_reduce(means, reduce_op="mean")
+        *values, mean_pairs = reduced.tolist()
+        pairs = round(mean_pairs * count)
+        self._progress = replace(
+            before, step=step + 1, batches=before.batches + count, pairs=before.pairs + pairs
+        )
+        named = dict(zip(StepResult._fields, values, strict=True))
+        return {"step": step + 1, **named, **schedule, "pairs": pairs}
 
     def _accumulate_gradients(self, batches: Iterator[ClusterBatch], likelihood: float) -> Tensor:
         """Accumulate the gradients of a step; return mean ``StepResult`` and number of pairs per batch."""
@@ -205,31 +217,9 @@ class Trainer:
         means: Tensor = torch.stack(rows).nanmean(dim=0)
         return means
 
-    def _advanced(self, means: Tensor, schedule: dict[str, float]) -> dict[str, Any]:
-        """Count the step and return its log row: means and number of pairs over all processes."""
-        fabric, before = self._fabric, self._progress
-        batches = fabric.world_size * self._config.micro_batches
-        reduced: Any = fabric.all_reduce(means, reduce_op="mean")
-        *values, mean_pairs = reduced.tolist()
-        total = round(mean_pairs * batches)
-        self._progress = replace(
-            before, step=before.step + 1, batches=before.batches + batches, pairs=before.pairs + total
-        )
-        named = dict(zip(StepResult._fields, values, strict=True))
-        return {"step": before.step + 1, **named, **schedule, "pairs": total}
-
     def _due(self, every: int) -> bool:
         """Return whether the step is a multiple of ``every``, or the last one."""
         return self._progress.step % every == 0 or self._progress.step == self._config.steps
-
-    def _save(self) -> None:
-        """Write checkpoint and weights file in the first process."""
-        if not self._fabric.is_global_zero:
-            return
-        config, progress = self._config, self._progress
-        save_state(self._state, progress, config.output, config.keep)
-        self._write_weights(WEIGHTS)
-        self._saved = time.monotonic()
 
     def _write_weights(self, name: str) -> None:
         """Write the averaged weights to a file of this name in the run's folder."""
@@ -274,23 +264,18 @@ def initial_network(config: NetworkConfig, size: tuple[int, int]) -> IUPPose:
     if config.encoder_weights is not None:
         load_mobilenet_v2(network.matcher.encoder, config.encoder_weights)
     if config.weights is not None:
-        _load_weights(network, config.weights, config.fresh)
+        trained, _ = load_checkpoint(config.weights)
+        tensors = trained.state_dict()
+        for module in config.fresh:
+            own = _submodule(network, module).state_dict()
+            tensors.update({f"{module}.{name}": tensor for name, tensor in own.items()})
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise CheckpointError(f"{config.weights} does not match the network: {error}") from error
     for name in config.frozen:
         _submodule(network, name).requires_grad_(False)
     return network
-
-
-def _load_weights(network: IUPPose, path: Path, fresh: Iterable[str]) -> None:
-    """Load the weights of an earlier run, except for the ``fresh`` modules."""
-    trained, _ = load_checkpoint(path)
-    tensors = trained.state_dict()
-    for module in fresh:
-        own = _submodule(network, module).state_dict()
-        tensors.update({f"{module}.{name}": tensor for name, tensor in own.items()})
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not match the network: {error}") from error
 
 
 def _submodule(network: IUPPose, name: str) -> nn.Module:

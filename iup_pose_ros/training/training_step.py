@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iup_pose_ros.model.iup_pose import IUPPose, PosePrediction, ViewFeatures
+from iup_pose_ros.model.iup_pose import IUPPose, ViewFeatures
 from iup_pose_ros.model.keypoint_matching import KeypointFeatures
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.realignment import AlignedPair
@@ -15,7 +15,6 @@ from iup_pose_ros.model.rotations import angle_between, length, rotation_error
 from iup_pose_ros.training.data.batches import ClusterBatch, PairBatch, SparseMatches
 from iup_pose_ros.training.keypoint_losses import keypoint_loss
 from iup_pose_ros.training.keypoint_targets import (
-    KeypointTarget,
     View,
     target_from_depth,
     target_from_matches,
@@ -91,8 +90,12 @@ class TrainingStep(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
             features = self.network.encode(images, given.K)
             first, second = _chosen(features, given.view_0), _chosen(features, given.view_1)
-            if given.matches is not None:
-                first, second = _with_true_keypoints(first, second, given.matches)
+            if (
+                given.matches is not None
+                and isinstance(first, KeypointFeatures)
+                and isinstance(second, KeypointFeatures)
+            ):
+                first, second = with_true_keypoints(first, second, given.matches)
             pair = self.network.align(first, second)
             prediction = self.network.decode(pair) if self.weights.pose else None
         with full_precision(images):
@@ -103,60 +106,37 @@ class TrainingStep(nn.Module):
                 target = PairTarget(given.R_1_0, given.t_1_0)
                 pose = pose_loss(prediction, target, self.weights, likelihood)
                 loss = loss + self.weights.pose * pose
-                rotation, direction = _median_errors(prediction, target)
+                # Median errors; pairs without motion have no direction.
+                with torch.no_grad():
+                    moves = length(target.t_1_0) > 1e-5
+                    angles = torch.where(moves, angle_between(prediction.t_1_0, target.t_1_0), torch.nan)
+                    turns = length(rotation_error(prediction.R_1_0, target.R_1_0))
+                rotation, direction = turns.median().rad2deg(), angles.nanmedian().rad2deg()
         return StepResult(loss, pose.detach(), found.detach(), refined.detach(), rotation, direction)
-
-
-@torch.no_grad()
-def _median_errors(prediction: PosePrediction, target: PairTarget) -> tuple[Tensor, Tensor]:
-    """Return the median rotation and direction error () in degrees, the latter of pairs with motion."""
-    moves = length(target.t_1_0) > 1e-5
-    rotation = length(rotation_error(prediction.R_1_0, target.R_1_0))
-    direction = angle_between(prediction.t_1_0, target.t_1_0)
-    direction = torch.where(moves, direction, torch.nan)
-    return torch.rad2deg(rotation.median()), torch.rad2deg(direction.nanmedian())
 
 
 def _chosen(features: ViewFeatures, views: Tensor) -> ViewFeatures:
     return type(features)(*(tensor[views] for tensor in features))
 
 
-def _with_true_keypoints(
-    first: ViewFeatures, second: ViewFeatures, matches: SparseMatches
-) -> tuple[ViewFeatures, ViewFeatures]:
-    if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures):
-        return with_true_keypoints(first, second, matches)
-    return first, second
-
-
 def _match_losses(
     pair: AlignedPair, first: ViewFeatures, second: ViewFeatures, given: StepInput
 ) -> tuple[Tensor, Tensor]:
     """Return the losses () of matches and of refined matches; 0 where not applicable."""
-    zero = given.K.new_zeros(())
+    zero, pose = given.K.new_zeros(()), (given.R_1_0, given.t_1_0)
+    K_0, K_1 = given.K[given.view_0], given.K[given.view_1]
     if isinstance(first, KeypointFeatures) and isinstance(second, KeypointFeatures) and pair.keypoints:
-        return keypoint_loss(pair.keypoints, _keypoint_target(given, first, second)), zero
-    matches = _target(given).matches
+        views = View(first.pixels, K_0), View(second.pixels, K_1)
+        with torch.no_grad():
+            if given.matches is not None:
+                truth = target_from_matches(*views, *pose, given.matches)
+            else:
+                depth = given.depth.float()
+                truth = target_from_depth(*views, *pose, depth[given.view_0], depth[given.view_1])
+        return keypoint_loss(pair.keypoints, truth), zero
+    with torch.no_grad():
+        depth = given.depth.float()
+        matches = PairTarget.from_depth(*pose, K_0, K_1, depth[given.view_0], depth[given.view_1]).matches
     if matches is None:
         return zero, zero
     return correspondence_loss(pair.correspondence, matches), refinement_loss(pair.refined, matches)
-
-
-@torch.no_grad()
-def _keypoint_target(
-    given: StepInput, features_0: KeypointFeatures, features_1: KeypointFeatures
-) -> KeypointTarget:
-    first, second = given.view_0, given.view_1
-    views = View(features_0.pixels, given.K[first]), View(features_1.pixels, given.K[second])
-    if given.matches is not None:
-        return target_from_matches(*views, given.R_1_0, given.t_1_0, given.matches)
-    depth = given.depth.float()
-    return target_from_depth(*views, given.R_1_0, given.t_1_0, depth[first], depth[second])
-
-
-@torch.no_grad()
-def _target(given: StepInput) -> PairTarget:
-    depth, first, second = given.depth.float(), given.view_0, given.view_1
-    return PairTarget.from_depth(
-        given.R_1_0, given.t_1_0, given.K[first], given.K[second], depth[first], depth[second]
-    )

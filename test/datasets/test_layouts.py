@@ -18,7 +18,7 @@ from iup_pose_ros.datasets.kitti import load_kitti
 from iup_pose_ros.datasets.megadepth import load_megadepth
 from iup_pose_ros.datasets.scannet import load_scannet
 from iup_pose_ros.datasets.tum import load_tum
-from iup_pose_ros.errors import DataError
+from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.geometry.pose import Pose
 
 K = np.array([[500.0, 0.0, 320.0], [0.0, 501.0, 240.0], [0.0, 0.0, 1.0]])
@@ -321,7 +321,7 @@ def test_errors_name_missing_images(tmp_path):
     write_kitti(tmp_path, poses())
     image = load_kitti(tmp_path, "06")[0].image
     image.path.write_text("no image")
-    with pytest.raises(DataError, match=r"000000\.png is not a readable image"):
+    with pytest.raises(ImageError, match=r"000000\.png is damaged"):
         image.load()
     image.path.unlink()
     with pytest.raises(DataError, match=r"000000\.png is missing"):

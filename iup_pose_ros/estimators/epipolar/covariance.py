@@ -147,25 +147,20 @@ def _without_chance_inliers(errors: EpipolarErrors, noise: float, outliers: int)
     longer_side = max(camera.width, camera.height)
     expected = outliers * 6.0 * noise * longer_side / (camera.width * camera.height)
     choices = max(outliers * (outliers - 1) // 2, 1)
-    count = min(2 + _poisson_quantile(1.0 - _CHANCE_SIGNIFICANCE / choices, expected), outliers)
-    count = min(count, int(_MAX_CHANCE_SHARE * len(errors.matches)))
-    kept = np.sort(np.argsort(_direction_influence(errors))[: len(errors.matches) - count])
-    return EpipolarErrors(errors.T_prev_curr, errors.matches.chosen(kept), errors.cameras)
-
-
-def _poisson_quantile(probability: float, mean: float) -> int:
-    """Return the smallest k with P(X <= k) >= ``probability``; importing scipy.stats would take a second."""
-    k = math.ceil(pdtrik(probability, mean))
-    return k - 1 if k > 0 and pdtr(k - 1, mean) >= probability else k
-
-
-def _direction_influence(errors: EpipolarErrors) -> Array:
-    """Return the squared derivatives (N,) by the direction, with rotation eliminated, in units of noise."""
+    # 1. Quantile of the Poisson distribution of further inliers; importing scipy.stats would take a second.
+    probability = 1.0 - _CHANCE_SIGNIFICANCE / choices
+    further = math.ceil(pdtrik(probability, expected))
+    if further > 0 and pdtr(further - 1, expected) >= probability:
+        further -= 1
+    count = min(2 + further, outliers, int(_MAX_CHANCE_SHARE * len(errors.matches)))
+    # 2. Influence: squared derivatives by the direction, with rotation eliminated, in units of noise.
     by_rotation, by_direction = errors.jacobian[:, :3], errors.jacobian[:, 3:]
     following = np.linalg.lstsq(by_rotation, by_direction, rcond=None)[0]
     free = by_direction - by_rotation @ following
-    noise = _regular(errors.direction_noise.sum(axis=0))
-    return np.sum(free * np.linalg.solve(noise, free.T).T, axis=1)
+    unit = _regular(errors.direction_noise.sum(axis=0))
+    influence = np.sum(free * np.linalg.solve(unit, free.T).T, axis=1)
+    kept = np.sort(np.argsort(influence)[: len(errors.matches) - count])
+    return EpipolarErrors(errors.T_prev_curr, errors.matches.chosen(kept), errors.cameras)
 
 
 def _kernel(squared_distances: Array, sigma: float) -> Array:

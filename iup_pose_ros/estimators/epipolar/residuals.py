@@ -142,17 +142,6 @@ class EpipolarErrors:
         both = previous + current if cameras.one_camera else np.hstack([previous, current])
         return both / self._gradient_norms[:, None]
 
-    def msac_cost(self, threshold: float) -> float:
-        """Return the MSAC cost: sum of the squared residuals in units of ``threshold``, each at most 1.
-
-        The cost of a match behind a camera is 1. Source: Torr and Zisserman, "MLESAC", 2000.
-
-        Args:
-            threshold: inlier threshold, pixels.
-        """
-        squares = np.minimum((self.residuals / threshold) ** 2, 1.0)
-        return float(np.where(self.in_front(threshold), squares, 1.0).sum())
-
     def in_front(self, noise: float) -> NDArray[np.bool_]:
         """Return whether (N,) rays intersect in front of both cameras, or have too little parallax to decide.
 

@@ -64,7 +64,11 @@ class LearnedFrontEnd:
     def scored_matches(self, previous: Frame, current: Frame) -> tuple[Matches, NDArray[np.float64]]:
         """Return matches (N) and the confidence (N,) in [0, 1] that the matcher has in each."""
         with torch.inference_mode():
-            features = [self._extract(_as_tensor(frame, self._device)) for frame in (previous, current)]
+            features = []
+            for frame in (previous, current):
+                rgb = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(frame.image))).to(self._device)
+                tensor = rgb.permute(2, 0, 1)[None].float() / 255.0
+                features.append(self._extract(tensor.expand(1, 3, -1, -1)))
             if min(image["keypoints"].shape[1] for image in features) == 0:
                 return Matches(np.zeros((0, 2)), np.zeros((0, 2))), np.zeros(0)
             found = self._matcher({"image0": features[0], "image1": features[1]})
@@ -156,13 +160,6 @@ def _in_place_of_torchvision() -> Iterator[None]:
         for name in names:
             del sys.modules[name]
         sys.modules.update(hidden)
-
-
-def _as_tensor(frame: Frame, device: torch.device) -> Tensor:
-    """Return the image as RGB (1, 3, H, W) in [0, 1]."""
-    rgb = np.atleast_3d(frame.image)
-    tensor = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255.0
-    return tensor.expand(1, 3, -1, -1)
 
 
 def _as_array(values: Tensor) -> NDArray[np.float64]:

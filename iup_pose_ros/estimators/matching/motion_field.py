@@ -98,37 +98,30 @@ class _Grid:
 
     def fit(self, points: Array, displacements: Array, weights: Array) -> MotionField:
         """Solve one weighted fit: points (N, 2), displacements (N, 2), weights (N,)."""
-        # 1. Terms (N, 15) of the normal equations in grid coordinates, accumulated per cell and blurred.
+        # 1. Terms (N, 15) of the normal equations in grid coordinates, accumulated per cell.
         at = (points + 0.5) / self.cell + 0.5
         local = np.column_stack([np.ones(len(at)), at])
         products = np.einsum("n,ni,nj->nij", weights, local, np.hstack([local, displacements]))
-        sums = self._blur(self._sum_per_cell(at, products.reshape(len(at), 15)))
-        # 2. Shift of the origin from that of the grid to each node.
-        shifted = self.shifts @ sums.reshape(*self.shape, 3, 5)
+        rows, columns = self.shape
+        column, row = np.clip(np.rint(at), 0, [columns - 1, rows - 1]).astype(np.intp).T
+        terms = products.reshape(len(at), 15).T
+        per_cell = [np.bincount(row * columns + column, term, rows * columns) for term in terms]
+        sums = np.stack(per_cell, axis=1).astype(np.float64).reshape(rows, columns, 15)
+        # 2. Convolution with the near and the far Gaussian kernel, which are non-zero.
+        blurred = np.zeros_like(sums)
+        for sigma, weight in ((self.sigma, 1.0), (_FAR_FACTOR * self.sigma, _FAR_WEIGHT)):
+            down, across = (
+                np.exp(-0.5 * np.minimum((np.subtract.outer(axis, axis) / sigma) ** 2, 100.0))
+                for axis in (np.arange(rows), np.arange(columns))
+            )
+            part = np.einsum("ij,jkc->ikc", down, sums)
+            blurred += weight * np.einsum("kl,ilc->ikc", across, part)
+        # 3. Shift of the origin from that of the grid to each node.
+        shifted = self.shifts @ blurred.reshape(rows, columns, 3, 5)
         normal = shifted[..., :3] @ np.swapaxes(self.shifts, -1, -2)
-        # 3. Regularised solution; its constant part is the displacement at the node.
+        # 4. Regularised solution; its constant part is the displacement at the node.
         flatness = _FLATNESS * self.sigma**2 * normal[..., 0, 0]
         normal[..., 1, 1] += flatness
         normal[..., 2, 2] += flatness
         nodes = np.linalg.solve(normal, shifted[..., 3:])[..., 0, :]
         return MotionField(nodes.astype(np.float32), self.cell)
-
-    def _sum_per_cell(self, at: Array, values: Array) -> Array:
-        """Sum values (N, C) at grid coordinates (N, 2) per cell: (rows, columns, C)."""
-        limits = np.array([self.shape[1] - 1, self.shape[0] - 1])
-        column, row = np.clip(np.rint(at), 0, limits).astype(np.intp).T
-        cells, count = row * self.shape[1] + column, self.shape[0] * self.shape[1]
-        sums = np.stack([np.bincount(cells, channel, count) for channel in values.T], axis=1)
-        return np.asarray(sums, dtype=np.float64).reshape(*self.shape, -1)
-
-    def _blur(self, sums: Array) -> Array:
-        """Convolve sums (rows, columns, C) with the near and the far Gaussian kernel, which are non-zero."""
-        total = np.zeros_like(sums)
-        for sigma, weight in ((self.sigma, 1.0), (_FAR_FACTOR * self.sigma, _FAR_WEIGHT)):
-            rows, columns = (
-                np.exp(-0.5 * np.minimum((np.subtract.outer(axis, axis) / sigma) ** 2, 100.0))
-                for axis in (np.arange(size) for size in self.shape)
-            )
-            across = np.einsum("ij,jkc->ikc", rows, sums)
-            total += weight * np.einsum("kl,ilc->ikc", columns, across)
-        return total

@@ -58,20 +58,19 @@ def attention_maps(correspondence: SoftCorrespondence) -> NDArray[np.float32]:
     return confidence.sqrt().cpu().float().numpy()
 
 
-def soft_matches(view: MatchedRays, previous: Frame, current: Frame, index: int = 0) -> tuple[Matches, Array]:
+def soft_matches(view: MatchedRays, previous: Frame, current: Frame) -> tuple[Matches, Array]:
     """Convert matches of the previous view's cells to N matches in pixels and weights (N,) in (0, 1].
 
     Cells without a match, with a match behind the current camera, or in the mask of a frame are omitted.
 
     Args:
-        view: matches of view 0 of a batch of pairs.
-        previous, current: frames of one pair.
-        index: index of this pair in the batch.
+        view: matches of view 0 of one pair, B = 1.
+        previous, current: frames of the pair.
     """
-    own, matched = (rays[index].flatten(1).T.cpu().double().numpy() for rays in (view.own, view.matched))
-    spread = view.spread[index].flatten().cpu().double().numpy()
+    own, matched = (rays[0].flatten(1).T.cpu().double().numpy() for rays in (view.own, view.matched))
+    spread = view.spread[0].flatten().cpu().double().numpy()
     visible = matched[:, 2] > _MINIMUM_FORWARD * np.linalg.norm(matched, axis=1)
-    visible &= view.confidence[index].flatten().cpu().numpy() > 0.0
+    visible &= view.confidence[0].flatten().cpu().numpy() > 0.0
     points_prev = previous.intrinsics.project(own[visible])
     points_curr = current.intrinsics.project(matched[visible])
     weights = 1.0 / (1.0 + (spread[visible] / _CERTAIN_SPREAD) ** 2)

@@ -9,7 +9,7 @@ accurate on real images. The predicted sigmas are kept where too few matches agr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -141,7 +141,7 @@ class IUPPoseEstimator:
             EstimationError: an image is too small, the network output is not finite, or no pose is probable.
         """
         if self.model.config.decoders:
-            return self._relative_poses(self.predict(previous, current), [(previous, current)])[0]
+            return self._decoded_pose(self.predict(previous, current), previous, current)
         found = self.match(previous, current)
         result = self._solver.fit(previous, current, found.confident)
         evidence = PoseEvidence(result.errors.cameras, {"network": found.confident})
@@ -178,34 +178,19 @@ class IUPPoseEstimator:
         """Return the context in which the network runs: automatic conversion to the precision."""
         return torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32)
 
-    def _relative_poses(
-        self, prediction: PosePrediction, pairs: Sequence[tuple[Frame, Frame]]
-    ) -> list[RelativePose]:
+    def _decoded_pose(self, prediction: PosePrediction, previous: Frame, current: Frame) -> RelativePose:
+        """Return the pose of the decoders, with the covariance from its matches if enough of them agree."""
         rotation, direction, sigma_R, sigma_t = (
-            value.cpu().double().numpy()
+            value[0].cpu().double().numpy()
             for value in (prediction.R_1_0, prediction.t_1_0, prediction.sigma_R, prediction.sigma_t)
         )
-        attention = attention_maps(prediction.correspondence)
-        poses = []
-        for index, (previous, current) in enumerate(pairs):
-            predicted = relative_pose(
-                rotation[index], direction[index], sigma_R[index], float(sigma_t[index]), self.name
-            )
-            matches, weights = soft_matches(prediction.refined[-1].view_0, previous, current, index)
-            confident = select_confident(matches, weights, MAX_SCORING_MATCHES)
-            pose = self._with_match_covariance(predicted, previous, current, confident)
-            poses.append(replace(apply_sigma_calibration(pose, self.calibration), attention=attention[index]))
-        return poses
-
-    def _with_match_covariance(
-        self, predicted: RelativePose, previous: Frame, current: Frame, matches: Matches
-    ) -> RelativePose:
-        """Return the pose with the covariance from its matches; the predicted one where too few agree."""
-        try:
-            solver = self._covariance_solver
-            return solver.covariance_at(predicted.T_prev_curr, previous, current, matches).pose
-        except EstimationError:
-            return predicted
+        pose = relative_pose(rotation, direction, sigma_R, float(sigma_t), self.name)
+        matches, weights = soft_matches(prediction.refined[-1].view_0, previous, current)
+        confident = select_confident(matches, weights, MAX_SCORING_MATCHES)
+        with suppress(EstimationError):
+            pose = self._covariance_solver.covariance_at(pose.T_prev_curr, previous, current, confident).pose
+        attention = attention_maps(prediction.correspondence)[0]
+        return replace(apply_sigma_calibration(pose, self.calibration), attention=attention)
 
 
 @cache

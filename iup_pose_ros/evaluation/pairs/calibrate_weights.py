@@ -64,13 +64,7 @@ def calibrate_weights(
             for pair in pairs:
                 examples[name] += candidate_examples(hybrid, load_frames(pair), pair)
                 advance(sum(map(len, chosen.values())))
-    results: dict[str, dict[str, Sequence[PairResult]]] = {"iup_pose": {}, "hybrid": {}}
-    for name, pairs in chosen.items():
-        others = [found for other, found in examples.items() if scene_of(other) != scene_of(name)]
-        report = _evaluated(name, pairs, model, InlierModel(fit_inlier_model(others)), device, console)
-        for estimator, of_sets in report.results.items():
-            results[estimator].update(of_sets)
-    report = PairsReport(results)
+    report = _cross_validate(chosen, examples, model, device, console)
     calibrated = replace(
         info,
         network_calibration=fit_sigma_calibration(set_errors(report, "iup_pose")),
@@ -81,14 +75,21 @@ def calibrate_weights(
     return report
 
 
-def _evaluated(
-    name: str,
-    pairs: Sequence[DataSetPair],
+def _cross_validate(
+    sets: Mapping[str, Sequence[DataSetPair]],
+    examples: Mapping[str, Sequence[Example]],
     model: IUPPose,
-    inlier_model: InlierModel,
     device: str,
     console: Console,
 ) -> PairsReport:
-    network = IUPPoseEstimator(model, device=device, inlier_model=inlier_model)
-    hybrid = HybridEstimator(network, inlier_model=inlier_model)
-    return evaluate_on({name: pairs}, {network.name: network, hybrid.name: hybrid}, console=console)
+    """Evaluate each set with the inlier model fitted to the examples of other scenes."""
+    results: dict[str, dict[str, Sequence[PairResult]]] = {"iup_pose": {}, "hybrid": {}}
+    for name, pairs in sets.items():
+        others = [found for other, found in examples.items() if scene_of(other) != scene_of(name)]
+        inlier_model = InlierModel(fit_inlier_model(others))
+        network = IUPPoseEstimator(model, device=device, inlier_model=inlier_model)
+        hybrid = HybridEstimator(network, inlier_model=inlier_model)
+        report = evaluate_on({name: pairs}, {network.name: network, hybrid.name: hybrid}, console=console)
+        for estimator, of_sets in report.results.items():
+            results[estimator].update(of_sets)
+    return PairsReport(results)

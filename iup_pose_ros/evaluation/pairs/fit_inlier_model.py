@@ -22,7 +22,6 @@ from iup_pose_ros.evaluation.metrics.pair_errors import (
     pose_errors_deg,
     rotation_error_deg,
 )
-from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame
 
@@ -50,7 +49,10 @@ def candidate_examples(
     examples = []
     for stage in estimator.stages(*frames):
         for candidate in stage.candidates:
-            is_inlier = _error_deg(candidate.T_prev_curr.inverse(), pair.T_1_0) < INLIER_ERROR_DEG
+            T_1_0 = candidate.T_prev_curr.inverse()
+            rotation = np.array([rotation_error_deg(T_1_0, pair.T_1_0)])
+            direction = np.array([direction_error_deg(T_1_0, pair.T_1_0)])
+            is_inlier = bool(pose_errors_deg(rotation, direction)[0] < INLIER_ERROR_DEG)
             features = stage.evidence.features(candidate)
             examples.append(Example(stage.evidence.kinds, features, is_inlier))
             if stage.evidence.kinds == "tracks network" and candidate.kind == "network":
@@ -92,9 +94,3 @@ def _fit(examples: Sequence[Example], shares: Array) -> dict[str, float]:
 
     found = minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B")
     return dict(zip(names, (found.x / scale).tolist(), strict=True))
-
-
-def _error_deg(T_1_0: Pose, reference: Pose) -> float:
-    """Return the maximum of rotation and direction error."""
-    rotation = np.array([rotation_error_deg(T_1_0, reference)])
-    return float(pose_errors_deg(rotation, np.array([direction_error_deg(T_1_0, reference)]))[0])

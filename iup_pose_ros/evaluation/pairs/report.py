@@ -16,7 +16,7 @@ metric that is infinite or undefined is null. BIN has the attributes of ``Reliab
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,23 @@ from iup_pose_ros.evaluation.metrics.pair_errors import (
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
 
-_ACCURACY = ("pairs", "failed", "R deg", "t deg", "AUC@5/10/20", "folded", "ms")
-_CONSISTENCY = ("R in 1/2/3 sigma", "t in 1/2/3 sigma", "NEES R", "NEES t", "outliers %")
+# Columns of the tables, and their text for a set.
+_ACCURACY: Mapping[str, Callable[[PairStatistics], str]] = {
+    "pairs": lambda found: str(found.pairs),
+    "failed": lambda found: str(found.failures),
+    "R deg": lambda found: _number(found.median_rotation_deg, 2),
+    "t deg": lambda found: _number(found.median_direction_deg, 2),
+    "AUC@5/10/20": lambda found: _joined(found.auc_unfolded),
+    "folded": lambda found: _joined(found.auc_folded),
+    "ms": lambda found: _number(found.ms_per_pair_p50, 0),
+}
+_CONSISTENCY: Mapping[str, Callable[[PairStatistics], str]] = {
+    "R in 1/2/3 sigma": lambda found: _joined(found.coverage["rotation"], 2),
+    "t in 1/2/3 sigma": lambda found: _joined(found.coverage["direction"], 2),
+    "NEES R": lambda found: _number(found.nees["rotation"], 1),
+    "NEES t": lambda found: _number(found.nees["direction"], 1),
+    "outliers %": lambda found: _number(100.0 * found.confident_outlier_share, 1),
+}
 _INLIERS = ("probability", "poses", "mean probability", "inliers")
 _MISSING = "-"
 
@@ -193,16 +208,17 @@ class PairsReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of the module docstring."""
-        return {"estimators": {name: self._estimator_json(name) for name in self.results}}
-
-    def _estimator_json(self, name: str) -> dict[str, Any]:
-        return {
-            "pooled": self.pooled(name).to_json(),
-            "mean": self.mean_over_sets(name).to_json(),
-            "splits": {split: mean.to_json() for split, mean in self.mean_over_splits(name).items()},
-            "sets": {set_name: statistics.to_json() for set_name, statistics in self.sets(name).items()},
-            "inlier_reliability": [vars(found) for found in self.inlier_reliability(name)],
+        estimators = {
+            name: {
+                "pooled": self.pooled(name).to_json(),
+                "mean": self.mean_over_sets(name).to_json(),
+                "splits": {split: mean.to_json() for split, mean in self.mean_over_splits(name).items()},
+                "sets": {set_name: statistics.to_json() for set_name, statistics in self.sets(name).items()},
+                "inlier_reliability": [vars(found) for found in self.inlier_reliability(name)],
+            }
+            for name in self.results
         }
+        return {"estimators": estimators}
 
     def write(self, path: Path) -> None:
         """Write the JSON document.
@@ -219,13 +235,22 @@ class PairsReport:
             "Consistency: ideal 0.68/0.95/1.00, NEES 3 and 2; outliers err by more than 10 deg and 3 sigma",
             ("set", *_CONSISTENCY),
         )
-        statistics = {name: self._labelled(name) for name in self.results}
+        statistics: dict[str, dict[str, PairStatistics]] = {}
+        for name in self.results:
+            splits = {f"mean over {split}": mean for split, mean in self.mean_over_splits(name).items()}
+            pooled, mean = self.pooled(name), self.mean_over_sets(name)
+            statistics[name] = {
+                **self.sets(name),
+                "all pairs": pooled,
+                **splits,
+                "mean over sets": mean,
+            }
         for label in next(iter(statistics.values()), {}):
             for name, by_label in statistics.items():
                 last = name == next(reversed(statistics))
                 found = by_label[label]
-                accuracy.add_row(label, name, *_accuracy_cells(found), end_section=last)
-                consistency.add_row(label, name, *_consistency_cells(found), end_section=last)
+                for table, columns in ((accuracy, _ACCURACY), (consistency, _CONSISTENCY)):
+                    table.add_row(label, name, *(text(found) for text in columns.values()), end_section=last)
         console.print(accuracy, consistency)
         inliers = _table("Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS)
         for name in self.results:
@@ -234,16 +259,6 @@ class PairsReport:
                 inliers.add_row(f"{each.lower:.2f} to {each.upper:.2f}", name, *cells)
         if inliers.row_count:
             console.print(inliers)
-
-    def _labelled(self, name: str) -> dict[str, PairStatistics]:
-        """Return the metrics of an estimator by the label of their row."""
-        splits = {f"mean over {split}": mean for split, mean in self.mean_over_splits(name).items()}
-        return {
-            **self.sets(name),
-            "all pairs": self.pooled(name),
-            **splits,
-            "mean over sets": self.mean_over_sets(name),
-        }
 
 
 def consistencies(results: Sequence[PairResult]) -> dict[str, Consistency]:
@@ -281,28 +296,6 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     for column in columns[1:]:
         table.add_column(column, justify="right")
     return table
-
-
-def _accuracy_cells(statistics: PairStatistics) -> list[str]:
-    return [
-        str(statistics.pairs),
-        str(statistics.failures),
-        _number(statistics.median_rotation_deg, 2),
-        _number(statistics.median_direction_deg, 2),
-        _joined(statistics.auc_unfolded),
-        _joined(statistics.auc_folded),
-        _number(statistics.ms_per_pair_p50, 0),
-    ]
-
-
-def _consistency_cells(statistics: PairStatistics) -> list[str]:
-    return [
-        _joined(statistics.coverage["rotation"], 2),
-        _joined(statistics.coverage["direction"], 2),
-        _number(statistics.nees["rotation"], 1),
-        _number(statistics.nees["direction"], 1),
-        _number(100.0 * statistics.confident_outlier_share, 1),
-    ]
 
 
 def _joined(values: Mapping[str, float], digits: int = 1) -> str:

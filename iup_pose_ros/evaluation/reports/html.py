@@ -154,32 +154,24 @@ def lost_periods(record: RunRecord) -> list[list[str]]:
 
 
 def _pair(pair: PairImages) -> str:
-    images = "\n".join(
-        _image(_jpeg(pixels), "jpeg", f"keyframe at {stamp:.3f} s")
-        for pixels, stamp in (
-            (pair.previous, pair.edge.previous_stamp),
-            (pair.current, pair.edge.current_stamp),
-        )
-    )
-    edge = pair.edge
+    edge, images = pair.edge, []
+    for pixels, stamp in ((pair.previous, edge.previous_stamp), (pair.current, edge.current_stamp)):
+        height, width = pixels.shape[:2]
+        if width > _IMAGE_WIDTH:
+            size = (_IMAGE_WIDTH, max(round(height * _IMAGE_WIDTH / width), 1))
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        ordered = pixels if pixels.ndim == 2 else pixels[:, :, ::-1]
+        _, data = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        images.append(_image(bytes(data), "jpeg", f"keyframe at {stamp:.3f} s"))
     rotation = _error("rotation", edge.rotation_error_deg, edge.rotation_sigma_deg)
     direction = _error("direction", edge.direction_error_deg, edge.direction_sigma_deg)
     interval = "1 image" if edge.frames == 1 else f"{edge.frames} images"
     stamps = f"{edge.previous_stamp:.3f} s to {edge.current_stamp:.3f} s"
+    joined = "\n".join(images)
     caption = html.escape(f"{stamps}, {interval} apart: {rotation}; {direction}")
-    return f"<figure class='pair'>{images}<figcaption>{caption}</figcaption></figure>"
+    return f"<figure class='pair'>{joined}<figcaption>{caption}</figcaption></figure>"
 
 
 def _error(part: str, error: float, sigma: float) -> str:
     spread = "sigma unknown" if math.isnan(sigma) else f"sigma {sigma:.3f} deg"
     return f"{part} {spread}" if math.isnan(error) else f"{part} error {error:.3f} deg ({spread})"
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    height, width = image.shape[:2]
-    if width > _IMAGE_WIDTH:
-        size = (_IMAGE_WIDTH, max(round(height * _IMAGE_WIDTH / width), 1))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    ordered = image if image.ndim == 2 else image[:, :, ::-1]
-    _, data = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return bytes(data)

@@ -82,11 +82,11 @@ class MixedStream(BatchStream):
             sources = [stack.enter_context(stream.opened()) for stream in self._streams]
 
             def batch(index: int) -> ClusterBatch:
-                return sources[self._source(index)](index)
+                return sources[self.stream_of(index)](index)
 
             yield batch
 
-    def _source(self, index: int) -> int:
+    def stream_of(self, index: int) -> int:
         """Return the index of a batch's stream: systematic sampling with one random offset per group."""
         group, place = divmod(index, self._group)
         offset = np.random.default_rng([self._seed, 2, group]).random()

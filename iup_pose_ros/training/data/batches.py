@@ -30,6 +30,14 @@ class SparseMatches(NamedTuple):
     depth_1: Tensor
     known: Tensor
 
+    @classmethod
+    def padded(cls, matches: Sequence[PointMatches]) -> SparseMatches:
+        """Stack the matches of the clusters of a batch, padded to the same number."""
+        names = ("pixels_0", "pixels_1", "depth_0", "depth_1")
+        arrays = [[torch.from_numpy(getattr(pair, name)) for pair in matches] for name in names]
+        known = [torch.ones(len(pair), dtype=torch.bool) for pair in matches]
+        return cls(*(pad_sequence(values, batch_first=True) for values in (*arrays, known)))
+
 
 @dataclass(frozen=True, eq=False)
 class ClusterBatch:
@@ -64,6 +72,7 @@ class ClusterBatch:
     def from_clusters(cls, clusters: Sequence[Cluster], index: int) -> ClusterBatch:
         """Create a batch from clusters with the same number of views and the same image size."""
         images = torch.from_numpy(np.stack([cluster.images for cluster in clusters]))
+        matches = [cluster.matches for cluster in clusters if cluster.matches is not None]
         return cls(
             images=images.movedim(-1, 2).contiguous(),
             K=_stacked([cluster.K for cluster in clusters], torch.float32),
@@ -75,7 +84,7 @@ class ClusterBatch:
             regimes=tuple(cluster.regime for cluster in clusters),
             scenes=tuple(cluster.scene for cluster in clusters),
             index=index,
-            matches=_padded([cluster.matches for cluster in clusters if cluster.matches is not None]),
+            matches=SparseMatches.padded(matches) if matches else None,
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClusterBatch:
@@ -142,13 +151,3 @@ class PairBatch:
 
 def _stacked(arrays: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(dtype)
-
-
-def _padded(matches: Sequence[PointMatches]) -> SparseMatches | None:
-    """Return the padded matches of the clusters of a batch; None if there are none."""
-    if not matches:
-        return None
-    names = ("pixels_0", "pixels_1", "depth_0", "depth_1")
-    arrays = [[torch.from_numpy(getattr(pair, name)) for pair in matches] for name in names]
-    known = [torch.ones(len(pair), dtype=torch.bool) for pair in matches]
-    return SparseMatches(*(pad_sequence(values, batch_first=True) for values in (*arrays, known)))

@@ -61,14 +61,6 @@ class DataSetConfig:
         return _LOADERS[self.layout](self)
 
 
-def _kitti(config: DataSetConfig) -> list[DataSetPair]:
-    return [
-        pair
-        for sequence in config.sequences
-        for pair in sequence_pairs(load_kitti(config.folder, sequence), name=f"kitti_{sequence}")
-    ]
-
-
 _LOADERS: Mapping[str, Callable[[DataSetConfig], list[DataSetPair]]] = {
     "megadepth": lambda config: load_megadepth(
         config.folder, config.index or config.folder, (config.overlap, 1.0)
@@ -77,7 +69,11 @@ _LOADERS: Mapping[str, Callable[[DataSetConfig], list[DataSetPair]]] = {
         config.folder, config.index or config.folder, config.intrinsics or config.folder, config.overlap
     ),
     "tum": lambda config: sequence_pairs(load_tum(config.folder), name=config.folder.name),
-    "kitti": _kitti,
+    "kitti": lambda config: [
+        pair
+        for sequence in config.sequences
+        for pair in sequence_pairs(load_kitti(config.folder, sequence), name=f"kitti_{sequence}")
+    ],
     "euroc": lambda config: sequence_pairs(load_euroc(config.folder), name=config.folder.name),
     "pairs": lambda config: load_pairs_folder(config.folder),
 }

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.datasets.image_pair import DataSetImage, DataSetPair, LoadedImage, resized_depth
 from iup_pose_ros.errors import ConfigurationError, DataError
-from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.training.data.batch_stream import Batches, BatchStream
 from iup_pose_ros.training.data.batches import ClusterBatch
 from iup_pose_ros.training.data.cluster import Cluster
@@ -77,22 +76,18 @@ class PairStream(BatchStream):
         positions = range(index * config.pairs, (index + 1) * config.pairs)
         clusters = []
         for position in positions:
-            cluster = pair_cluster(self._pairs[self._order(position)], width, height)
+            epoch, place = divmod(position, len(self._pairs))
+            if config.shuffle:
+                if self._shuffled is None or self._shuffled[0] != epoch:
+                    order = np.random.default_rng([config.seed, 1, epoch])
+                    self._shuffled = epoch, order.permutation(len(self._pairs))
+                place = int(self._shuffled[1][place])
+            cluster = pair_cluster(self._pairs[place], width, height)
             if config.photometric is not None:
                 images = config.photometric.augment_cluster(cluster.images, rng)
                 cluster = Cluster(**{**vars(cluster), "images": images})
             clusters.append(cluster)
         return ClusterBatch.from_clusters(clusters, index)
-
-    def _order(self, position: int) -> int:
-        """Return the index of the pair at a position of the endless stream."""
-        epoch, place = divmod(position, len(self._pairs))
-        if not self._config.shuffle:
-            return place
-        if self._shuffled is None or self._shuffled[0] != epoch:
-            rng = np.random.default_rng([self._config.seed, 1, epoch])
-            self._shuffled = epoch, rng.permutation(len(self._pairs))
-        return int(self._shuffled[1][place])
 
 
 def pair_cluster(pair: DataSetPair, width: int, height: int) -> Cluster:
@@ -121,7 +116,10 @@ def pair_cluster(pair: DataSetPair, width: int, height: int) -> Cluster:
 def _fitted(source: DataSetImage, width: int, height: int) -> LoadedImage:
     """Load an image, crop it around its centre to the aspect ratio and resize it."""
     loaded = source.load()
-    left, top, columns, rows = _window(loaded.intrinsics, width / height)
+    aspect = width / height
+    columns = min(loaded.intrinsics.width, round(loaded.intrinsics.height * aspect))
+    rows = min(loaded.intrinsics.height, round(loaded.intrinsics.width / aspect))
+    left, top = (loaded.intrinsics.width - columns) // 2, (loaded.intrinsics.height - rows) // 2
     image = loaded.image[top : top + rows, left : left + columns]
     depth = loaded.depth[top : top + rows, left : left + columns]
     intrinsics = loaded.intrinsics.cropped(left, top, columns, rows).resized(width, height)
@@ -132,10 +130,3 @@ def _fitted(source: DataSetImage, width: int, height: int) -> LoadedImage:
     return LoadedImage(
         np.asarray(resized, dtype=np.uint8), intrinsics, np.where(known, depth, np.float32(0.0))
     )
-
-
-def _window(intrinsics: Intrinsics, aspect: float) -> tuple[int, int, int, int]:
-    """Return left, top, width and height of the maximum centred crop of an aspect ratio."""
-    columns = min(intrinsics.width, round(intrinsics.height * aspect))
-    rows = min(intrinsics.height, round(intrinsics.width / aspect))
-    return (intrinsics.width - columns) // 2, (intrinsics.height - rows) // 2, columns, rows

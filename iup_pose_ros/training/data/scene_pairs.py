@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from iup_pose_ros.datasets.image_pair import DataSetImage
 from iup_pose_ros.datasets.matched_scenes import MatchedPair, PointMatches, load_matched_scenes
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.geometry.camera import Intrinsics
@@ -114,7 +113,18 @@ class ScenePairs(BatchStream):
     ) -> None:
         super().__init__(start, rank, world_size)
         self._config, self._photometric = config, photometric
-        self._scenes = _by_size(load_matched_scenes(config.folder), config.sizes)
+        # Pairs by the size with the nearest aspect ratio, and by scene.
+        self._scenes: dict[tuple[int, int], list[list[MatchedPair]]] = {}
+        for scene in load_matched_scenes(config.folder):
+            parts: dict[tuple[int, int], list[MatchedPair]] = {}
+            for pair in scene:
+                image = pair.pair.images[0]
+                width, height = image.size or image.load().image.shape[1::-1]
+                log_aspects = [np.log(size[0] * height / (size[1] * width)) for size in config.sizes]
+                nearest = config.sizes[int(np.argmin(np.abs(log_aspects)))]
+                parts.setdefault(nearest, []).append(pair)
+            for size, part in parts.items():
+                self._scenes.setdefault(size, []).append(part)
 
     @contextmanager
     def opened(self) -> Iterator[Batches]:
@@ -134,7 +144,13 @@ class ScenePairs(BatchStream):
 
     def _cluster(self, pair: MatchedPair, size: tuple[int, int], rng: np.random.Generator) -> Cluster:
         config = self._config
-        views = _loaded(pair)
+        first, second = (image.load() for image in pair.pair.images)
+        views = _Photographs(
+            (first.image, second.image),
+            (first.intrinsics, second.intrinsics),
+            pair.pair.T_1_0,
+            pair.matches,
+        )
         if rng.random() < 0.5:
             views = views.swapped()
         views = _cropped(views, size, config, rng)
@@ -158,33 +174,6 @@ class ScenePairs(BatchStream):
         )
 
 
-def _by_size(
-    scenes: list[list[MatchedPair]], sizes: tuple[tuple[int, int], ...]
-) -> dict[tuple[int, int], list[list[MatchedPair]]]:
-    """Group pairs by the size with the nearest aspect ratio, and by scene."""
-    sorted_scenes: dict[tuple[int, int], list[list[MatchedPair]]] = {}
-    for scene in scenes:
-        parts: dict[tuple[int, int], list[MatchedPair]] = {}
-        for pair in scene:
-            parts.setdefault(_nearest(pair.pair.images[0], sizes), []).append(pair)
-        for size, part in parts.items():
-            sorted_scenes.setdefault(size, []).append(part)
-    return sorted_scenes
-
-
-def _nearest(image: DataSetImage, sizes: tuple[tuple[int, int], ...]) -> tuple[int, int]:
-    """Return the size with the aspect ratio nearest to that of an image."""
-    width, height = image.size or image.load().image.shape[1::-1]
-    return min(sizes, key=lambda size: abs(np.log(size[0] * height / (size[1] * width))))
-
-
-def _loaded(pair: MatchedPair) -> _Photographs:
-    first, second = (image.load() for image in pair.pair.images)
-    return _Photographs(
-        (first.image, second.image), (first.intrinsics, second.intrinsics), pair.pair.T_1_0, pair.matches
-    )
-
-
 def _cropped(
     views: _Photographs, size: tuple[int, int], config: ScenePairsConfig, rng: np.random.Generator
 ) -> _Photographs:
@@ -203,10 +192,13 @@ def _cropped(
         pixels_0=_moved_pixels(matches.pixels_0, windows[0], size),
         pixels_1=_moved_pixels(matches.pixels_1, windows[1], size),
     )
-    images = tuple(_cut(image, window, size) for image, window in zip(views.images, windows, strict=True))
-    cameras = tuple(
-        camera.cropped(*window).resized(*size) for camera, window in zip(views.cameras, windows, strict=True)
-    )
+    images, cameras = [], []
+    for image, camera, window in zip(views.images, views.cameras, windows, strict=True):
+        left, top, width, height = window
+        interpolation = cv2.INTER_AREA if width > size[0] else cv2.INTER_LINEAR
+        part = image[top : top + height, left : left + width]
+        images.append(np.asarray(cv2.resize(part, size, interpolation=interpolation), dtype=np.uint8))
+        cameras.append(camera.cropped(*window).resized(*size))
     return _Photographs((images[0], images[1]), (cameras[0], cameras[1]), views.T_1_0, matches)
 
 
@@ -233,13 +225,6 @@ def _moved_pixels(pixels: NDArray[np.float32], window: Window, size: tuple[int, 
     left, top, width, height = window
     scale = (size[0] / width, size[1] / height)
     return np.asarray((pixels - (left, top) + 0.5) * scale - 0.5, dtype=np.float32)
-
-
-def _cut(image: Picture, window: Window, size: tuple[int, int]) -> Picture:
-    left, top, width, height = window
-    interpolation = cv2.INTER_AREA if width > size[0] else cv2.INTER_LINEAR
-    resized = cv2.resize(image[top : top + height, left : left + width], size, interpolation=interpolation)
-    return np.asarray(resized, dtype=np.uint8)
 
 
 def _mirrored_pixels(pixels: NDArray[np.float32], width: int) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from iup_pose_ros.training.synthetic.cluster_renderer import ClusterRenderer
 from iup_pose_ros.training.synthetic.photographs import Photographs
 from iup_pose_ros.training.synthetic.procedural import KINDS, procedural_scene
 from iup_pose_ros.training.synthetic.renderer import Renderer, check_size
-from iup_pose_ros.training.synthetic.scenes import HELDOUT_SCENES, Scene, check_split, load_scene, scene_files
+from iup_pose_ros.training.synthetic.scenes import HELDOUT_SCENES, check_split, load_scene, scene_files
 from iup_pose_ros.training.synthetic.sky import cloudy_sky, pictured_sky
 from iup_pose_ros.training.synthetic.view_config import LoadedScene, ViewConfig
 
@@ -194,22 +194,20 @@ class BatchRenderer:
         key = (place, retry, epoch, phase // config.procedural_period if procedural else 0)
         if key not in self._scenes:
             rng = self._rng(*key)
-            scene = self._new_scene(procedural, rng)
+            if procedural:
+                kind = list(KINDS)[rng.integers(len(KINDS))]
+                scene = procedural_scene(kind, self._photographs.draw(rng, config.textures), rng)
+            else:
+                path = self._files[rng.integers(len(self._files))]
+                photographs = self._photographs.draw(rng, config.textures)
+                replacements = photographs[4:] if rng.random() < config.retextured else ()
+                scene = load_scene(path, photographs[:4], replacements, rng)
             while len(self._scenes) >= max(1, config.resident):
                 self._scenes.popitem(last=False)[1].release()
             sky = cloudy_sky(rng) if rng.random() < 0.7 else pictured_sky(self._photographs.draw(rng, 6))
             self._scenes[key] = LoadedScene.load(self._renderer, scene, sky)
         self._scenes.move_to_end(key)
         return self._scenes[key]
-
-    def _new_scene(self, procedural: bool, rng: np.random.Generator) -> Scene:
-        if procedural:
-            kind = list(KINDS)[rng.integers(len(KINDS))]
-            return procedural_scene(kind, self._photographs.draw(rng, self._config.textures), rng)
-        path = self._files[rng.integers(len(self._files))]
-        photographs = self._photographs.draw(rng, self._config.textures)
-        replacements = photographs[4:] if rng.random() < self._config.retextured else ()
-        return load_scene(path, photographs[:4], replacements, rng)
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, len(key), *key])

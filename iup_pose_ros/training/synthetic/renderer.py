@@ -117,7 +117,15 @@ class Renderer:
             textures_of: loaded mesh with the same textures, which are then shared.
         """
         with self._context:
-            textures = self._load_textures(mesh) if textures_of is None else textures_of.textures
+            if textures_of is None:
+                count, size = mesh.textures.shape[:2]
+                textures = self._context.texture_array((size, size, count), 3, mesh.textures, alignment=1)
+                textures.build_mipmaps()
+                textures.filter = (self._context.LINEAR_MIPMAP_LINEAR, self._context.LINEAR)
+                textures.repeat_x = textures.repeat_y = not mesh.mirrored
+                textures.anisotropy = self._anisotropy
+            else:
+                textures = textures_of.textures
             height, width = mesh.lightmap.shape[:2]
             lightmap = self._context.texture((width, height), 3, mesh.lightmap, alignment=1)
             lightmap.repeat_x = lightmap.repeat_y = False
@@ -126,15 +134,6 @@ class Renderer:
             array = self._context.vertex_array(self._surfaces, [(vertices, _VERTEX_LAYOUT, *names)], indices)
         own = [array, vertices, indices, lightmap] + ([textures] if textures_of is None else [])
         return LoadedMesh(self._context, own, mesh, array, textures, lightmap)
-
-    def _load_textures(self, mesh: Mesh) -> Any:
-        count, size = mesh.textures.shape[:2]
-        textures = self._context.texture_array((size, size, count), 3, mesh.textures, alignment=1)
-        textures.build_mipmaps()
-        textures.filter = (self._context.LINEAR_MIPMAP_LINEAR, self._context.LINEAR)
-        textures.repeat_x = textures.repeat_y = not mesh.mirrored
-        textures.anisotropy = self._anisotropy
-        return textures
 
     def load_sky(self, faces: NDArray[np.uint8]) -> LoadedSky:
         """Copy a sky to the memory of the renderer: cube map (6, S, S, 3) in OpenGL's order of faces."""

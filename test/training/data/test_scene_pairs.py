@@ -128,10 +128,10 @@ def test_a_group_of_batches_holds_the_share_of_every_stream(scenes):
         return ScenePairs(settings(scenes, seed=seed, pairs=1))
 
     mixed = MixedStream([(3.0, stream(1)), (1.0, stream(2))], group=4)
-    second = [mixed._source(index) for index in range(40)]
+    second = [mixed.stream_of(index) for index in range(40)]
     assert [sum(second[start : start + 4]) for start in range(0, 40, 4)] == [1] * 10
     uneven = MixedStream([(2.0, stream(1)), (1.0, stream(2))], group=4)
-    counts = [sum(uneven._source(index) for index in range(start, start + 4)) for start in range(0, 400, 4)]
+    counts = [sum(uneven.stream_of(index) for index in range(start, start + 4)) for start in range(0, 400, 4)]
     assert set(counts) == {1, 2}
     assert 1.2 < np.mean(counts) < 1.5
 
