@@ -36,6 +36,8 @@ _TOLERANCE = 0.1
 # tracks that are used, the nearest ones.
 _RADIUS = 0.25
 _NEAREST = 30
+# Smallest share of these tracks that lie on one surface; otherwise the beam may hit a thing before it.
+_ONE_SURFACE = 0.8
 # Radians: a point of the ground is seen at least this much below the horizon; deviation of the base's z axis
 # from the ground's normal (suspension, mount); largest inclination of a plane that is taken for the ground.
 _BELOW_HORIZON = 0.12
@@ -134,7 +136,7 @@ class RangeMeter:
             )
         axis = ray / np.linalg.norm(ray)
         plane = fit_plane(view.points[rows], view.mu[rows], view.variance[rows], axis, _ANY_TILT)
-        if plane.agreeing < MIN_AGREEING:
+        if plane.agreeing < _ONE_SURFACE:
             raise EstimationError(
                 f"only {plane.agreeing:.0%} of the tracks around the point that the range sensor measures "
                 "lie on one surface"

@@ -152,10 +152,10 @@ def test_depth_images_give_metres(room_flight):
     check(room_flight, updates, "depth")
 
 
-def test_a_rangefinder_gives_metres(room_flight):
-    sensors = MetricSensors(ranges=RangeFinder(room_flight))
-    updates = run(room_flight, OdometryConfig(scale_source="range", scale_timeout=5.0), sensors)
-    check(room_flight, updates, "range")
+def test_a_rangefinder_gives_metres(drive):
+    sensors = MetricSensors(ranges=RangeFinder(drive))
+    updates = run(drive, OdometryConfig(scale_source="range"), sensors)
+    check(drive, updates, "range")
 
 
 def test_the_height_over_the_ground_gives_metres(drive):
@@ -170,3 +170,16 @@ def test_a_room_without_visible_floor_has_no_ground(room_flight):
     updates = run(room_flight, config, MetricSensors())
     reasons = [update.reason for update in updates if "ground" in update.reason]
     assert reasons
+
+
+def test_a_rangefinder_among_furniture_is_used_where_it_hits_one_surface_only(room_flight):
+    sensors = MetricSensors(ranges=RangeFinder(room_flight))
+    updates = run(room_flight, OdometryConfig(scale_source="range"), sensors)
+    assert any("lie on one surface" in update.reason for update in updates)
+    edges = [update.edge for update in updates if update.edge is not None]
+    assert len(edges) > 5
+    for edge in edges:
+        before, after = (room_flight.index(stamp) for stamp in (edge.previous_stamp, edge.current_stamp))
+        true = room_flight.truth.pose(before).inverse() @ room_flight.truth.pose(after)
+        length = np.linalg.norm(edge.camera.pose.translation)
+        assert length == pytest.approx(np.linalg.norm(true.translation), rel=0.1)
