@@ -30,7 +30,7 @@ sys.exit(result.exit_code)
     [
         (["--help"], ["bench", "demo", "evaluate", "info", "train"]),
         (["demo", "--help"], ["--bag", "--gt", "--sequence", "--offline"]),
-        (["evaluate", "--help"], ["pairs", "megadepth", "scannet"]),
+        (["evaluate", "--help"], ["pairs", "stress", "megadepth", "scannet"]),
         (["bench", "--help"], ["--parts", "--sizes", "--json", "--plot"]),
         (["calibrate", "--help"], ["--output"]),
         (["train", "--help"], ["--config", "--resume"]),

@@ -238,8 +238,8 @@ SOURCES = (
         ),
     ),
     Source(
-        "odometry/planar_choice.py",
-        ("odometry/test_planar_choice.py",),
+        "odometry/pose_choice.py",
+        ("odometry/test_pose_choice.py",),
         (
             ("covariance=first.covariance", "first.covariance + ", ("", "2.0 * first.covariance + ")),
             (

@@ -15,10 +15,11 @@ from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.writer import write_camera_bag
 from iup_pose_ros.benchmark.flight_views import RATE
-from iup_pose_ros.benchmark.stages import Repeats
+from iup_pose_ros.benchmark.stages import Repeats, conditions_of
 from iup_pose_ros.benchmark.timing import Conditions, Measurement, Samples
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.replay.live import NODE_NAME, run_live, wait_for_topics
 from iup_pose_ros.replay.node_process import NodeProcess, Parameter, isolated_environment
 from iup_pose_ros.replay.player import Player
@@ -55,12 +56,13 @@ def node_runs(
             for number, view in enumerate(views):
                 writer.write_image(_FIRST_STAMP + round(number * 1e9 / RATE), view.image)
         for name in names:
+            used = conditions_of(create_estimator(name, options).info, conditions)
             times, cpu_times, megabytes = zip(
                 *(_start(name, options, log) for _ in range(_STARTS)), strict=True
             )
             start = Samples(times, cpu_times, max(megabytes))
             timed = "start of the process until its subscriptions are matched"
-            yield Measurement("node", f"start, {name}", timed, conditions, start)
+            yield Measurement("node", f"start, {name}", timed, used, start)
             cpu = _children_cpu()
             with BagReader(bag) as reader:
                 run = run_live(reader, name, lambda: None, rate=0.0, log=log, network=options)
@@ -70,7 +72,7 @@ def node_runs(
                 raise DataError(f"the node with estimator {name} answered none of {len(views)} images")
             samples = Samples(latencies, [cpu], math.nan)
             timed = "publishing a raw image until its tracking state, which follows its pose, arrives"
-            yield Measurement("node", name, timed, conditions, samples)
+            yield Measurement("node", name, timed, used, samples)
 
 
 def _start(name: str, options: NetworkOptions, log: Path) -> tuple[float, float, float]:

@@ -49,7 +49,7 @@ class BenchmarkOptions:
     parts: Sequence[str] = PARTS
     estimators: Sequence[str] = ()
     sizes: Sequence[tuple[int, int]] = ((640, 480), (1920, 1080))
-    precisions: Sequence[str] = ("float32",)
+    precisions: Sequence[str] = ("auto",)
     threads: Sequence[int] = (1,)
     batches: Sequence[int] = (1,)
     repeats: Repeats = field(default_factory=lambda: Repeats(30, 3))

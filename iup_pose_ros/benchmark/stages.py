@@ -11,6 +11,7 @@ import torch
 
 from iup_pose_ros.benchmark.timing import Conditions, Measurement, measure, set_threads
 from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator, image_tensor, network_size
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator, estimator_names
@@ -54,7 +55,7 @@ def network_stages(
     set_threads(conditions.threads)
     estimator = IUPPoseEstimator.from_options(options)
     info = estimator.info
-    conditions = replace(conditions, device=info.device, precision=info.precision)
+    conditions = conditions_of(info, conditions)
     intrinsics = views[0].intrinsics
     size = network_size(intrinsics.width, intrinsics.height, info.image_area)
     images = [image_tensor(view.image, size).to(info.device) for view in views]
@@ -121,7 +122,7 @@ def estimators(
                 estimator.estimate(previous, current)  # noqa: B023 - called within this iteration only
 
         found = measure(estimate, repeats.measured, repeats.warm_up)
-        used = replace(conditions, device=info.device, precision=info.precision if info.weights else "-")
+        used = conditions_of(info, conditions)
         yield Measurement("estimators", label, "relative pose of two new images", used, found)
 
 
@@ -142,8 +143,13 @@ def odometry_steps(
             repeats.measured,
             repeats.warm_up,
         )
-        used = replace(conditions, device=info.device, precision=info.precision if info.weights else "-")
+        used = conditions_of(info, conditions)
         yield Measurement("odometry", name, "an undistorted image, keyframe or not", used, found)
+
+
+def conditions_of(info: EstimatorInfo, conditions: Conditions) -> Conditions:
+    """Return the conditions with the device and precision that an estimator has chosen."""
+    return replace(conditions, device=info.device, precision=info.precision if info.weights else "-")
 
 
 def default_estimators() -> tuple[str, ...]:

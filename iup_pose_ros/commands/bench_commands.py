@@ -28,8 +28,8 @@ def bench(
         str, typer.Option(help="Comma-separated sizes of the images in pixels.")
     ] = "640x480,1920x1080",
     precisions: Annotated[
-        str, typer.Option(help="Comma-separated: float32, bfloat16; on CUDA also float16.")
-    ] = "float32",
+        str, typer.Option(help="Comma-separated: auto, float32, bfloat16; on CUDA also float16.")
+    ] = "auto",
     threads: Annotated[
         str, typer.Option(help="Comma-separated numbers of threads of torch and OpenCV; not of the node.")
     ] = "1",
@@ -77,9 +77,9 @@ def bench(
         for row in run_benchmark(options):
             measurements.append(row)
             status.update(f"{row.part}: {row.name}")
+            if json_file is not None:  # after every row, so that an interrupted run keeps what it measured
+                write_json(json_file, to_json(measurements, machine))
     print_table(measurements, machine, console)
-    if json_file is not None:
-        write_json(json_file, to_json(measurements, machine))
     if accuracy is not None and plot is not None:
         write_accuracy_plot(measurements, accuracy, plot)
 

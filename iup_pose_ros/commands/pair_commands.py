@@ -1,4 +1,4 @@
-"""`iup-pose evaluate pairs | megadepth | scannet` and `iup-pose calibrate`."""
+"""`iup-pose evaluate pairs | stress | megadepth | scannet` and `iup-pose calibrate`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ _ALL = "iup_pose,hybrid,epipolar_klt,epipolar_sift"
 
 
 def register(app: typer.Typer, evaluate_app: typer.Typer) -> None:
-    """Add the commands `evaluate pairs | megadepth | scannet` and `calibrate` to the command line."""
+    """Add `evaluate pairs | stress | megadepth | scannet` and `calibrate` to the command line."""
     evaluate_app.command("pairs")(pairs)
+    evaluate_app.command("stress")(stress)
     evaluate_app.command("megadepth")(megadepth)
     evaluate_app.command("scannet")(scannet)
     app.command("calibrate")(calibrate)
@@ -58,6 +59,34 @@ def pairs(
     found, splits = load_sets(folders), splits_by_parent(folders)
     report = _evaluate(found, estimator, max_pairs, seed, NetworkOptions(weights, device), splits)
     _output(report, json_file, plots)
+
+
+@report_errors
+def stress(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that hold a pairs.csv and its images.")],
+    degrade: Annotated[
+        str, typer.Option(help="Comma-separated degradations, e.g. none,blur,dark; default: all.")
+    ] = "",
+    estimator: EstimatorNames = _ALL,
+    json_file: JsonFile = None,
+    max_pairs: MaxPairs = None,
+    seed: Seed = 0,
+    weights: Weights = None,
+    device: Device = "auto",
+) -> None:
+    """Evaluate on image pairs degraded by blur, darkness, weather, sensor faults and moving objects."""
+    from iup_pose_ros.estimators.network.options import NetworkOptions
+    from iup_pose_ros.evaluation.pairs.degradations import DEGRADATIONS
+    from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, load_sets
+    from iup_pose_ros.evaluation.pairs.stress import evaluate_stress
+
+    names = [name.strip() for name in degrade.split(",")] if degrade else list(DEGRADATIONS)
+    estimators = create_estimators(estimator.split(","), NetworkOptions(weights, device))
+    console = table_console()
+    report = evaluate_stress(load_sets(folders), estimators, names, max_pairs, seed, console)
+    report.print(console)
+    if json_file is not None:
+        report.write(json_file)
 
 
 @report_errors

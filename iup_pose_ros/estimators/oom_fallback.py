@@ -107,7 +107,7 @@ class OutOfMemoryFallback:
         if self._on_out_of_memory == "cpu":
             if info.device == "cpu":
                 return None
-            precision = "float32" if self._options.precision == "float16" else self._options.precision
+            precision = "float32" if self._options.precision == "float32" else "auto"
             return replace(self._options, device="cpu", precision=precision)
         area = info.image_area // 2
         return replace(self._options, image_area=area) if area >= _MINIMUM_AREA else None

@@ -153,21 +153,23 @@ class KeypointAlignment(nn.Module):
             descriptors_0, descriptors_1: (B, N_v, D), unit.
             positions_0, positions_1: (B, N_v, 2), relative to half the longer image side.
         """
-        x_0, x_1 = self.enter(descriptors_0), self.enter(descriptors_1)
+        # With automatic precision, every sum of a residual connection would round the tokens again.
+        x_0, x_1 = self.enter(descriptors_0).float(), self.enter(descriptors_1).float()
         x_0, x_1 = self._layers(slice(UNPRUNED_LAYERS), x_0, positions_0, x_1, positions_1)
-        pruning_0, pruning_1 = (self.promising(x.detach())[..., 0].float() for x in (x_0, x_1))
+        with full_precision(x_0):
+            pruning_0, pruning_1 = (self.promising(x.detach())[..., 0] for x in (x_0, x_1))
         kept_0, kept_1 = self._kept(pruning_0), self._kept(pruning_1)
         x_0, positions_0 = chosen(x_0, kept_0), chosen(positions_0, kept_0)
         x_1, positions_1 = chosen(x_1, kept_1), chosen(positions_1, kept_1)
         x_0, x_1 = self._layers(slice(UNPRUNED_LAYERS, None), x_0, positions_0, x_1, positions_1)
-        matchable_0, matchable_1 = (self.matchable(x)[..., 0].float() for x in (x_0, x_1))
         # Log assignment: dual softmax times both matchability probabilities.
-        certain_0, certain_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
-        descriptors_0, descriptors_1 = (self.descriptor(x).float() for x in (x_0, x_1))
-        with full_precision(descriptors_0):
+        with full_precision(x_0):
+            matchable_0, matchable_1 = (self.matchable(x)[..., 0] for x in (x_0, x_1))
+            certain_0, certain_1 = functional.logsigmoid(matchable_0), functional.logsigmoid(matchable_1)
+            descriptors_0, descriptors_1 = self.descriptor(x_0), self.descriptor(x_1)
             similarity = descriptors_0 @ descriptors_1.transpose(1, 2) / math.sqrt(x_0.shape[-1])
             best = similarity.log_softmax(dim=2) + similarity.log_softmax(dim=1)
-        log_probability = best + certain_0[:, :, None] + certain_1[:, None]
+            log_probability = best + certain_0[:, :, None] + certain_1[:, None]
         return AlignedKeypoints(
             kept_0, kept_1, x_0, x_1, log_probability, matchable_0, matchable_1, pruning_0, pruning_1
         )

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
+from iup_pose_ros.model.precision import full_precision
+
 CELL = 8  # pixels across a cell of the descriptors and of the keypoint head
 DESCRIPTOR_SIZE = 64
 DETAIL_CHANNELS = {4: 24, 2: 8}  # channels of the features by stride, which matches are refined with
@@ -90,5 +92,6 @@ class XFeatEncoder(nn.Module):
         )
         descriptors = self.fusion(stride_8 + sum(resized))
         reliability = self.reliability(descriptors).sigmoid()
-        logits = self.keypoints(functional.pixel_unshuffle(grey, CELL))
+        with full_precision(images):  # sub-pixel positions are means by these probabilities
+            logits = self.keypoints(functional.pixel_unshuffle(grey.float(), CELL))
         return XFeatMaps(stride_2, stride_4, descriptors, reliability, logits)

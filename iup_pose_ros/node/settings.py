@@ -47,7 +47,8 @@ class NodeConfig(CameraConfig):
     )
     precision: str = setting(
         "float32",
-        "Floating-point type of the network; 'float16' on CUDA only.",
+        "Floating-point type of the network; 'float16' on CUDA only. 'auto': bfloat16 on CPUs with AMX, else "
+        "float32.",
         choices=PRECISIONS,
     )
     image_area: int = setting(

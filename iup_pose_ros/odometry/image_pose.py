@@ -50,6 +50,7 @@ class ImagePose:
         noise: standard deviation of the image points, z = 1.
         ids: (N,) ids of the inlier tracks, ascending.
         residuals: (N, 2) of their image points, z = 1.
+        known: number of inlier tracks of known depth.
     """
 
     stamp: float
@@ -61,6 +62,7 @@ class ImagePose:
     noise: float
     ids: NDArray[np.int64]
     residuals: Array
+    known: int
 
     @classmethod
     def of_keyframe(cls, tracks: Tracks) -> ImagePose:
@@ -68,7 +70,7 @@ class ImagePose:
         stamp, none = tracks.keyframe.stamp, np.zeros(0, dtype=np.int64)
         origin = PoseWithCovariance.exact(Pose.identity())
         exact = (np.zeros((6, 6)), np.zeros((6, 7)), 0.0)
-        return cls(stamp, tracks.keyframe_id, stamp, origin, *exact, none, np.zeros((0, 2)))
+        return cls(stamp, tracks.keyframe_id, stamp, origin, *exact, none, np.zeros((0, 2)), 0)
 
     def motion_to(self, later: ImagePose) -> PoseWithCovariance:
         """Return T_image_later, the motion to a later image of the same keyframe.
@@ -130,7 +132,8 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
     by_noise = _TRACKS_PER_OBSERVATION * system.solved(np.eye(6))
     by_depths = np.zeros((6, 7))
     by_depths[:, :6] = system.solved(np.einsum("nij,ni->jn", system.weighted, system.by_depth) @ known.common)
-    if np.count_nonzero(is_known & inliers) < MIN_TRACKS:
+    known_inliers = int(np.count_nonzero(is_known & inliers))
+    if known_inliers < MIN_TRACKS:
         by_depths[:3, 6] = _UNKNOWN_DEPTH * pose.translation
     covariance = symmetrised(by_noise + by_depths @ by_depths.T)
     return ImagePose(
@@ -143,6 +146,7 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
         system.noise,
         rays.ids[inliers],
         (system.residual - system.by_depth * (inverse - measured)[:, None])[inliers],
+        known_inliers,
     )
 
 

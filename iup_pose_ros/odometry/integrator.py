@@ -15,12 +15,18 @@ _UNKNOWN_SPEED = 1.0
 _UNKNOWN_TURN_RATE = 0.5
 _LATEST_SHARE = 0.3
 _SAME_TIME = 1e-9
+_IDENTITY = Pose.identity()
 
 
 class Integrator:
-    """Pose of the base in the odometry frame with covariance."""
+    """Pose of the base in the odometry frame with covariance, from motions of the camera.
 
-    def __init__(self) -> None:
+    Args:
+        T_base_camera: pose of the camera in the base frame.
+    """
+
+    def __init__(self, T_base_camera: Pose = _IDENTITY) -> None:
+        self._T_base_camera = T_base_camera
         self._origin = PoseWithCovariance(Pose.identity(), _ORIGIN_VARIANCE * np.eye(6))
         self.pose = self._origin
         self.moved = False
@@ -29,10 +35,10 @@ class Integrator:
         self._turn_rate = _UNKNOWN_TURN_RATE
 
     def advance(self, T_prev_curr: PoseWithCovariance, previous_stamp: float, current_stamp: float) -> None:
-        """Append a step of the base between two stamps; time between the last step and this one is a gap."""
+        """Append a camera step between two stamps; time between the last step and this one is a gap."""
         self.pose = self.pose_after(T_prev_curr, previous_stamp)
         self._stamp = current_stamp
-        twist = mean_twist(T_prev_curr, current_stamp - previous_stamp)
+        twist = self.twist(T_prev_curr, current_stamp - previous_stamp)
         # Averaged over the last steps, so that no single step determines the uncertainty of a gap.
         share = _LATEST_SHARE if self.moved else 1.0
         self._speed += share * (float(np.linalg.norm(twist.linear)) - self._speed)
@@ -40,8 +46,13 @@ class Integrator:
         self.moved = True
 
     def pose_after(self, T_prev_curr: PoseWithCovariance, previous_stamp: float) -> PoseWithCovariance:
-        """Return the pose after a step of the base that starts at ``previous_stamp``; the pose stays."""
-        return self._bridged(self._gap_until(previous_stamp)) @ T_prev_curr
+        """Return the pose after a step of the camera that starts at ``previous_stamp``; the pose stays."""
+        base = T_prev_curr.change_of_frame(self._T_base_camera)
+        return self._bridged(self._gap_until(previous_stamp)) @ base
+
+    def twist(self, T_prev_curr: PoseWithCovariance, interval: float) -> Twist:
+        """Return the mean twist of the base during a motion of the camera of ``interval`` seconds."""
+        return mean_twist(T_prev_curr.change_of_frame(self._T_base_camera), interval)
 
     def rest(self, since: float, stamp: float) -> None:
         """Note that the base was at rest from ``since`` to ``stamp``; time before that is a gap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.pose import PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.odometry.scaled_step import ScaledStep
+from iup_pose_ros.odometry.tracks import Tracks
+from iup_pose_ros.types import RelativePose
 
 
 class TrackingState(enum.IntEnum):
@@ -60,6 +64,36 @@ class KeyframeEdge:
     inference_time: float
     attention: NDArray[np.float32] | None = None
     bridged: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        tracks: Tracks,
+        current_id: int,
+        relative: RelativePose,
+        step: ScaledStep,
+        base: PoseWithCovariance,
+        estimator: str,
+        inference_time: float,
+    ) -> KeyframeEdge:
+        """Return the edge of a step from the keyframe of tracks to their latest frame; see the attributes."""
+        probability = relative.inlier_probability
+        return cls(
+            previous_id=tracks.keyframe_id,
+            current_id=current_id,
+            previous_stamp=tracks.keyframe.stamp,
+            current_stamp=tracks.latest.stamp,
+            camera=step.camera,
+            base=base,
+            sigma_R=relative.sigma_R,
+            sigma_t=step.sigma_t,
+            inlier_probability=math.nan if probability is None else probability,
+            metric=step.metric,
+            scale_source=step.source,
+            estimator=estimator,
+            inference_time=inference_time,
+            attention=relative.attention,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,13 @@ from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.tracks import Tracks
 
+# Maximum share of tracks that stay in place while the others move; with a moving camera hardly 2 % do.
+_STILL_SHARE = 0.2
+_CONTRADICTION = (
+    "more than 20 % of the tracks stay in place while the others move: objects move in front of a resting "
+    "camera, or most of the scene is too far away to show the motion"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class _Anchor:
@@ -54,17 +61,18 @@ class StationaryDetector:
             self._resting = stamp - anchor.stamp >= config.stationary_window
         return self._resting
 
-    def still_share(self, tracks: Tracks) -> float:
-        """Return the share of the tracks that have stayed in place for the window (half of it at the start).
+    def contradiction(self, tracks: Tracks) -> str:
+        """Return why the tracks show no motion of the camera, empty if they may: some of them stay in place.
 
-        With a moving camera only very distant points stay in place, and only while it does not rotate.
+        Tracks count that have stayed in place for the window (half of it at the start). With a moving camera
+        only very distant points do, and only while it does not rotate.
         """
         then = self._history[0] if self._history else None
         if then is None or tracks.latest.stamp - then.stamp < 0.5 * self.config.stationary_window:
-            return 0.0
-        motion = _motion(then, tracks)
+            return ""
         limit = self.config.stationary_motion * tracks.latest.intrinsics.width
-        return float(np.count_nonzero(motion <= limit)) / max(len(tracks), 1)
+        still = np.count_nonzero(_motion(then, tracks) <= limit)
+        return _CONTRADICTION if still > _STILL_SHARE * len(tracks) else ""
 
     def reset(self) -> None:
         """Clear all state."""

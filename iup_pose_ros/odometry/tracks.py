@@ -71,8 +71,9 @@ class Tracks:
 
     @property
     def median_motion(self) -> float:
-        """Median motion since the keyframe in pixels; requires at least one track."""
-        return float(np.median(np.linalg.norm(self.points_latest - self.points_keyframe, axis=1)))
+        """Median motion since the keyframe as a fraction of the image width; requires at least one track."""
+        motion = np.linalg.norm(self.points_latest - self.points_keyframe, axis=1)
+        return float(np.median(motion)) / self.latest.intrinsics.width
 
     @property
     def interval(self) -> float:

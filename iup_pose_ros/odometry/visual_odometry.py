@@ -12,13 +12,13 @@ from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
-from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
+from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
 from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
-from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
-from iup_pose_ros.odometry.scaled_step import Interval, ScaledStep
+from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
+from iup_pose_ros.odometry.scaled_step import Interval
 from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
@@ -30,12 +30,6 @@ _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
 _NO_SENSORS = MetricSensors()
-# Maximum share of tracks that stay in place while the others move; with a moving camera hardly 2 % do.
-_CONTRADICTING_SHARE = 0.2
-_CONTRADICTION = (
-    "more than 20 % of the tracks stay in place while the others move: objects move in front of a resting "
-    "camera, or most of the scene is too far away to show the motion"
-)
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -80,7 +74,7 @@ class VisualOdometry:
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
         self._scale = scale_source(self._config, self._sensors, self._T_base_camera)
-        self._integrator = Integrator()
+        self._integrator = Integrator(self._T_base_camera)
 
     def change(self, config: OdometryConfig) -> None:
         """Apply changed settings, except those of the scale."""
@@ -128,12 +122,13 @@ class VisualOdometry:
 
         # 4. Keyframe decision. While LOST, a pose is estimated for every frame to detect the recovery.
         due = resting or self._is_keyframe(tracks)
-        if due and not resting and self._contradicts(tracks):
-            return self._lose(reference, tracks, _CONTRADICTION)
+        contradiction = self._stationary.contradiction(tracks)
+        if due and not resting and contradiction:
+            return self._lose(reference, tracks, contradiction)
 
         # 5. Between keyframes: pose of the image relative to the last keyframe, by its tracks.
         if not due and self._state is not TrackingState.LOST:
-            return self._go_on(tracks)
+            return self._go_on(tracks, locate=not contradiction)
 
         # 6. Relative pose by the estimator, checked against the tracks.
         try:
@@ -141,21 +136,23 @@ class VisualOdometry:
         except EstimationError as error:
             return self._lose(reference, tracks, str(error))
         if not due:
-            return self._go_on(tracks)
+            return self._go_on(tracks, locate=not contradiction)
 
         # 7. Scale: the length of the step, and with it the depths of the tracks.
         step = self._scale.step(relative, tracks.rays, _interval(tracks))
 
         # 8. Integration of the base's motion; the twist is that since the last image with a pose.
         self._follow(tracks)
-        base = step.camera.change_of_frame(self._T_base_camera)
-        self._integrator.advance(base, tracks.keyframe.stamp, frame.stamp)
+        self._integrator.advance(step.camera, tracks.keyframe.stamp, frame.stamp)
         last = self._last_image(tracks)
-        twist = self._twist(last.motion.inverse() @ step.camera, frame.stamp - last.stamp)
+        twist = self._integrator.twist(last.motion.inverse() @ step.camera, frame.stamp - last.stamp)
 
         # 9. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
-        edge = self._edge(tracks, self._tracks.keyframe_id, relative, step, base, seconds)
+        base = step.camera.change_of_frame(self._T_base_camera)
+        edge = KeyframeEdge.of(
+            tracks, self._tracks.keyframe_id, relative, step, base, self._estimator.name, seconds
+        )
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         return self._report(frame, edge, self._integrator.pose, twist)
 
@@ -216,7 +213,7 @@ class VisualOdometry:
         if len(tracks) < self._config.minimum_tracks:
             return True
         # The first step defines the unit of length and therefore waits for parallax, not for an interval.
-        timed = self._integrator.moved or self._has_left(tracks, self._config.keyframe_parallax)
+        timed = self._integrator.moved or tracks.median_motion > self._config.keyframe_parallax
         interval = tracks.interval if timed else 0.0
         return is_keyframe(tracked_motion(tracks.rays), tracks.fraction, interval, self._config)
 
@@ -224,11 +221,7 @@ class VisualOdometry:
         """Return whether the camera has moved between the last keyframe and its standstill."""
         if self._state is TrackingState.STATIONARY or not self._integrator.moved:
             return False
-        return self._has_left(tracks, self._config.stationary_motion)
-
-    def _has_left(self, tracks: Tracks, distance: float) -> bool:
-        """Return whether the median track has moved more than ``distance``, a fraction of the width."""
-        return tracks.median_motion > distance * tracks.latest.intrinsics.width
+        return tracks.median_motion > self._config.stationary_motion
 
     def _estimate(self, tracks: Tracks) -> tuple[RelativePose, float]:
         """Return the checked relative pose and the inference time in seconds.
@@ -251,55 +244,37 @@ class VisualOdometry:
             relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
             check(relative, rays, tracks.interval, self._config)
             self._scale.check(relative, rays, _interval(tracks))
+            relative = self._confirmed(relative, tracks)
         return relative, seconds
 
-    def _edge(
-        self,
-        tracks: Tracks,
-        current_id: int,
-        relative: RelativePose,
-        step: ScaledStep,
-        base: PoseWithCovariance,
-        seconds: float,
-    ) -> KeyframeEdge:
-        probability = relative.inlier_probability
-        return KeyframeEdge(
-            previous_id=tracks.keyframe_id,
-            current_id=current_id,
-            previous_stamp=tracks.keyframe.stamp,
-            current_stamp=tracks.latest.stamp,
-            camera=step.camera,
-            base=base,
-            sigma_R=relative.sigma_R,
-            sigma_t=step.sigma_t,
-            inlier_probability=math.nan if probability is None else probability,
-            metric=step.metric,
-            scale_source=step.source,
-            estimator=self._estimator.name,
-            inference_time=seconds,
-            attention=relative.attention,
-        )
+    def _confirmed(self, relative: RelativePose, tracks: Tracks) -> RelativePose:
+        """Return the pose by known depths where these contradict the estimator's, if it passes the checks."""
+        try:
+            chosen = resolve_contradiction(relative, self._resection(tracks))
+            check(chosen, tracks.rays, tracks.interval, self._config)
+        except EstimationError:
+            return relative
+        return chosen
 
-    def _go_on(self, tracks: Tracks) -> OdometryUpdate:
-        """Report a frame between keyframes, without a pose where its tracks do not determine one."""
+    def _go_on(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
+        """Report a frame between keyframes: with its pose if ``locate`` and its tracks determine one."""
         self._tracks = tracks
         if not self._integrator.moved:
             self._state, self._reason = TrackingState.INITIALIZING, _WAITING
             return self._report(tracks.latest)
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
-        if self._config.odometry_rate == "keyframe" or self._contradicts(tracks):
+        if self._config.odometry_rate == "keyframe" or not locate:
             return self._report(tracks.latest)
         self._follow(tracks)
-        last, typical = self._last_image(tracks), self._scale.typical_inverse_depth(tracks.rays)
+        last = self._last_image(tracks)
         try:
-            image = resection(tracks, self._scale.depths, typical, last.motion.pose)
+            image = self._resection(tracks)
             check_rotation_rate(image.motion.pose, tracks.interval, self._config, "the tracks")
         except EstimationError:
             return self._report(tracks.latest)
         self._image_pose = image
-        base = image.motion.change_of_frame(self._T_base_camera)
-        pose = self._integrator.pose_after(base, tracks.keyframe.stamp)
-        twist = self._twist(last.motion_to(image), image.stamp - last.stamp)
+        pose = self._integrator.pose_after(image.motion, tracks.keyframe.stamp)
+        twist = self._integrator.twist(last.motion_to(image), image.stamp - last.stamp)
         return self._report(tracks.latest, pose=pose, twist=twist)
 
     def _follow(self, tracks: Tracks) -> None:
@@ -312,20 +287,18 @@ class VisualOdometry:
         """Integrate the motion up to the last image with a pose, since its keyframe is dropped."""
         last, self._image_pose = self._image_pose, None
         if last is not None:
-            base = last.motion.change_of_frame(self._T_base_camera)
-            self._integrator.advance(base, last.keyframe_stamp, last.stamp)
+            self._integrator.advance(last.motion, last.keyframe_stamp, last.stamp)
 
     def _last_image(self, tracks: Tracks) -> ImagePose:
         """Return the last image with a pose relative to the keyframe of these tracks, or the keyframe."""
-        return self._image_pose or ImagePose.of_keyframe(tracks)
+        last = self._image_pose
+        same = last is not None and last.keyframe_id == tracks.keyframe_id
+        return last if last is not None and same else ImagePose.of_keyframe(tracks)
 
-    def _twist(self, camera: PoseWithCovariance, interval: float) -> Twist:
-        """Return the mean twist of the base during a motion of the camera in ``interval`` seconds."""
-        return mean_twist(camera.change_of_frame(self._T_base_camera), interval)
-
-    def _contradicts(self, tracks: Tracks) -> bool:
-        """Return whether a part of the tracks stays in place while the others move."""
-        return self._stationary.still_share(tracks) > _CONTRADICTING_SHARE
+    def _resection(self, tracks: Tracks) -> ImagePose:
+        """Return the pose of the latest image of these tracks by their known depths."""
+        typical = self._scale.typical_inverse_depth(tracks.rays)
+        return resection(tracks, self._scale.depths, typical, self._last_image(tracks).motion.pose)
 
     def _rest(self, reference: Tracks, tracks: Tracks) -> OdometryUpdate:
         """Report a frame of a camera at rest.

@@ -1,6 +1,7 @@
 """`iup-pose bench`: which rows it measures, and which options it refuses."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -37,6 +38,23 @@ def test_hybrid_is_also_measured_with_the_network_asked():
         ("odometry", "hybrid"),
     ]
     assert all(len(row.samples.milliseconds) == 1 for row in rows)
+
+
+@pytest.mark.dds
+def test_node_is_measured_from_its_start_and_from_image_to_state():
+    """The node runs as a process of its own, and its messages go over DDS."""
+    options = BenchmarkOptions(["node"], ["epipolar_klt"], [(320, 240)], repeats=Repeats(4, 2))
+    start, images = run_benchmark(options)
+    assert [(row.part, row.name) for row in (start, images)] == [
+        ("node", "start, epipolar_klt"),
+        ("node", "epipolar_klt"),
+    ]
+    assert len(start.samples.milliseconds) == 3
+    # Not every image is answered on a busy machine, but none of the warm-up is counted.
+    assert 1 <= len(images.samples.milliseconds) <= options.repeats.images - options.repeats.warm_up
+    assert min(*start.samples.milliseconds, *images.samples.milliseconds) > 0.0
+    assert start.samples.megabytes > 10.0
+    assert images.conditions == replace(start.conditions, device="cpu", precision="-", threads=0)
 
 
 def test_precision_of_estimators_without_network_is_none():

@@ -64,7 +64,7 @@ def test_on_the_cpu_the_resolution_stays():
     with pytest.raises(EstimationError, match="continuing with 80000 pixels on cpu"):
         estimator.estimate(FRAME, FRAME)
     options = estimator.estimate(FRAME, FRAME)
-    assert (options.device, options.image_area, options.precision) == ("cpu", 80_000, "float32")
+    assert (options.device, options.image_area, options.precision) == ("cpu", 80_000, "auto")
 
 
 def test_other_errors_pass_through():

@@ -305,6 +305,29 @@ def test_after_a_loss_the_motion_goes_on_from_the_last_pose_and_not_from_the_key
     np.testing.assert_allclose(update.pose.pose.matrix, expected.matrix, atol=1e-9)
 
 
+@pytest.mark.parametrize(("swing", "turn"), [(0.7, 0.0), (0.0, 0.15)], ids=["direction", "rotation"])
+def test_a_wrong_step_of_the_estimator_does_not_bend_the_path(swing: float, turn: float):
+    oracle = Oracle(flight)
+    # The wrong pose is as in a scene where it fits the tracks of the two images.
+    odometry = VisualOdometry(oracle, OdometryConfig(minimum_inlier_fraction=0.0))
+    last = [update.edge for update in updates_of(odometry, 45) if update.edge][-1]
+    rotated, swung = so3.exp(np.array([0.0, turn, 0.0])), so3.exp(np.array([0.0, swing, 0.0]))
+    oracle.change = lambda relative: replace(
+        relative,
+        T_prev_curr=Pose(rotated @ relative.T_prev_curr.rotation, swung @ relative.T_prev_curr.translation),
+    )
+    updates = updates_of(odometry, 20, first=45)
+    edge = next(update.edge for update in updates if update.edge)
+    found, truth = edge.camera, between(edge.previous_stamp, edge.current_stamp, unit_of(last))
+    assert so3.angle(found.pose.rotation @ truth.rotation.T) < 0.02
+    assert np.linalg.norm(found.pose.translation - truth.translation) < 0.1 * np.linalg.norm(
+        truth.translation
+    )
+    assert nees(found, truth) < 12.0
+    assert np.sqrt(np.trace(found.covariance[3:, 3:])) > 0.5 * turn  # covers the estimator's pose, too
+    assert all(update.state is TrackingState.TRACKING for update in updates)
+
+
 def test_stamps_of_poses_increase_strictly(flown: list[OdometryUpdate]):
     stamps = [update.stamp for update in flown if update.pose]
     assert np.all(np.diff(stamps) > 0.0)

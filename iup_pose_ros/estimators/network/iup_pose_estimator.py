@@ -49,6 +49,7 @@ from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
 MINIMUM_SIDE = 64
 _CPU_DESCRIPTION = Path("/proc/cpuinfo")
+_BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # AVX-512 BF16, AMX, ARMv8.6
 # Errors of the network's matches are independent and about one pixel of its input (two pixels of 640). Their
 # estimated standard deviation is limited to at least a third of that, however small the residuals are.
 MATCH_ERRORS = EpipolarConfig(threshold=6.0, min_noise=0.6, independent_noise=6.0)
@@ -64,7 +65,8 @@ class IUPPoseEstimator:
         model: network; the estimator runs a copy of it.
         calibration: calibration of the standard deviations.
         device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``float32``, ``bfloat16`` or, on CUDA, ``float16``. Matches and poses are always float32.
+        precision: ``auto`` (bfloat16 on CPUs with AMX, else float32), ``float32``, ``bfloat16`` or, on CUDA,
+            ``float16``. Keypoints, matches and poses are always float32.
         inlier_model: probability of poses of a network without decoders.
 
     Attributes:
@@ -224,14 +226,19 @@ def image_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the torch type of one of ``options.PRECISIONS``.
 
+    AMX multiplies matrices of bfloat16 several times faster than AVX-512 those of float32, so ``auto`` is
+    bfloat16 on such CPUs. Elsewhere it is float32.
+
     Raises:
         ConfigurationError: the device does not support it.
     """
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cpu" and "amx_bf16" in _cpu_flags() else torch.float32
     if name == "float16" and device.type != "cuda":
         raise ConfigurationError(
             f"precision float16 requires a CUDA device, not {device}; use bfloat16 or float32"
         )
-    if name == "bfloat16" and device.type == "cpu" and not _cpu_computes_bfloat16():
+    if name == "bfloat16" and device.type == "cpu" and _cpu_flags().isdisjoint(_BFLOAT16_FLAGS):
         raise ConfigurationError(
             "precision bfloat16 requires a CPU with bfloat16 instructions (AVX-512 BF16, AMX or ARMv8.6); "
             "this one lacks them and would be several times slower; use float32"
@@ -239,13 +246,12 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
-def _cpu_computes_bfloat16() -> bool:
-    """Return whether the CPU has bfloat16 instructions, by the flags that Linux reports."""
+def _cpu_flags() -> set[str]:
+    """Return the words of Linux' description of the CPU, its instruction set flags among them."""
     try:
-        words = set(_CPU_DESCRIPTION.read_text(encoding="utf-8").split())
+        return set(_CPU_DESCRIPTION.read_text(encoding="utf-8").split())
     except OSError:
-        return True  # unknown
-    return not words.isdisjoint(("avx512_bf16", "amx_bf16", "bf16"))
+        return {"bf16"}  # not Linux: unknown; bfloat16 is accepted where it is asked for
 
 
 def choose_device(name: str) -> torch.device:

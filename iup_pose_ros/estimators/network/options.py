@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iup_pose_ros.errors import ConfigurationError
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 ASK_NETWORK = ("auto", "always", "when_needed")
 
 
@@ -18,7 +18,8 @@ class NetworkOptions:
     Attributes:
         weights: weights file; None: the shipped weights.
         device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: floating-point type, one of ``PRECISIONS``; ``float16`` on CUDA only.
+        precision: floating-point type, one of ``PRECISIONS``; ``float16`` on CUDA only. ``auto``: bfloat16
+            on CPUs with AMX, else float32.
         image_area: number of pixels of the network input; None: that of the weights file.
         ask_network: when the hybrid estimator runs the network: ``when_needed`` (tracks leave the pose open),
             ``always``, or ``auto`` (always on CUDA, when needed on a CPU).

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, norm, spearmanr
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry import so3
@@ -87,6 +87,15 @@ class NormalErrors:
         """
         variances = factor**2 * self.variances + floor**2
         return Consistency((self.components**2 / variances).sum(axis=1), self.components.shape[1])
+
+    @property
+    def rank_correlation(self) -> float:
+        """Return Spearman's rank correlation of sigma and error; NaN if one of them does not vary."""
+        sigmas = np.sqrt(self.variances.sum(axis=1))
+        errors = np.linalg.norm(self.components, axis=1)
+        if len(self) == 0 or np.ptp(sigmas) == 0.0 or np.ptp(errors) == 0.0:
+            return float("nan")
+        return float(spearmanr(sigmas, errors).statistic)
 
 
 def nominal_coverage(sigmas: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ def evaluate_on(
     seed: int = 0,
     console: Console | None = None,
     splits: Mapping[str, Sequence[str]] | None = None,
+    change: Callable[[tuple[Frame, Frame], DataSetPair], tuple[Frame, Frame]] | None = None,
 ) -> PairsReport:
     """Run estimators on the same pairs and compute their errors.
 
@@ -61,6 +62,7 @@ def evaluate_on(
         seed: random seed of the sampling.
         console: where to show a progress bar; default: none.
         splits: names of the sets of each split; default: no splits.
+        change: returns the frames that the estimators get instead of those of a pair; default: the same.
 
     Raises:
         DataError: an image is missing or does not fit its camera.
@@ -77,6 +79,8 @@ def evaluate_on(
             progress.update(task, description=set_name)
             for pair in pairs:
                 frames = load_frames(pair)
+                if change is not None:
+                    frames = change(frames, pair)
                 for name, estimator in estimators.items():
                     results[name][set_name].append(evaluate_pair(estimator, frames, pair))
                 progress.advance(task)

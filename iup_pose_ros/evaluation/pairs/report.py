@@ -48,18 +48,18 @@ from iup_pose_ros.geometry.so3 import Array
 _ACCURACY: Mapping[str, Callable[[PairStatistics], str]] = {
     "pairs": lambda found: str(found.pairs),
     "failed": lambda found: str(found.failures),
-    "R deg": lambda found: _number(found.median_rotation_deg, 2),
-    "t deg": lambda found: _number(found.median_direction_deg, 2),
-    "AUC@5/10/20": lambda found: _joined(found.auc_unfolded),
-    "folded": lambda found: _joined(found.auc_folded),
-    "ms": lambda found: _number(found.ms_per_pair_p50, 0),
+    "R deg": lambda found: number(found.median_rotation_deg, 2),
+    "t deg": lambda found: number(found.median_direction_deg, 2),
+    "AUC@5/10/20": lambda found: joined(found.auc_unfolded),
+    "folded": lambda found: joined(found.auc_folded),
+    "ms": lambda found: number(found.ms_per_pair_p50, 0),
 }
 _CONSISTENCY: Mapping[str, Callable[[PairStatistics], str]] = {
-    "R in 1/2/3 sigma": lambda found: _joined(found.coverage["rotation"], 2),
-    "t in 1/2/3 sigma": lambda found: _joined(found.coverage["direction"], 2),
-    "NEES R": lambda found: _number(found.nees["rotation"], 1),
-    "NEES t": lambda found: _number(found.nees["direction"], 1),
-    "outliers %": lambda found: _number(100.0 * found.confident_outlier_share, 1),
+    "R in 1/2/3 sigma": lambda found: joined(found.coverage["rotation"], 2),
+    "t in 1/2/3 sigma": lambda found: joined(found.coverage["direction"], 2),
+    "NEES R": lambda found: number(found.nees["rotation"], 1),
+    "NEES t": lambda found: number(found.nees["direction"], 1),
+    "outliers %": lambda found: number(100.0 * found.confident_outlier_share, 1),
 }
 _INLIERS = ("probability", "poses", "mean probability", "inliers")
 _MISSING = "-"
@@ -230,8 +230,8 @@ class PairsReport:
 
     def print(self, console: Console) -> None:
         """Print accuracy, consistency and inlier probability of all estimators: sets, pairs pooled, means."""
-        accuracy = _table("Accuracy: medians, AUC in percent, time per pair", ("set", *_ACCURACY))
-        consistency = _table(
+        accuracy = metrics_table("Accuracy: medians, AUC in percent, time per pair", ("set", *_ACCURACY))
+        consistency = metrics_table(
             "Consistency: ideal 0.68/0.95/1.00, NEES 3 and 2; outliers err by more than 10 deg and 3 sigma",
             ("set", *_CONSISTENCY),
         )
@@ -249,13 +249,15 @@ class PairsReport:
             for name, by_label in statistics.items():
                 last = name == next(reversed(statistics))
                 found = by_label[label]
-                for table, columns in ((accuracy, _ACCURACY), (consistency, _CONSISTENCY)):
-                    table.add_row(label, name, *(text(found) for text in columns.values()), end_section=last)
+                for rows, columns in ((accuracy, _ACCURACY), (consistency, _CONSISTENCY)):
+                    rows.add_row(label, name, *(text(found) for text in columns.values()), end_section=last)
         console.print(accuracy, consistency)
-        inliers = _table("Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS)
+        inliers = metrics_table(
+            "Inlier probability: predicted, and observed share of errors below 10 deg", _INLIERS
+        )
         for name in self.results:
             for each in self.inlier_reliability(name):
-                cells = str(each.poses), _number(each.mean_probability, 3), _number(each.inlier_share, 3)
+                cells = str(each.poses), number(each.mean_probability, 3), number(each.inlier_share, 3)
                 inliers.add_row(f"{each.lower:.2f} to {each.upper:.2f}", name, *cells)
         if inliers.row_count:
             console.print(inliers)
@@ -289,18 +291,21 @@ def _mean(values: Sequence[Any]) -> Any:
     return float(np.mean(known)) if known else math.nan
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+def metrics_table(title: str, columns: Sequence[str]) -> Table:
+    """Return an empty table; a column of estimators follows the first one, the others are numbers."""
+    found = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in (columns[0], "estimator"):
-        table.add_column(column)
+        found.add_column(column)
     for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
+        found.add_column(column, justify="right")
+    return found
 
 
-def _joined(values: Mapping[str, float], digits: int = 1) -> str:
-    return "/".join(_number(value, digits) for value in values.values())
+def joined(values: Mapping[str, float], digits: int = 1) -> str:
+    """Return numbers separated by slashes."""
+    return "/".join(number(value, digits) for value in values.values())
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """Return a number with so many decimals; a dash for NaN."""
     return _MISSING if math.isnan(value) else f"{value:.{digits}f}"

@@ -184,7 +184,7 @@ def test_weights_come_from_a_file(network: IUPPose, estimator: IUPPoseEstimator,
     path = tmp_path / "small.safetensors"
     info = CheckpointInfo(network.config, (320, 256), SigmaCalibration(2.0, 3.0), "none")
     save_checkpoint(network, info, path)
-    loaded = IUPPoseEstimator.from_options(NetworkOptions(path, "cpu"))
+    loaded = IUPPoseEstimator.from_options(NetworkOptions(path, "cpu", "float32"))
     assert_same(loaded.estimate(frame(0), frame(1)), estimator.estimate(frame(0), frame(1)), atol=5e-3)
     assert loaded.weights is not None
     assert len(loaded.weights.sha256) == 64
@@ -356,6 +356,45 @@ def test_bfloat16_is_refused_on_cpus_that_emulate_it(tmp_path, monkeypatch) -> N
     assert choose_precision("float32", torch.device("cpu")) == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("flags", "device", "expected"),
+    [
+        ("avx512_bf16 amx_bf16", "cpu", torch.bfloat16),
+        ("avx512f avx512_bf16", "cpu", torch.float32),
+        ("asimd bf16", "cpu", torch.float32),
+        ("amx_bf16", "cuda", torch.float32),
+    ],
+)
+def test_automatic_precision_is_bfloat16_on_cpus_with_amx(
+    flags, device, expected, tmp_path, monkeypatch
+) -> None:
+    describe_cpu(flags, tmp_path, monkeypatch)
+    assert choose_precision("auto", torch.device(device)) == expected
+
+
+def test_automatic_precision_without_description_of_the_cpu_is_float32(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(iup_pose_estimator, "_CPU_DESCRIPTION", tmp_path / "none")
+    assert choose_precision("auto", torch.device("cpu")) == torch.float32
+
+
+def test_info_names_the_precision_that_was_chosen(network, tmp_path, monkeypatch) -> None:
+    describe_cpu("amx_bf16", tmp_path, monkeypatch)
+    assert IUPPoseEstimator(network, device="cpu", precision="auto").info.precision == "bfloat16"
+    describe_cpu("avx2", tmp_path, monkeypatch)
+    assert IUPPoseEstimator(network, device="cpu", precision="auto").info.precision == "float32"
+
+
+def test_places_of_keypoints_are_not_rounded_to_bfloat16(tmp_path, monkeypatch) -> None:
+    describe_cpu("amx_bf16", tmp_path, monkeypatch)
+    estimator = IUPPoseEstimator.from_options(NetworkOptions(device="cpu", image_area=160 * 128))
+    view = frame(0)
+    K = torch.from_numpy(view.intrinsics.resized(160, 128).matrix).float()[None]
+    with torch.inference_mode(), estimator.autocast():
+        features = estimator.model.matcher.encode(image_tensor(view.image, (160, 128)), K)
+    assert features.pixels.dtype == features.rays.dtype == torch.float32
+    assert (features.pixels.bfloat16() != features.pixels).float().mean() > 0.5
+
+
 def test_options_choose_precision_and_size_of_the_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,7 +412,7 @@ def test_options_choose_precision_and_size_of_the_input(
     assert torch.allclose(prediction.R_1_0, exact.R_1_0, atol=0.05)
     with pytest.raises(ConfigurationError, match="float16 requires a CUDA device"):
         IUPPoseEstimator.from_options(replace(options, precision="float16"))
-    with pytest.raises(ConfigurationError, match="'half'; accepted: float32"):
+    with pytest.raises(ConfigurationError, match="'half'; accepted: auto, float32"):
         NetworkOptions(precision="half")
     with pytest.raises(ConfigurationError, match="the minimum is 4096"):
         NetworkOptions(image_area=100)

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import (
+    NormalErrors,
     direction_consistency,
     rotation_consistency,
     tangent_error,
@@ -105,3 +106,11 @@ def test_covariance_that_is_not_positive_definite_is_refused() -> None:
     flat = PoseWithCovariance(Pose(np.eye(3), np.array([1.0, 0.0, 0.0])), np.zeros((6, 6)))
     with pytest.raises(DataError, match="not positive definite"):
         rotation_consistency([flat], [flat.pose])
+
+
+@pytest.mark.parametrize(("errors", "expected"), [([1.0, 2.0, 4.0], 1.0), ([4.0, 2.0, 1.0], -1.0)])
+def test_rank_correlation_is_that_of_sigma_and_error(errors, expected):
+    sigmas = np.array([0.1, 0.2, 0.3])
+    components = np.column_stack([errors, np.zeros(3)])
+    found = NormalErrors(components, np.column_stack([sigmas, sigmas]) ** 2)
+    assert found.rank_correlation == pytest.approx(expected)

@@ -10,12 +10,15 @@ import cv2
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from iup_pose_ros.cli import app
 from iup_pose_ros.datasets.pairs_folder import load_pairs_folder
 from iup_pose_ros.errors import ConfigurationError, DataError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.evaluation.pairs.evaluate import create_estimators, evaluate_on, load_sets, splits_by_parent
 from iup_pose_ros.evaluation.pairs.report import PairsReport, PairStatistics
+from iup_pose_ros.evaluation.pairs.stress import evaluate_stress
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -291,3 +294,49 @@ def test_accuracy_on_real_pairs_is_at_least_that_of_the_reference():
         assert statistics.auc_unfolded["20"] > minimum
         assert statistics.median_rotation_deg < 0.6
         assert statistics.median_direction_deg < 2.0
+
+
+def test_every_degradation_is_a_row_of_every_estimator(tmp_path: Path):
+    sets = load_sets([write_set(tmp_path / "set", 3)])
+    estimators = {"good": FixedEstimator(), "turned": FixedEstimator(turned_deg=30.0)}
+    report = evaluate_stress(sets, estimators, ["none", "fog"])
+    report.write(tmp_path / "stress.json")
+    found = json.loads((tmp_path / "stress.json").read_text())["degradations"]
+    assert list(found) == ["none", "fog", "all"]
+    assert found["fog"]["good"]["auc_unfolded"]["5"] == pytest.approx(100.0, abs=0.1)
+    assert found["fog"]["turned"]["auc_unfolded"]["20"] == 0.0
+    assert found["fog"]["turned"]["coverage"]["rotation"]["3"] == 0.0
+    assert found["all"]["good"]["pairs"] == 6
+    assert set(found["all"]["good"]["rank_correlation"]) == {"rotation", "direction"}
+
+
+def test_estimators_get_the_degraded_images(tmp_path: Path):
+    sets = load_sets([write_set(tmp_path / "set", 3)])
+    estimator = FixedEstimator()
+    evaluate_stress(sets, {"fixed": estimator}, ["none", "fog"])
+    assert estimator.seen[:3] == [0, 1, 2]
+    assert min(estimator.seen[3:]) > 100
+
+
+def test_failures_of_a_degradation_are_its_own(tmp_path: Path):
+    sets = load_sets([write_set(tmp_path / "set", 3)])
+    report = evaluate_stress(sets, {"fixed": FixedEstimator(fails_on=[0, 1, 2])}, ["none", "fog"])
+    found = report.to_json()["degradations"]
+    assert [found[name]["fixed"]["failures"] for name in ("none", "fog", "all")] == [3, 0, 3]
+    assert found["none"]["fixed"]["rank_correlation"] == {"rotation": None, "direction": None}
+
+
+def test_an_unknown_degradation_is_named_with_the_known_ones():
+    with pytest.raises(ConfigurationError, match=r"'snow'; known are none, blur"):
+        evaluate_stress({}, {}, ["blur", "snow"])
+
+
+def test_the_command_prints_the_table(tmp_path: Path):
+    folder = write_set(tmp_path / "set", 2)
+    arguments = ["evaluate", "stress", str(folder), "--degrade", "dark, occlusion"]
+    result = CliRunner().invoke(app, [*arguments, "--estimator", "epipolar_klt"])
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.output.splitlines()]
+    # Uniform images have nothing to track.
+    assert ["dark", "epipolar_klt", "2/2"] in [row[:3] for row in rows]
+    assert ["all", "epipolar_klt", "4/4"] in [row[:3] for row in rows]

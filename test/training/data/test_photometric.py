@@ -5,14 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from iup_pose_ros.training.data.photometric import (
-    PhotometricConfig,
-    add_noise,
-    defocused,
-    jpeg,
-    motion_blurred,
-    vignette,
-)
+from iup_pose_ros.datasets.image_effects import add_noise, defocused, jpeg, motion_blurred, vignette
+from iup_pose_ros.training.data.photometric import PhotometricConfig
 
 NOTHING = PhotometricConfig(
     exposure=0.0,

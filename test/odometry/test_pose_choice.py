@@ -1,4 +1,4 @@
-"""The true one of two poses of a plane is found by known depths; the covariance covers what is left open."""
+"""The true pose of a step is found by known depths; the covariance covers what is left open."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from scipy.stats import norm
 from iup_pose_ros.estimators.epipolar.planar_ambiguity import second_pose
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.odometry import planar_choice
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.odometry import pose_choice
 from iup_pose_ros.odometry.depths import InverseDepths
-from iup_pose_ros.odometry.planar_choice import resolve_ambiguity
+from iup_pose_ros.odometry.image_pose import ImagePose
+from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
 from iup_pose_ros.odometry.track_geometry import TrackedRays, observe
 from iup_pose_ros.types import Matches, RelativePose
 
@@ -119,7 +120,7 @@ def test_depths_count_by_the_scatter_of_the_tracks_costs(
     """120 tracks whose costs differ by mean +- 1 are worth mean sqrt(120) / 4 standard deviations."""
     rays, inverse, true, other = ambiguity()
     costs = {id(true): 2.0 + mean + np.where(np.arange(COUNT) % 2, 1.0, -1.0), id(other): np.full(COUNT, 2.0)}
-    monkeypatch.setattr(planar_choice, "_depth_costs", lambda relative, *_: costs[id(relative)])
+    monkeypatch.setattr(pose_choice, "_depth_costs", lambda relative, *_: costs[id(relative)])
     found = resolve_ambiguity(estimate_of(true, other, 0.2), rays, known_depths(inverse, 0.01))
     second = expit(logit(0.2) + logit(norm.cdf(mean * np.sqrt(COUNT) / 4.0)))
     assert bool(second > 0.5) == is_swapped
@@ -138,7 +139,7 @@ def test_costs_are_squared_errors_of_the_depths_over_both_variances(sigma: float
     errors[:3] = 1.5, -2.0, 20.0
     known = known_depths(inverse, sigma)
     moved = replace(known, inverse=inverse / 2.0 + errors * np.sqrt(variance + (2.0 * sigma) ** 2) / 2.0)
-    costs = planar_choice._depth_costs(true, rays, moved, ROWS)
+    costs = pose_choice._depth_costs(true, rays, moved, ROWS)
     assert costs[:3] == pytest.approx([1.5**2, 2.0**2, 9.0], rel=0.1)
     assert costs[3:].max() < 0.1
 
@@ -162,3 +163,53 @@ def test_a_pose_without_alternative_or_without_known_depths_is_left_as_it_is() -
     assert resolve_ambiguity(ambiguous, rays, few) is ambiguous
     assert resolve_ambiguity(true, rays, known) is true
     assert isinstance(resolve_ambiguity(ambiguous, rays, known).T_prev_curr, Pose)
+
+
+STEP = pose(0.08, 0.0, 0.06, (0.02, -0.05, 0.03))  # of length 0.1
+
+
+def resected(sigma_t: float, known: int = 80) -> ImagePose:
+    """The true pose by resection; ``sigma_t`` is that of the direction once its covariance is widened."""
+    covariance = np.diag(np.repeat([(0.1 * sigma_t) ** 2, 0.001**2], 3)) / pose_choice._UNMODELLED
+    motion = PoseWithCovariance(STEP, covariance)
+    ids = np.arange(known, dtype=np.int64)
+    return ImagePose(
+        0.1, 3, 0.0, motion, covariance, np.zeros((6, 7)), 1e-3, ids, np.zeros((known, 2)), known
+    )
+
+
+def estimated(angle: float, turn: float = 0.0, sigma_t: float = 0.01) -> RelativePose:
+    """An estimator's pose whose direction and rotation are wrong by angles in radians."""
+    true = relative_pose(STEP, sigma_t=sigma_t)
+    about_y = so3.exp(np.array([0.0, 1.0, 0.0]) * angle)
+    wrong = Pose(so3.exp(np.array([turn, 0.0, 0.0])) @ STEP.rotation, about_y @ true.T_prev_curr.translation)
+    return replace(true, T_prev_curr=wrong, inlier_probability=0.97)
+
+
+@pytest.mark.parametrize(("angle", "turn"), [(0.6, 0.0), (0.0, 0.12)])
+def test_a_contradicted_pose_is_replaced_and_both_are_covered(angle: float, turn: float):
+    wrong = estimated(angle, turn)
+    chosen = resolve_contradiction(wrong, resected(0.02))
+    np.testing.assert_allclose(chosen.T_prev_curr.rotation, STEP.rotation)
+    np.testing.assert_allclose(chosen.T_prev_curr.translation, STEP.translation / 0.1)
+    assert chosen.inlier_probability == 0.5
+    for other in (STEP.rotation, wrong.T_prev_curr.rotation):
+        error = so3.log(other @ chosen.T_prev_curr.rotation.T)
+        assert error @ np.linalg.solve(chosen.covariance[3:, 3:], error) < 2.0
+    error = wrong.T_prev_curr.translation - chosen.T_prev_curr.translation
+    assert error @ np.linalg.solve(chosen.covariance[:3, :3], error) < 2.0
+    assert chosen.sigma_t > 0.45 * angle
+
+
+def test_differences_within_the_deviations_are_no_contradiction():
+    unsure = estimated(0.6, sigma_t=0.3)
+    assert resolve_contradiction(unsure, resected(0.02)) is unsure
+    small = estimated(0.15)  # 9 degrees, 7 standard deviations
+    assert resolve_contradiction(small, resected(0.02)) is small
+
+
+def test_few_known_depths_or_no_translation_replace_nothing():
+    wrong = estimated(0.6)
+    assert resolve_contradiction(wrong, resected(0.02, known=29)) is wrong
+    still = replace(resected(0.02), motion=PoseWithCovariance.exact(Pose(STEP.rotation, np.zeros(3))))
+    assert resolve_contradiction(wrong, still) is wrong
