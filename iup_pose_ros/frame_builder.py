@@ -19,7 +19,7 @@ from iup_pose_ros.errors import CalibrationError, ConfigurationError, ImageError
 from iup_pose_ros.geometry.rectification import Rectifier, SensorWindow
 from iup_pose_ros.images import decode_compressed_image, decode_image
 from iup_pose_ros.level_mapping import LevelMapping
-from iup_pose_ros.types import Frame
+from iup_pose_ros.types import DepthImage, Frame
 
 _DEFAULT_CONFIG = CameraConfig()
 _MASK_ENCODINGS = ("mono8", "8UC1")
@@ -130,6 +130,23 @@ class FrameBuilder:
                 )
             ignored = mask if ignored is None else ignored | mask
         return ignored
+
+    def undistorted_depth(self, depths: NDArray[np.float32]) -> DepthImage:
+        """Return the undistorted depth image of a depth image (H, W) registered to the camera, metres.
+
+        Raises:
+            ImageError: its size is not that of the images, or no image was built yet.
+        """
+        rectifier = self._rectifier
+        size = depths.shape[1], depths.shape[0]
+        if rectifier is None:
+            raise ImageError("no image was received before the depth image")
+        if size != rectifier.size:
+            raise ImageError(
+                f"depth image has {size[0]}x{size[1]} pixels, but the image has {rectifier.size[0]}x"
+                f"{rectifier.size[1]}: a depth image that is registered to the camera is required"
+            )
+        return DepthImage(rectifier.rectify_depth(depths), rectifier.intrinsics)
 
     def rectifier(self, info: Any, width: int, height: int) -> Rectifier:
         """Return the rectifier for images of width x height pixels that come with this camera_info.

@@ -189,6 +189,19 @@ def decode_compressed_image(message: CompressedImageMessage, levels: LevelMappin
     return np.asarray(image, dtype=np.uint8)
 
 
+def raw_values(message: ImageMessage) -> NDArray[Any]:
+    """Return the values (H, W) of a sensor_msgs/Image of one channel, in its own type, e.g. of a depth image.
+
+    Raises:
+        ImageError: the encoding is not supported, or step, size and data are inconsistent.
+    """
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None or encoding.channels != 1:
+        raise ImageError(f"image encoding {message.encoding!r} is not one of a single channel")
+    _check_size(message, encoding)
+    return _pixels(message, encoding)[..., 0]
+
+
 def decode_file(data: Any, what: str, flags: int) -> NDArray[Any]:
     """Return the pixels of a JPEG, PNG, WebP, TIFF, BMP or PPM file, as cv2.imdecode does.
 

@@ -1,4 +1,4 @@
-"""Shared data types: images, matches and relative poses of two frames."""
+"""Shared data types: images, depth images, matches and relative poses of two frames."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from iup_pose_ros.geometry.so3 import Array
 Picture = NDArray[np.uint8]
 # A mask is grown by so many pixels, half a tracked patch, so that no patch contains masked pixels.
 _MASK_MARGIN = 7
+
+# Within a window of 3x3 pixels, depths that differ by more than this share lie on an edge.
+_DEPTH_EDGE = 0.1
 
 
 def check_image(image: NDArray[np.uint8]) -> None:
@@ -95,6 +98,46 @@ class Frame:
         columns, rows = np.rint(np.nan_to_num(points)).astype(np.intp).T
         inside = rows.clip(0, usable.shape[0] - 1), columns.clip(0, usable.shape[1] - 1)
         return np.asarray(usable[inside] > 0, dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthImage:
+    """Depths along the optical axis for every pixel of an undistorted image.
+
+    Attributes:
+        values: float32 (H, W), metres; NaN where there is none, infinite beyond the sensor's range.
+        intrinsics: of the undistorted image.
+    """
+
+    values: NDArray[np.float32]
+    intrinsics: Intrinsics
+
+    def along(self, rays: Array) -> tuple[Array, str]:
+        """Return the depths on rays (N, 3), z = 1: the median of 3x3 pixels.
+
+        Returns:
+            depths (N,), metres, NaN where unknown, and how many are unknown for which cause, in words.
+        """
+        centre = np.rint(self.intrinsics.project(rays)).astype(np.int64)
+        height, width = self.values.shape
+        offsets = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), axis=-1).reshape(-1, 2)
+        pixels = np.clip(centre[:, None] + offsets, 0, [width - 1, height - 1])
+        window = self.values[pixels[..., 1], pixels[..., 0]].astype(np.float64)
+        saturated = np.isinf(window).any(axis=1)
+        finite = np.isfinite(window)
+        enough = finite.sum(axis=1) >= 3
+        low = np.where(finite, window, np.inf).min(axis=1)
+        high = np.where(finite, window, -np.inf).max(axis=1)
+        edge = enough & (high > (1.0 + _DEPTH_EDGE) * low)
+        known = enough & ~edge & ~saturated
+        depths = np.full(len(rays), np.nan)
+        depths[known] = np.nanmedian(window[known], axis=1)
+        holes = np.count_nonzero(~enough & ~saturated)
+        missing = (
+            f"{holes} lie in holes, {np.count_nonzero(saturated)} beyond the sensor's range, "
+            f"{np.count_nonzero(edge & ~saturated)} on edges of depth"
+        )
+        return depths, missing
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ DEFAULT_PARAMS_FILE = Path(__file__).resolve().parent.parent / "config" / "vo.ya
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
-TOPICS = ("image", "camera_info", "mask", "wheel_odometry", "imu")
+# Input topics that arguments of the same name remap.
+TOPICS = ("image", "camera_info", "mask", "wheel_odometry", "imu", "depth", "range")
 
 # Other argument -> (default, description).
 ARGUMENTS = {
@@ -32,6 +33,8 @@ ARGUMENTS = {
     "mask": ("mask", "topic of masks of the images, non-zero where pixels are ignored"),
     "wheel_odometry": ("wheel_odometry", "topic of the wheel odometry, for scale_source or motion_prior"),
     "imu": ("imu", "topic of the IMU, for motion_prior:=imu"),
+    "depth": ("depth", "topic of the registered depth images, for scale_source:=depth"),
+    "range": ("range", "topic of the range sensor, for scale_source:=range"),
     "params_file": (str(DEFAULT_PARAMS_FILE), "file with the values of all parameters"),
     "namespace": ("", "namespace of the node"),
     "log_level": ("info", "debug, info, warn, error or fatal"),

@@ -25,7 +25,14 @@ CONFIG = Path(__file__).resolve().parent.parent / "config"
 EKF_PARAMS_FILES = {True: CONFIG / "ekf_metric.yaml", False: CONFIG / "ekf_rotation_only.yaml"}
 
 # scale_source of vo_node -> whether its lengths are metres.
-IS_METRIC = {"relative": False, "odometry": True, "fixed": True}
+IS_METRIC = {
+    "relative": False,
+    "odometry": True,
+    "depth": True,
+    "range": True,
+    "camera_height": True,
+    "fixed": True,
+}
 SCALE_SOURCES = {True: "odometry", False: "relative"}
 
 # Arguments of vo.launch.py that this launch file sets.
@@ -109,7 +116,7 @@ def scale_source(given: str, metric: bool) -> str:
     if source not in accepted:
         raise ValueError(
             f"launch argument scale_source is {source!r}; "
-            f"with metric:={str(metric).lower()} it can be {' or '.join(accepted)}"
+            f"with metric:={str(metric).lower()} it can be {', '.join(accepted[:-1])} or {accepted[-1]}"
         )
     return source
 

@@ -44,6 +44,15 @@ VIEWS = {"Orbit", "XYOrbit", "TopDownOrtho", "ThirdPersonFollower", "FPS"}
 PANELS = {"Displays", "Views", "Time", "Selection", "Tool Properties"}
 
 
+# Of the sensors for metric scale, the node subscribes only to that of its scale_source, here wheel odometry.
+SUBSCRIBED = {
+    name: entry for name, entry in interface_tables.SUBSCRIBED.items() if name not in ("depth", "range")
+}
+
+# Subscribed with use_sim_time, compressed images or another scale_source only.
+SUBSCRIBED_ELSEWHERE = {"/clock", "/image/compressed", "/depth", "/depth/compressedDepth", "/range"}
+
+
 def full_name(name):
     return name.replace("~", "/vo_node", 1) if name.startswith("~") else f"/{name.lstrip('/')}"
 
@@ -91,7 +100,7 @@ def graph(domain_id):
         ]
 
     def is_complete(found):
-        sides = (interface_tables.PUBLISHED, interface_tables.SUBSCRIBED, interface_tables.SERVICES)
+        sides = (interface_tables.PUBLISHED, SUBSCRIBED, interface_tables.SERVICES)
         return all(listed(side).keys() <= names.keys() for side, names in zip(sides, found, strict=True))
 
     try:
@@ -123,7 +132,7 @@ def test_published_topics_are_those_of_the_node(graph):
 
 
 def test_subscribed_topics_are_those_of_the_node(graph):
-    assert without_ros(graph[1]) == listed(interface_tables.SUBSCRIBED)
+    assert without_ros(graph[1]) == listed(SUBSCRIBED)
 
 
 def test_services_are_those_of_the_node(graph):
@@ -134,8 +143,7 @@ def test_the_policy_allows_what_the_node_has_and_no_more(graph):
     profile = ElementTree.fromstring(sros2_policy.policy()).find("enclaves/enclave/profiles/profile")
     for path, names, others in (
         ("topics[@publish='ALLOW']/topic", graph[0], set()),
-        # Subscribed with use_sim_time or compressed images only.
-        ("topics[@subscribe='ALLOW']/topic", graph[1], {"/clock", "/image/compressed"}),
+        ("topics[@subscribe='ALLOW']/topic", graph[1], SUBSCRIBED_ELSEWHERE),
         ("services[@reply='ALLOW']/service", graph[2], set()),
     ):
         assert {full_name(entry.text) for entry in profile.findall(path)} == set(names) | others

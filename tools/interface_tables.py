@@ -50,6 +50,17 @@ SUBSCRIBED = {
         "sensor_msgs/Imu",
         "only with `motion_prior` imu: angular velocities, in a frame that TF joins with `base_frame`",
     ),
+    "depth": (
+        "sensor_msgs/Image",
+        "only with `scale_source` depth: depth image of the camera's size and view, 16UC1 in millimetres or "
+        "32FC1 in metres, within `depth_slop` of its image; with `depth_transport` compressedDepth "
+        "`sensor_msgs/CompressedImage` on `depth/compressedDepth`",
+    ),
+    "range": (
+        "sensor_msgs/Range",
+        "only with `scale_source` range: distance along the x axis of its frame, whose place on the robot is "
+        "known by TF, to a surface that the camera sees",
+    ),
     "/tf": ("tf2_msgs/TFMessage", "pose of the camera on the robot, `base_frame` <- camera frame"),
     "/tf_static": ("tf2_msgs/TFMessage", "the same, latched"),
 }

@@ -50,7 +50,8 @@ def policy() -> str:
     enclave = ElementTree.SubElement(ElementTree.SubElement(root, "enclaves"), "enclave", path="/vo_node")
     profiles = ElementTree.SubElement(enclave, "profiles")
     profile = ElementTree.SubElement(profiles, "profile", ns="/", node="vo_node")
-    subscribed = [*interface_tables.SUBSCRIBED, "image/compressed", *SUBSCRIBED_OF_ROS]
+    compressed = ("image/compressed", "depth/compressedDepth")
+    subscribed = [*interface_tables.SUBSCRIBED, *compressed, *SUBSCRIBED_OF_ROS]
     _add(profile, "topic", "publish", [*interface_tables.PUBLISHED, *PUBLISHED_OF_ROS])
     _add(profile, "topic", "subscribe", subscribed)
     _add(profile, "service", "reply", [*interface_tables.SERVICES, *SERVICES_OF_ROS])

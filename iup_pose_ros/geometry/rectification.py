@@ -97,6 +97,7 @@ class Rectifier:
 
     Attributes:
         intrinsics: of the images that ``rectify`` returns.
+        size: width and height of the images that ``rectify`` accepts, pixels.
         warnings: what is unusual about the calibration, a sentence each.
 
     Raises:
@@ -118,7 +119,8 @@ class Rectifier:
         calibrated = _intrinsics(camera_matrix(k), width, height)
         unusual = plausibility_warnings(calibrated)
         window = window or SensorWindow(0, 0, width, height)
-        matrix, size = window.camera_matrix(k), (window.width, window.height)
+        self.size = (window.width, window.height)
+        matrix, size = window.camera_matrix(k), self.size
         self._reduced_size: tuple[int, int] | None = None
         if 0 < maximum_width < window.width:
             size = maximum_width, max(1, round(maximum_width * window.height / window.width))
@@ -142,6 +144,15 @@ class Rectifier:
         if self._maps is None:
             return image
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+    def rectify_depth(self, depths: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the undistorted depth image, (H, W), or the image itself; depths are not interpolated."""
+        if self._reduced_size is not None:
+            resized = cv2.resize(depths, self._reduced_size, interpolation=cv2.INTER_NEAREST)
+            depths = np.asarray(resized, dtype=np.float32)
+        if self._maps is None:
+            return depths
+        return np.asarray(cv2.remap(depths, *self._maps, interpolation=cv2.INTER_NEAREST), dtype=np.float32)
 
     def rectify_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the mask (H, W) of the undistorted image, 255 where any pixel of the given one is not 0."""

@@ -27,12 +27,14 @@ from iup_pose_ros.node.parameters import (
 )
 from iup_pose_ros.node.pipeline import FramePipeline
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
+from iup_pose_ros.node.scene_input import SCENE_MESSAGES
 from iup_pose_ros.node.services import NodeServices
 from iup_pose_ros.node.session import SessionComponents, TrackingSession
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.subscriptions import image_topic
 from iup_pose_ros.node.trajectory_log import SavedTrajectory
 from iup_pose_ros.odometry import TrackingState, WheelHistory
+from iup_pose_ros.odometry.scene_sensors import MessageHistory
 from iup_pose_ros.odometry.wheels import GyroHistory
 
 _UNCONFIGURED = "the node is not configured"
@@ -177,17 +179,19 @@ class VoNode(LifecycleNode):
             config.assume_identity_mount,
             self.get_logger().info,
         )
-        needs_wheels = "odometry" in (config.odometry.scale_source, config.motion_prior)
-        wheels = WheelHistory() if needs_wheels else None
+        source = config.odometry.scale_source
+        wheels = WheelHistory() if "odometry" in (source, config.motion_prior) else None
         gyro = GyroHistory() if config.motion_prior == "imu" else None
+        scene = MessageHistory(SCENE_MESSAGES[source]) if source in SCENE_MESSAGES else None
         components = SessionComponents(
-            FramePipeline(estimator, config, extrinsics, wheels, gyro, image_topic(self, config)),
+            FramePipeline(estimator, config, extrinsics, wheels, gyro, image_topic(self, config), scene),
             OdometryOutputs(self, config, self._monitor),
             DebugOutput(self),
             self._reporter,
             self._monitor,
             wheels,
             gyro,
+            scene,
         )
         self._configured = _Configured(config, estimator, components)
         self.get_logger().info(f"configured with estimator {estimator.info}")

@@ -16,8 +16,9 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.node.camera_extrinsics import ExtrinsicsError
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
-from iup_pose_ros.odometry import OdometryUpdate, VisualOdometry, WheelHistory
+from iup_pose_ros.odometry import MetricSensors, OdometryUpdate, VisualOdometry, WheelHistory
 from iup_pose_ros.odometry.motion_prior import GyroPrior, MotionPrior, OdometryPrior
+from iup_pose_ros.odometry.scene_sensors import DepthHistory, MessageHistory, RangeHistory
 from iup_pose_ros.odometry.wheels import GyroHistory
 from iup_pose_ros.stamps import StampClock
 from iup_pose_ros.types import Matches
@@ -60,6 +61,7 @@ class FramePipeline:
         wheels: history of wheel odometry; None unless scale_source or motion_prior is odometry.
         gyro: history of angular velocities; None unless motion_prior is imu.
         topic: image topic.
+        scene: depth images or ranges; None unless scale_source is depth or range.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class FramePipeline:
         wheels: WheelHistory | None = None,
         gyro: GyroHistory | None = None,
         topic: str = "",
+        scene: MessageHistory | None = None,
     ) -> None:
+        self._scene = scene
         self._topic = topic
         self._estimator = estimator
         self._wheels = wheels
@@ -146,15 +150,27 @@ class FramePipeline:
         except ExtrinsicsError as error:
             raise EstimationError(str(error)) from error
 
+    def _sensors(self) -> MetricSensors:
+        """Return the sensors of the scale, with the clock of the frames."""
+        source, slop = self._config.odometry.scale_source, self._config.odometry.depth_slop
+        to_nanoseconds, scene = self.clock.nanoseconds, self._scene
+        if self._wheels is not None:
+            return MetricSensors(wheels=WheelsOfFrames(self._wheels, self.clock))
+        if scene is not None and source == "depth":
+            depth = DepthHistory(scene, slop, to_nanoseconds, self._frames.undistorted_depth)
+            return MetricSensors(depth=depth)
+        if scene is not None and source == "range":
+            return MetricSensors(ranges=RangeHistory(scene, slop, to_nanoseconds, self._extrinsics.find))
+        return MetricSensors()
+
     def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
         """Return the odometry, which the first valid image creates with the extrinsics of its camera."""
         if not camera_frame:
             raise ImageError("the image header has no frame_id; the camera's optical frame is required")
         if self._odometry is None:
             T_base_camera = self._extrinsics.find(camera_frame, stamp)
-            wheels = None if self._wheels is None else WheelsOfFrames(self._wheels, self.clock)
             self._odometry = VisualOdometry(
-                self._estimator, self._config.odometry, T_base_camera, wheels, self._prior()
+                self._estimator, self._config.odometry, T_base_camera, self._sensors(), self._prior()
             )
             self._camera_frame = camera_frame
             if not self._config.assume_identity_mount:

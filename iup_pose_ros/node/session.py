@@ -22,9 +22,11 @@ from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.pipeline import FramePipeline, ProcessedFrame
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
+from iup_pose_ros.node.scene_input import SceneInput
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.wheel_odometry import WheelOdometry
 from iup_pose_ros.odometry import OdometryUpdate, TrackingState, WheelHistory
+from iup_pose_ros.odometry.scene_sensors import MessageHistory
 from iup_pose_ros.odometry.wheels import GyroHistory
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
@@ -45,6 +47,7 @@ class SessionComponents:
         monitor: image counters and statistics.
         wheels: history of wheel odometry; None unless scale_source or motion_prior is odometry.
         gyro: history of angular velocities; None unless motion_prior is imu.
+        scene: depth images or ranges; None unless scale_source is depth or range.
     """
 
     pipeline: FramePipeline
@@ -54,6 +57,7 @@ class SessionComponents:
     monitor: Monitor
     wheels: WheelHistory | None
     gyro: GyroHistory | None = None
+    scene: MessageHistory | None = None
 
 
 class TrackingSession:
@@ -93,6 +97,8 @@ class TrackingSession:
         self._wheels = None if wheels is None else WheelOdometry(node, config.base_frame, wheels)
         gyro = components.gyro
         self._imu = None if gyro is None else ImuInput(node, gyro)
+        scene = components.scene
+        self._scene = None if scene is None else SceneInput(node, config, scene)
         # A steady clock, because the time of a bag or simulator stops exactly when inputs are missing.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [
@@ -111,6 +117,8 @@ class TrackingSession:
             self._wheels.close()
         if self._imu is not None:
             self._imu.close()
+        if self._scene is not None:
+            self._scene.close()
         self._worker.stop()
         self._components.monitor.reset_counts()
 
@@ -225,6 +233,8 @@ class TrackingSession:
                 Severity.ERROR,
             )
         severity = Severity.ERROR if update.refused else Severity.NONE
+        if update.state is TrackingState.TRACKING and update.reason:
+            severity = Severity.WARNING
         return Report(update.state, update.reason, severity, components.pipeline.keyframes, update.bridged)
 
     def _finish(self, report: Report, header: Any, is_used: bool) -> bool:
@@ -251,6 +261,8 @@ class TrackingSession:
     def _follow(self) -> None:
         if self._inputs is not None:
             self._inputs.follow_publishers()
+        if self._scene is not None:
+            self._scene.follow_publishers()
 
     def _watch(self) -> None:
         """Log new warnings and report a fault of the inputs that two consecutive checks find."""

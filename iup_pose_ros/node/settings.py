@@ -84,6 +84,12 @@ class NodeConfig(CameraConfig):
         "on the image topic with /compressed appended.",
         choices=("raw", "compressed"),
     )
+    depth_transport: str = setting(
+        "raw",
+        "'raw' subscribes to sensor_msgs/Image on the topic depth, 'compressedDepth' to "
+        "sensor_msgs/CompressedImage on it with /compressedDepth appended; if scale_source is 'depth'.",
+        choices=("raw", "compressedDepth"),
+    )
     sync_slop: float = setting(
         0.0,
         "Maximum difference between the stamps of an image and its camera_info; s. 0: equal stamps.",

@@ -21,14 +21,14 @@ _DEPTHS = (1, QUEUE_SIZE)
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
 
 
-class _Offer(NamedTuple):
+class Offer(NamedTuple):
     """The part of the quality of service that follows the publishers."""
 
     reliability: ReliabilityPolicy
     durability: DurabilityPolicy
 
 
-_BEST_EFFORT = _Offer(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+BEST_EFFORT = Offer(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
 class CameraSubscriptions:
@@ -59,12 +59,16 @@ class CameraSubscriptions:
         is_compressed = config.image_transport == "compressed"
         self._types = (CompressedImage if is_compressed else Image, CameraInfo)
         self.topics = (image_topic(node, config), node.resolve_topic_name("camera_info"))
-        self._subscribe((_BEST_EFFORT, _BEST_EFFORT))
+        self._subscribe((BEST_EFFORT, BEST_EFFORT))
         self.follow_publishers()
 
     def follow_publishers(self) -> None:
         """Resubscribe if the publishers offer another quality of service than the one in use."""
-        wanted = tuple(self._wanted(topic, now) for topic, now in zip(self.topics, self._offers, strict=True))
+        reliability = self._config.input_reliability
+        wanted = tuple(
+            offer_of_publishers(self._node, topic, now, reliability, may_latch=topic == self.topics[1])
+            for topic, now in zip(self.topics, self._offers, strict=True)
+        )
         if wanted != self._offers:
             self.close()
             self._subscribe(wanted)
@@ -116,26 +120,7 @@ class CameraSubscriptions:
         for source in self._sources:
             self._node.destroy_subscription(source.sub)
 
-    def _wanted(self, topic: str, current: _Offer) -> _Offer:
-        """Return the quality of service that all publishers of a topic offer.
-
-        Best effort matches every publisher, but Fast DDS then loses most images larger than 512 KiB. Only a
-        latched subscription receives a latched camera_info that was published before this node started.
-        """
-        offers = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
-        if not offers:
-            return current
-        latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
-        is_info = topic == self.topics[1]
-        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched and is_info else DurabilityPolicy.VOLATILE
-        if self._config.input_reliability != "auto":
-            return _Offer(ReliabilityPolicy[self._config.input_reliability.upper()], durability)
-        all_reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
-        return _Offer(
-            ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT, durability
-        )
-
-    def _subscribe(self, offers: tuple[_Offer, ...]) -> None:
+    def _subscribe(self, offers: tuple[Offer, ...]) -> None:
         """Create both subscriptions with this quality of service, and their synchronizer."""
         self._offers = offers
         self._sources = [
@@ -162,6 +147,32 @@ class CameraSubscriptions:
             else message_filters.TimeSynchronizer(self._sources, QUEUE_SIZE)
         )
         self._synchronizer.registerCallback(self._on_pair)
+
+
+def offer_of_publishers(
+    node: Node, topic: str, current: Offer, reliability: str, may_latch: bool = False
+) -> Offer:
+    """Return the quality of service that all publishers of a topic offer; ``current`` if there are none.
+
+    Best effort matches every publisher, but Fast DDS then loses most images larger than 512 KiB. Only a
+    latched subscription receives a latched camera_info that was published before this node started.
+
+    Args:
+        node: looks the publishers up.
+        topic: the topic.
+        current: quality of service in use.
+        reliability: value of input_reliability.
+        may_latch: whether a latched subscription is wanted if all publishers latch.
+    """
+    offers = [info.qos_profile for info in node.get_publishers_info_by_topic(topic)]
+    if not offers:
+        return current
+    latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+    durability = DurabilityPolicy.TRANSIENT_LOCAL if latched and may_latch else DurabilityPolicy.VOLATILE
+    if reliability != "auto":
+        return Offer(ReliabilityPolicy[reliability.upper()], durability)
+    all_reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
+    return Offer(ReliabilityPolicy.RELIABLE if all_reliable else ReliabilityPolicy.BEST_EFFORT, durability)
 
 
 def image_topic(node: Node, config: NodeConfig) -> str:

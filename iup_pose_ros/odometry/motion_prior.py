@@ -131,7 +131,7 @@ class Bridge:
     def learn(self, step: ScaledStep, start: float, end: float) -> None:
         """Compare a step of the camera with that of the prior; one of assumed length begins a new unit."""
         self._is_metric = step.metric
-        if step.source == HELD_LENGTH:
+        if step.source.endswith(HELD_LENGTH):
             self._ratios.clear()
             return
         prior = self._between(start, end)

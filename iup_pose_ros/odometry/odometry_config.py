@@ -12,7 +12,7 @@ from typing import Any
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.validation import accepted_are, check_number, did_you_mean
 
-SCALE_SOURCES = ("relative", "odometry", "fixed")
+SCALE_SOURCES = ("relative", "odometry", "depth", "range", "camera_height", "fixed")
 ODOMETRY_RATES = ("image", "keyframe")
 
 
@@ -92,7 +92,8 @@ class OdometryConfig:
         default="relative",
         metadata={
             "description": "Source of step lengths: 'relative' (the first step is 1, the others follow from "
-            "shared tracks), 'odometry' (wheel odometry, metres) or 'fixed' (fixed_step_length).",
+            "shared tracks); in metres: 'odometry' (wheel odometry), 'depth' (depth images), 'range' (range "
+            "sensor), 'camera_height' (height over a plane ground) or 'fixed' (fixed_step_length).",
             "choices": SCALE_SOURCES,
         },
     )
@@ -101,6 +102,29 @@ class OdometryConfig:
         0.0001,
         1000.0,
         "Length of every step between keyframes if scale_source is 'fixed'; m.",
+        at_run_time=False,
+    )
+    depth_slop: float = _number(
+        0.02,
+        0.0,
+        1.0,
+        "Maximum difference between the stamps of a keyframe and its depth image or range if scale_source is "
+        "'depth' or 'range'; s.",
+        at_run_time=False,
+    )
+    camera_height: float = _number(
+        0.0,
+        0.0,
+        100.0,
+        "Height of the camera over the ground if scale_source is 'camera_height', which requires it; m.",
+        at_run_time=False,
+    )
+    scale_timeout: float = _number(
+        3.0,
+        0.0,
+        600.0,
+        "Time after the last length measured by depth, range or camera height until steps are no longer "
+        "marked metric. The scale is carried on by shared tracks with a growing standard deviation; s.",
         at_run_time=False,
     )
 
@@ -118,6 +142,10 @@ class OdometryConfig:
                 raise ConfigurationError(f"{what} is {value!r}; {kind} is required")
             check_number(what, value, limits["minimum"], limits["maximum"])
 
+        if self.scale_source == "camera_height" and self.camera_height == 0.0:
+            raise ConfigurationError(
+                "scale_source is 'camera_height', but camera_height is 0; the height in metres is required"
+            )
         if self.minimum_tracks > self.maximum_tracks:
             raise ConfigurationError(
                 f"odometry setting minimum_tracks is {self.minimum_tracks}, more than maximum_tracks, "

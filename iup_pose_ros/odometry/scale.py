@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
-from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry.depths import (
     InverseDepths,
@@ -20,6 +18,7 @@ from iup_pose_ros.odometry.depths import (
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.scaled_step import (
     HELD_LENGTH,
+    Interval,
     Length,
     ScaledStep,
     metric_step,
@@ -52,14 +51,6 @@ _WHEELS_MIN = 0.003
 _WHEELS_DIRECTION = 0.1
 # Fraction of the image width below which motion is noise.
 _MIN_SHIFT = 0.5 / 640.0
-_IDENTITY = Pose.identity()
-
-
-class Interval(NamedTuple):
-    """Start and end of a step, seconds."""
-
-    start: float
-    end: float
 
 
 class ScaleSource(ABC):
@@ -67,13 +58,15 @@ class ScaleSource(ABC):
 
     Attributes:
         depths: inverse depths of tracks in the latest keyframe, in 1 / unit of the trajectory.
+        warning: why lengths are less certain than this source should make them, one sentence; else empty.
     """
 
     def __init__(self) -> None:
         self.depths = InverseDepths.none()
+        self.warning = ""
 
     def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
-        """Return the scaled step and update the depths; the interval must have passed ``check``."""
+        """Return the scaled step, which must have passed ``check``, and update the depths."""
         if relative.metric:
             step = metric_step(relative, np.ones(len(rays), dtype=np.bool_))
         else:
@@ -86,8 +79,8 @@ class ScaleSource(ABC):
         return rays.width / rays.focal / self.length_of_shift(1.0)
 
     @abstractmethod
-    def check(self, interval: Interval) -> None:
-        """Raise EstimationError if the length of a step over this interval cannot be determined."""
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
+        """Raise EstimationError if the length of this step cannot be determined."""
 
     @abstractmethod
     def length_of_shift(self, shift: float) -> float:
@@ -98,23 +91,6 @@ class ScaleSource(ABC):
         """Return the step of a relative pose without length."""
 
 
-def scale_source(
-    config: OdometryConfig, wheels: WheelMotion | None = None, T_base_camera: Pose = _IDENTITY
-) -> ScaleSource:
-    """Return the scale source that the settings name.
-
-    Raises:
-        ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
-    """
-    if config.scale_source == "fixed":
-        return FixedScale(config)
-    if config.scale_source == "odometry":
-        if wheels is None:
-            raise ConfigurationError("scale_source is 'odometry', but no wheel odometry is given")
-        return WheelScale(config, wheels, T_base_camera)
-    return RelativeScale(config)
-
-
 class FixedScale(ScaleSource):
     """Every step has the configured length in metres."""
 
@@ -123,7 +99,7 @@ class FixedScale(ScaleSource):
         self._length = config.fixed_step_length
         self._keyframe_parallax = config.keyframe_parallax
 
-    def check(self, interval: Interval) -> None:
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """See ScaleSource.check; the length is always known."""
 
     def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
@@ -156,7 +132,7 @@ class WheelScale(ScaleSource):
         # One metre per keyframe parallax, more than most robots move: conservative until the first step.
         self._metres_per_shift = 1.0 / config.keyframe_parallax
 
-    def check(self, interval: Interval) -> None:
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """See ScaleSource.check; fails if wheel odometry does not cover the interval."""
         self._wheels.between(*interval)
 
@@ -190,8 +166,9 @@ class WheelScale(ScaleSource):
 class RelativeScale(ScaleSource):
     """First step of length 1; later lengths follow from tracks shared by consecutive pairs of keyframes."""
 
-    def __init__(self, config: OdometryConfig) -> None:
+    def __init__(self, config: OdometryConfig, name: str = "relative") -> None:
         super().__init__()
+        self._name = name
         self._speed: float | None = None
         # Relative standard deviation of the unit of length; grows when a length is held, not measured.
         self._unit_sigma = 0.0
@@ -203,50 +180,61 @@ class RelativeScale(ScaleSource):
         """See ScaleSource.length_of_shift."""
         return shift / self._shift_per_unit
 
-    def check(self, interval: Interval) -> None:
+    def check(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> None:
         """See ScaleSource.check; never fails, as the length is measured or held."""
 
     def _scaled(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
         """See ScaleSource._scaled."""
-        duration = interval.end - interval.start
         seen = observe(rays, relative.T_prev_curr)
-        known = self.depths.of(rays.ids)
         if not seen.shows_direction:
-            return self._turn(relative, rays, known, seen)
-        length = self._length(relative, rays, known, seen, duration)
-        self._speed = length.value / duration
+            return self._turn(relative, rays, seen, interval)
+        length = self._length(relative, rays, seen, interval)
+        self._speed = length.value / (interval.end - interval.start)
         near = seen.depths.inverse[seen.agreeing & (seen.depths.inverse > 0.0)]
         if len(near) > 0:
             self._shift_per_unit = float(np.median(near)) / length.value * rays.focal / rays.width
         return step_along(relative, length, seen.agreeing)
 
     def _length(
-        self,
-        relative: RelativePose,
-        rays: TrackedRays,
-        known: InverseDepths,
-        seen: Observation,
-        duration: float,
+        self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
     ) -> Length:
         """Return 1 for the first step, then the length by the tracks or else by the last speed."""
         if self._speed is None:
-            return Length(1.0, _BEST, "relative")
-        measured = _measured_length(relative.T_prev_curr, rays, known, seen)
+            return Length(1.0, _BEST, self._name)
+        measured = self._shared_length(relative.T_prev_curr, rays, seen)
         if measured is not None:
             sigma = float(np.hypot(measured.sigma, self._unit_sigma * measured.value))
             return replace(measured, sigma=sigma)
         self._unit_sigma = float(np.hypot(self._unit_sigma, _HELD))
-        held = self._speed * duration
-        return Length(held, self._unit_sigma * held, HELD_LENGTH)
+        held = self._speed * (interval.end - interval.start)
+        return Length(held, self._unit_sigma * held, f"{self._name} {HELD_LENGTH}")
+
+    def _shared_length(self, T_prev_curr: Pose, rays: TrackedRays, seen: Observation) -> Length | None:
+        """Return the length by tracks of known depth; None if they are too few or inconsistent."""
+        known = self.depths.of(rays.ids)
+        rows = seen.agreeing & (known.information > 0.0)
+        if np.count_nonzero(rows) < MIN_TRACKS:
+            return None
+        found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
+        # Written so that NaN fails, too.
+        if not found.sigma <= _WORST * found.length:
+            return None
+        weights = np.zeros(len(rays))
+        weights[rows] = found.weights
+        jacobian = pose_jacobian(weights, lambda pose: step_depths(rays, pose), T_prev_curr, seen.depths)
+        return Length(found.length, max(found.sigma, _BEST * found.length), self._name, jacobian=jacobian)
 
     def _turn(
-        self, relative: RelativePose, rays: TrackedRays, known: InverseDepths, seen: Observation
+        self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
     ) -> ScaledStep:
         """Return a step without significant parallax: from known depths, or else the rotation only."""
+        metric = self._is_metric(interval)
+        known = self.depths.of(rays.ids)
         rows = seen.steady & (known.information > 0.0)
         if np.count_nonzero(rows) < MIN_TRACKS:
             sigma = self.length_of_shift(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
-            return rotation_only_step(relative, Length(0.0, sigma, "relative (rotation only)"), seen.steady)
+            zero = Length(0.0, sigma, f"{self._name} (rotation only)", metric)
+            return rotation_only_step(relative, zero, seen.steady)
         translation, covariance = translation_from_depths(
             rays,
             relative.T_prev_curr.rotation,
@@ -255,22 +243,9 @@ class RelativeScale(ScaleSource):
             seen.noise,
         )
         covariance[:3, :3] += self._unit_sigma**2 * np.outer(translation, translation)
-        source = "relative (known depths)"
-        return step_from_translation(relative, translation, covariance, source, seen.steady)
+        source = f"{self._name} (known depths)"
+        return step_from_translation(relative, translation, covariance, source, seen.steady, metric)
 
-
-def _measured_length(
-    T_prev_curr: Pose, rays: TrackedRays, known: InverseDepths, seen: Observation
-) -> Length | None:
-    """Return the length by tracks of known depth; None if they are too few or inconsistent."""
-    rows = seen.agreeing & (known.information > 0.0)
-    if np.count_nonzero(rows) < MIN_TRACKS:
-        return None
-    found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
-    # Written so that NaN fails, too.
-    if not found.sigma <= _WORST * found.length:
-        return None
-    weights = np.zeros(len(rays))
-    weights[rows] = found.weights
-    jacobian = pose_jacobian(weights, lambda pose: step_depths(rays, pose), T_prev_curr, seen.depths)
-    return Length(found.length, max(found.sigma, _BEST * found.length), "relative", jacobian=jacobian)
+    def _is_metric(self, interval: Interval) -> bool:
+        """Return whether lengths at the end of an interval are metres."""
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,15 @@ from iup_pose_ros.types import RelativePose
 Mask = NDArray[np.bool_]
 
 UNKNOWN_DIRECTION = np.pi / 2.0
-# Source of a length that is not measured: the last speed is assumed.
-HELD_LENGTH = "relative (held)"
+# End of the source of a length that is not measured: the last speed is assumed.
+HELD_LENGTH = "(held)"
+
+
+class Interval(NamedTuple):
+    """Start and end of a step, seconds."""
+
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, eq=False)

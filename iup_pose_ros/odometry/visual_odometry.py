@@ -15,23 +15,23 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
 from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
+from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
 from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
-from iup_pose_ros.odometry.scale import Interval, scale_source
-from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION
+from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION, Interval
 from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
-from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
 # Seconds: an older stamp within this of the last one is dropped; beyond it the clock has jumped back.
 _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
+_NO_SENSORS = MetricSensors()
 # Seconds over which the twist is the motion prior's mean while LOST.
 _TWIST_INTERVAL = 0.1
 _WAITING = "waiting for enough motion for the first step"
@@ -45,12 +45,12 @@ class VisualOdometry:
         config: settings.
         T_base_camera: pose of the camera (optical frame) in the base frame. With a relative scale its lever
             arm, given in metres, is used in the trajectory's unit.
-        wheels: motion of the base by wheel odometry, required if ``scale_source`` is ``odometry``.
+        sensors: what the scale is measured with, required by some values of ``scale_source``.
         prior: motion of the base by another sensor, which carries the pose through a loss and predicts the
             rotation for the tracking; None: neither.
 
     Raises:
-        ConfigurationError: ``scale_source`` is ``odometry`` without wheel odometry.
+        ConfigurationError: the sensor that ``scale_source`` requires is missing.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class VisualOdometry:
         estimator: RelativePoseEstimator,
         config: OdometryConfig = _DEFAULT_CONFIG,
         T_base_camera: Pose = _IDENTITY_EXTRINSICS,
-        wheels: WheelMotion | None = None,
+        sensors: MetricSensors = _NO_SENSORS,
         prior: MotionPrior | None = None,
     ) -> None:
         self._estimator = estimator
         self._config = config
         self._T_base_camera = T_base_camera
-        self._wheels = wheels
+        self._sensors = sensors
         self._prior = prior
         self.reset()
 
@@ -81,7 +81,7 @@ class VisualOdometry:
         self._image_pose: ImagePose | None = None
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
-        self._scale = scale_source(self._config, self._wheels, self._T_base_camera)
+        self._scale = scale_source(self._config, self._sensors, self._T_base_camera)
         self._bridge = Bridge(self._prior, self._T_base_camera)
         self._integrator = Integrator(self._T_base_camera, self._bridge)
         self._last_keyframe: tuple[int, float] | None = None
@@ -171,7 +171,7 @@ class VisualOdometry:
             )
         )
         self._bridge.learn(step, tracks.keyframe.stamp, frame.stamp)
-        self._state, self._reason = TrackingState.TRACKING, ""
+        self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         return self._report(frame, edge, self._integrator.pose, twist)
 
     def _take_stamp(self, stamp: float) -> str:
@@ -265,7 +265,7 @@ class VisualOdometry:
         if not relative.metric:
             relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
             check(relative, rays, tracks.interval, self._config)
-            self._scale.check(_interval(tracks))
+            self._scale.check(relative, rays, _interval(tracks))
             relative = self._confirmed(relative, tracks)
         return relative, seconds
 
@@ -303,7 +303,7 @@ class VisualOdometry:
         if not self._integrator.moved:
             self._state, self._reason = TrackingState.INITIALIZING, _WAITING
             return self._report(tracks.latest)
-        self._state, self._reason = TrackingState.TRACKING, ""
+        self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         if self._config.odometry_rate == "keyframe" or not locate:
             return self._report(tracks.latest)
         self._follow(tracks)

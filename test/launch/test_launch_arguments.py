@@ -122,5 +122,7 @@ def test_topics_are_remapped(start):
         "mask": "/people",
         "wheel_odometry": "wheel_odometry",
         "imu": "imu",
+        "depth": "depth",
+        "range": "range",
     }
     assert (node.namespace, node.executable) == ("robot", "vo_node")

@@ -83,7 +83,7 @@ def test_filter_and_node_share_frames_namespace_clock_and_wheels(start):
 
 def test_an_arbitrary_unit_is_never_fused_as_metres(start):
     with pytest.raises(
-        ValueError, match="scale_source is 'relative'; with metric:=true it can be odometry or fixed"
+        ValueError, match="scale_source is 'relative'; with metric:=true it can be odometry, depth, "
     ):
         start(metric="true", scale_source="relative")
 
@@ -97,7 +97,7 @@ def test_metres_may_be_measured_and_not_fused(start):
     [
         ({"metric": "maybe"}, "metric is 'maybe'; true or false"),
         ({"use_sim_time": ""}, "use_sim_time is ''; true or false"),
-        ({"scale_source": "lidar"}, "scale_source is 'lidar'; with metric:=false it can be relative or"),
+        ({"scale_source": "lidar"}, "scale_source is 'lidar'; with metric:=false it can be relative, "),
     ],
 )
 def test_wrong_arguments_are_named_with_what_is_accepted(start, arguments, sentence):

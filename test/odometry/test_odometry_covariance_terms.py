@@ -15,8 +15,9 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry import OdometryConfig
 from iup_pose_ros.odometry.depths import InverseDepths, step_length, translation_from_depths
 from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
-from iup_pose_ros.odometry.scale import FixedScale, Interval, RelativeScale, WheelScale
+from iup_pose_ros.odometry.scale import FixedScale, RelativeScale, WheelScale
 from iup_pose_ros.odometry.scaled_step import (
+    Interval,
     Length,
     ScaledStep,
     metric_step,

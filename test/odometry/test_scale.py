@@ -8,8 +8,8 @@ from odometry_scenes import Cloud, disturbed, pose, positive_definite, relative_
 
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import OdometryConfig
-from iup_pose_ros.odometry.scale import Interval, scale_source
-from iup_pose_ros.odometry.scaled_step import ScaledStep, metric_step
+from iup_pose_ros.odometry.metric_scale import scale_source
+from iup_pose_ros.odometry.scaled_step import Interval, ScaledStep, metric_step
 
 SECOND = Interval(0.0, 1.0)
 

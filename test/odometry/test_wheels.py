@@ -14,7 +14,9 @@ from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry import OdometryConfig, TrackingState, VisualOdometry, WheelHistory
-from iup_pose_ros.odometry.scale import Interval, WheelScale, scale_source
+from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
+from iup_pose_ros.odometry.scale import WheelScale
+from iup_pose_ros.odometry.scaled_step import Interval
 
 SECOND = 1_000_000_000
 CONFIG = OdometryConfig(scale_source="odometry")
@@ -129,7 +131,7 @@ def test_trajectory_is_metric_and_lost_while_wheels_are_missing():
         return pose(-0.8 + 0.9 * time, 0.0, 0.3 * time)
 
     wheels = Wheels(path)
-    vo = VisualOdometry(Oracle(path), CONFIG, wheels=wheels)
+    vo = VisualOdometry(Oracle(path), CONFIG, sensors=MetricSensors(wheels))
     updates = []
     for index in range(30):
         wheels.failure = "no wheels" if 12 <= index < 18 else ""
