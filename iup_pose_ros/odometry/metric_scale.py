@@ -60,14 +60,19 @@ class MetricScale(RelativeScale):
     def _length(
         self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
     ) -> Length:
-        """Return the length by shared tracks, corrected by the measured one if there is one."""
+        """Return the length by shared tracks or speed, corrected by the measured one if there is one."""
         carried = super()._length(relative, rays, seen, interval)
         self._unit_sigma = carried.sigma / carried.value
         try:
             measured = self._meter.measure(relative.T_prev_curr, rays, seen, interval)
             length = measured if self._measured_at is None else self._fused(carried, measured)
         except EstimationError as error:
-            return self._carried_on(carried, str(error), interval)
+            is_metric = self._is_metric(interval)
+            if self._measured_at is not None and not is_metric:
+                age = interval.end - self._measured_at
+                self.warning = f"no length in metres was measured for {age:.1f} s, scale carried on: {error}"
+            source = carried.source if carried.source != self._name else f"{self._name} (carried on)"
+            return replace(carried, sigma=self._unit_sigma * carried.value, source=source, metric=is_metric)
         self._measured_at, self.warning = interval.end, ""
         self._unit_sigma = length.sigma / length.value
         return length
@@ -94,16 +99,6 @@ class MetricScale(RelativeScale):
             (1.0 - gain) * carried.jacobian / carried.value + gain * measured.jacobian / measured.value
         )
         return Length(value, sigma, self._name, metric=True, jacobian=jacobian)
-
-    def _carried_on(self, carried: Length, reason: str, interval: Interval) -> Length:
-        """Return the length by shared tracks or speed where none was measured."""
-        metric = self._is_metric(interval)
-        if not metric and self._measured_at is not None:
-            seconds = interval.end - self._measured_at
-            self.warning = f"no length in metres was measured for {seconds:.1f} s, scale carried on: {reason}"
-        source = carried.source if carried.source != self._name else f"{self._name} (carried on)"
-        sigma = self._unit_sigma * carried.value
-        return replace(carried, sigma=sigma, source=source, metric=metric)
 
     def _is_metric(self, interval: Interval) -> bool:
         """Return whether a length was measured within ``scale_timeout`` before the end of an interval."""
