@@ -130,7 +130,8 @@ class VisualOdometry:
 
         # 3. Standstill: repeat the pose, once the motion since the last keyframe has been measured.
         resting = self._stationary.update(tracks)
-        if resting and not self._has_unmeasured_motion(tracks):
+        is_measured = self._state is TrackingState.STATIONARY or not self._integrator.moved
+        if resting and (is_measured or tracks.median_motion <= self._config.stationary_motion):
             return self._rest(reference, tracks)
 
         # 4. Keyframe decision. While LOST, a pose is estimated for every frame to detect the recovery.
@@ -227,12 +228,6 @@ class VisualOdometry:
         """Return the corners of a frame as tracks; None if there are too few."""
         tracks = self._tracker.begin(frame)
         return None if is_low_texture(frame) or len(tracks) < self._config.minimum_tracks else tracks
-
-    def _has_unmeasured_motion(self, tracks: Tracks) -> bool:
-        """Return whether the camera has moved between the last keyframe and its standstill."""
-        if self._state is TrackingState.STATIONARY or not self._integrator.moved:
-            return False
-        return tracks.median_motion > self._config.stationary_motion
 
     def _estimate(self, tracks: Tracks) -> tuple[RelativePose, float]:
         """Return the checked relative pose and the inference time in seconds.
