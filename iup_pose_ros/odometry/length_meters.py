@@ -1,7 +1,8 @@
 """Measurement of a step's length in metres: by depth images, a range sensor, or the camera's height.
 
 Tracks give each depth in units of the step (mu = step length / depth, track_geometry.py). Every meter
-compares them with depths in metres and returns the length with a standard deviation, or says why it cannot.
+compares them with depths in metres and returns the length with its standard deviation; if that is not
+possible, its error gives the reason.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TOLERANCE = 0.1
 # tracks that are used, the nearest ones.
 _RADIUS = 0.25
 _NEAREST = 30
-# Smallest share of these tracks that lie on one surface; otherwise the beam may hit a thing before it.
+# Smallest share of these tracks that lie on one surface; otherwise the beam may hit an object in front.
 _ONE_SURFACE = 0.8
 # Radians: a point of the ground is seen at least this much below the horizon; deviation of the base's z axis
 # from the ground's normal (suspension, mount); largest inclination of a plane that is taken for the ground.

@@ -142,7 +142,7 @@ class VisualOdometry:
 
         # 5. Between keyframes: pose of the image relative to the last keyframe, by its tracks.
         if not due and self._state is not TrackingState.LOST:
-            return self._go_on(tracks, locate=not contradiction)
+            return self._between_keyframes(tracks, locate=not contradiction)
 
         # 6. Relative pose by the estimator, checked against the tracks.
         try:
@@ -150,13 +150,13 @@ class VisualOdometry:
         except EstimationError as error:
             return self._lose(reference, tracks, str(error))
         if not due:
-            return self._go_on(tracks, locate=not contradiction)
+            return self._between_keyframes(tracks, locate=not contradiction)
 
         # 7. Scale: the length of the step, and with it the depths of the tracks.
         step = self._scale.step(relative, tracks.rays, _interval(tracks))
 
         # 8. Integration of the base's motion; the twist is that since the last image with a pose.
-        self._follow(tracks)
+        self._adopt_keyframe(tracks)
         self._integrator.advance(step.camera, tracks.keyframe.stamp, frame.stamp)
         last = self._last_image(tracks)
         twist = self._integrator.twist(last.motion.inverse() @ step.camera, frame.stamp - last.stamp)
@@ -257,7 +257,7 @@ class VisualOdometry:
                 relative = chosen
         return relative, seconds
 
-    def _go_on(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
+    def _between_keyframes(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
         """Report a frame between keyframes: with its pose if ``locate`` and its tracks determine one."""
         self._tracks = tracks
         if not self._integrator.moved:
@@ -266,7 +266,7 @@ class VisualOdometry:
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         if self._config.odometry_rate == "keyframe" or not locate:
             return self._report(tracks.latest)
-        self._follow(tracks)
+        self._adopt_keyframe(tracks)
         last = self._last_image(tracks)
         try:
             image = self._resection(tracks)
@@ -278,8 +278,8 @@ class VisualOdometry:
         twist = self._integrator.twist(last.motion_to(image), image.stamp - last.stamp)
         return self._report(tracks.latest, pose=pose, twist=twist)
 
-    def _follow(self, tracks: Tracks) -> None:
-        """Measure the motion from the keyframe of these tracks on; the one before a loss is given up."""
+    def _adopt_keyframe(self, tracks: Tracks) -> None:
+        """Measure the motion relative to the keyframe of these tracks; tracks before a loss are given up."""
         self._suspended = None
         if self._image_pose is not None and self._image_pose.keyframe_id != tracks.keyframe_id:
             self._continue_from_last_image()
@@ -308,7 +308,7 @@ class VisualOdometry:
         that neither tracking errors nor slow motion accumulate undetected.
         """
         config, frame = self._config, tracks.latest
-        self._follow(tracks)
+        self._adopt_keyframe(tracks)
         self._image_pose = None
         self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
         if tracks.fraction <= config.keyframe_tracked_fraction:
