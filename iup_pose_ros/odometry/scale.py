@@ -38,8 +38,8 @@ from iup_pose_ros.odometry.track_geometry import (
 from iup_pose_ros.odometry.wheels import WheelMotion
 from iup_pose_ros.types import RelativePose
 
-# Relative standard deviations of a length: minimum, maximum of a measured one, when the last speed is held
-# (the camera may have stopped, or doubled its speed), when it is configured, when measured by wheel odometry;
+# Relative standard deviations of a length: minimum, maximum of a measured one, when the median depth of the
+# scene or the last speed is assumed unchanged, when it is configured, when measured by wheel odometry;
 # minimum standard deviation of wheel odometry in metres.
 _BEST = 0.01
 _WORST = 0.5
@@ -49,6 +49,8 @@ _WHEELS = 0.03
 _WHEELS_MIN = 0.003
 # Relative standard deviation across the direction given by wheel odometry.
 _WHEELS_DIRECTION = 0.1
+# Minimum number of tracks of known depth that measure a length.
+_MIN_SHARED = 5
 # Fraction of the image width below which motion is noise.
 _MIN_SHIFT = 0.5 / 640.0
 
@@ -190,15 +192,19 @@ class RelativeScale(ScaleSource):
             return self._turn(relative, rays, seen)
         length = self._length(relative, rays, seen, interval)
         self._speed = length.value / (interval.end - interval.start)
-        near = seen.depths.inverse[seen.agreeing & (seen.depths.inverse > 0.0)]
-        if len(near) > 0:
-            self._shift_per_unit = float(np.median(near)) / length.value * rays.focal / rays.width
+        inverse = _median_inverse_depth(seen)
+        if inverse is not None:
+            self._shift_per_unit = inverse / length.value * rays.focal / rays.width
         return step_along(relative, length, seen.agreeing)
 
     def _length(
         self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
     ) -> Length:
-        """Return 1 for the first step, then the length by the tracks or else by the last speed."""
+        """Return 1 for the first step, then the length by shared tracks.
+
+        Without them, the length is that for which the median depth of the scene stays as it was, or without
+        any tracks that of the last speed.
+        """
         if self._speed is None:
             return Length(1.0, _BEST, self._name)
         measured = self._shared_length(relative.T_prev_curr, rays, seen)
@@ -206,14 +212,18 @@ class RelativeScale(ScaleSource):
             sigma = float(np.hypot(measured.sigma, self._unit_sigma * measured.value))
             return replace(measured, sigma=sigma)
         self._unit_sigma = float(np.hypot(self._unit_sigma, _HELD))
-        held = self._speed * (interval.end - interval.start)
+        inverse = _median_inverse_depth(seen)
+        if inverse is None:
+            held = self._speed * (interval.end - interval.start)
+        else:
+            held = inverse / self.typical_inverse_depth(rays)
         return Length(held, self._unit_sigma * held, f"{self._name} {HELD_LENGTH}")
 
     def _shared_length(self, T_prev_curr: Pose, rays: TrackedRays, seen: Observation) -> Length | None:
         """Return the length by tracks of known depth; None if they are too few or inconsistent."""
         known = self.depths.of(rays.ids)
         rows = seen.agreeing & (known.information > 0.0)
-        if np.count_nonzero(rows) < MIN_TRACKS:
+        if np.count_nonzero(rows) < _MIN_SHARED:
             return None
         found = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows))
         # Written so that NaN fails, too.
@@ -242,3 +252,9 @@ class RelativeScale(ScaleSource):
         covariance[:3, :3] += self._unit_sigma**2 * np.outer(translation, translation)
         source = f"{self._name} (known depths)"
         return step_from_translation(relative, translation, covariance, source, seen.steady)
+
+
+def _median_inverse_depth(seen: Observation) -> float | None:
+    """Return the median inverse depth, in steps, of the tracks that agree with a pose; None without any."""
+    inverse = seen.depths.inverse[seen.agreeing & (seen.depths.inverse > 0.0)]
+    return float(np.median(inverse)) if len(inverse) > 0 else None

@@ -15,7 +15,7 @@ from iup_pose_ros.types import RelativePose
 Mask = NDArray[np.bool_]
 
 UNKNOWN_DIRECTION = np.pi / 2.0
-# End of the source of a length that is not measured: the last speed is assumed.
+# End of the source of a length that is not measured: the scene's median depth or the last speed is assumed.
 HELD_LENGTH = "(held)"
 
 

