@@ -66,7 +66,7 @@ class MetricScale(RelativeScale):
     def _length(
         self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
     ) -> Length:
-        """Return the length by shared tracks or speed, corrected by the measured one if there is one."""
+        """Return the length of RelativeScale, corrected by the measured one if there is one."""
         carried = super()._length(relative, rays, seen, interval)
         self._unit_sigma = carried.sigma / carried.value
         try:
