@@ -57,7 +57,12 @@ def write_accuracy_plot(measurements: Sequence[Measurement], accuracy: Path, plo
     Raises:
         DataError: a file cannot be read or written, or no estimator is in both.
     """
-    areas = _mean_areas(accuracy)
+    try:
+        estimators = json.loads(accuracy.read_text(encoding="utf-8"))["estimators"]
+        areas = {name: float(found["mean"]["auc_unfolded"][_AUC_LIMIT]) for name, found in estimators.items()}
+    except (OSError, ValueError, KeyError, TypeError) as failure:
+        message = f"{accuracy} is not a file of `iup-pose evaluate pairs --json`: {failure!r}"
+        raise DataError(message) from failure
     times: dict[str, float] = {}
     for row in measurements:
         if row.part == "estimators" and row.name in areas:
@@ -80,15 +85,6 @@ def write_accuracy_plot(measurements: Sequence[Measurement], accuracy: Path, plo
         figure.savefig(plot, dpi=120)
     except (OSError, ValueError) as failure:
         raise DataError(f"cannot write plot {plot}: {failure}") from failure
-
-
-def _mean_areas(path: Path) -> dict[str, float]:
-    """Return the mean AUC by estimator of a file of `evaluate pairs --json`."""
-    try:
-        estimators = json.loads(path.read_text(encoding="utf-8"))["estimators"]
-        return {name: float(found["mean"]["auc_unfolded"][_AUC_LIMIT]) for name, found in estimators.items()}
-    except (OSError, ValueError, KeyError, TypeError) as failure:
-        raise DataError(f"{path} is not a file of `iup-pose evaluate pairs --json`: {failure!r}") from failure
 
 
 def _cells(row: Measurement) -> list[str]:

@@ -103,17 +103,12 @@ def run_benchmark(options: BenchmarkOptions) -> Iterator[Measurement]:
 
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, load, devices and versions."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": _processor(),
+        "processor": names[0] if names else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
         "devices": describe_devices(),
         "versions": describe_versions(),
     }
-
-
-def _processor() -> str:
-    """Return the processor's model name."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -107,13 +107,26 @@ def measure(call: Callable[[int], object], repeats: int, warm_up: int, device: s
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    timed = _cuda_milliseconds if on_gpu else _wall_milliseconds
-    milliseconds, cpu_milliseconds = [], []
+    milliseconds: list[float] = []
+    cpu_milliseconds: list[float] = []
     for number in range(warm_up, warm_up + repeats):
-        begin = time.process_time()
-        milliseconds.append(timed(call, number))
-        cpu_milliseconds.append(1e3 * (time.process_time() - begin))
-    memory = torch.cuda.max_memory_allocated(device) / _MEGABYTE if on_gpu else _peak_resident_megabytes()
+        cpu_begin = time.process_time()
+        if on_gpu:
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            call(number)
+            end.record()
+            end.synchronize()
+            milliseconds.append(float(begin.elapsed_time(end)))
+        else:
+            wall_begin = time.perf_counter()
+            call(number)
+            milliseconds.append(1e3 * (time.perf_counter() - wall_begin))
+        cpu_milliseconds.append(1e3 * (time.process_time() - cpu_begin))
+    if on_gpu:
+        memory = torch.cuda.max_memory_allocated(device) / _MEGABYTE
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0  # given in kilobytes
     return Samples(milliseconds, cpu_milliseconds, memory)
 
 
@@ -121,22 +134,3 @@ def set_threads(threads: int) -> None:
     """Set the number of threads that an operation of torch or OpenCV uses in this process."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-
-
-def _peak_resident_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0  # given in kilobytes
-
-
-def _wall_milliseconds(call: Callable[[int], object], number: int) -> float:
-    begin = time.perf_counter()
-    call(number)
-    return 1e3 * (time.perf_counter() - begin)
-
-
-def _cuda_milliseconds(call: Callable[[int], object], number: int) -> float:
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    call(number)
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end))

@@ -54,12 +54,8 @@ class ExtrinsicsLookup:
         """
         if self._assume_identity or camera_frame == self._base_frame:
             return Pose.identity()
-        if camera_frame not in self._found:
-            self._found[camera_frame] = self._look_up(camera_frame, stamp)
-        return self._found[camera_frame]
-
-    def _look_up(self, camera_frame: str, stamp: Any) -> Pose:
-        """Return T_base_camera from TF; log translation and Euler angles as TF tools print them."""
+        if camera_frame in self._found:
+            return self._found[camera_frame]
         waiting = f"waiting for transform {self._base_frame} <- {camera_frame}"
         try:
             found = self._buffer.lookup_transform(
@@ -71,6 +67,8 @@ class ExtrinsicsLookup:
             T_base_camera = pose_of(found.transform.translation, found.transform.rotation)
         except DataError as error:
             raise ExtrinsicsError(f"{waiting}: {error}") from error
+        self._found[camera_frame] = T_base_camera
+        # Logged as TF tools print it.
         x, y, z = T_base_camera.translation
         roll, pitch, yaw = np.degrees(tf_transformations.euler_from_matrix(T_base_camera.matrix))
         self._log(

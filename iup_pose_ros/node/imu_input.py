@@ -44,7 +44,7 @@ class ImuInput:
         measured = message.angular_velocity
         rate = np.array([measured.x, measured.y, measured.z])
         variances = np.reshape(message.angular_velocity_covariance, (3, 3)).diagonal()
-        # -1 in the first element says that there is no angular velocity.
+        # -1 as the first variance marks a message without angular velocity (sensor_msgs/Imu).
         if variances[0] == -1.0 or not np.isfinite(rate).all():
             self._node.get_logger().warning(
                 f"imu message ignored: its angular velocity {rate.tolist()} is not finite, or marked as "

@@ -138,7 +138,14 @@ class ImageInputs:
         self._policy = config.camera_info_policy
         self._info: Any = None
         self._image_bytes = 0
-        self._subscriptions = CameraSubscriptions(node, config, self._on_image, self._on_info, self._on_both)
+        self._subscriptions = CameraSubscriptions(
+            node,
+            config,
+            self._on_image,
+            self._on_info,
+            # With the last camera_info, an image has been passed on when it arrived.
+            on_pair=lambda *pair: None if self._holds_info else self._pass_on(*pair),
+        )
 
     def follow_publishers(self) -> None:
         """Adapt the subscriptions to the quality of service of the current publishers."""
@@ -214,10 +221,6 @@ class ImageInputs:
         self._arrivals.info = time.monotonic()
         self._info = info
         self._rarity.on_info()
-
-    def _on_both(self, image: Any, info: Any) -> None:
-        if not self._holds_info:
-            self._pass_on(image, info)
 
     def _pass_on(self, image: Any, info: Any) -> None:
         self._monitor.count(dropped_invalid=self._unpaired.pair(nanoseconds(image.header.stamp)))

@@ -72,7 +72,7 @@ class LatestFrameWorker(Generic[Item]):
                 return
             try:
                 self._handle(item)
-            except Exception as error:  # noqa: BLE001 - images after this one are still to be processed
+            except Exception as error:  # noqa: BLE001 - later items must still be processed
                 self._on_error(error)
             # Otherwise the last image would stay in memory while waiting for the next one.
             del item

@@ -139,7 +139,12 @@ class VoNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the images and start the worker."""
-        return self._transition("activate", self._activate, "active")
+
+        def activate() -> None:
+            ready = self._ready()
+            self._session = TrackingSession(self, ready.config, ready.components, self._is_paused)
+
+        return self._transition("activate", activate, "active")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End subscriptions and worker; keep the estimator."""
@@ -195,10 +200,6 @@ class VoNode(LifecycleNode):
         )
         self._configured = _Configured(config, estimator, components)
         self.get_logger().info(f"configured with estimator {estimator.info}")
-
-    def _activate(self) -> None:
-        ready = self._ready()
-        self._session = TrackingSession(self, ready.config, ready.components, self._is_paused)
 
     def _clean_up(self) -> None:
         self.stop()

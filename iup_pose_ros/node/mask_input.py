@@ -19,9 +19,9 @@ _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIAB
 
 
 class MaskInput:
-    """Stores the last masks received on ``mask`` and finds the one of an image; thread-safe.
+    """Stores the last masks received on ``mask`` and finds the mask of an image; thread-safe.
 
-    Without a mask that is recent enough, images are used unmasked, which ``warning`` says.
+    An image without a mask that is recent enough is used unmasked, and ``warning`` reports it.
 
     Args:
         node: owner of the subscription.
@@ -44,8 +44,8 @@ class MaskInput:
     def find(self, stamp: Any) -> Any | None:
         """Return the mask for the image of this stamp; None if there is none.
 
-        If masks are synchronised, wait for the one of this stamp for ``mask_timeout`` seconds, once a mask
-        has been received; otherwise return the last one that is at most so much older than the image.
+        With the policy ``synchronised``, wait up to ``mask_timeout`` seconds for the mask of this stamp, once
+        any mask has been received; otherwise return the last mask at most ``mask_timeout`` seconds older.
         """
         image = nanoseconds(stamp)
         oldest = image if self._waits else image - round(self._timeout * NANOSECONDS)

@@ -135,7 +135,7 @@ class OdometryOutputs:
             ]
         if pose is not None and twist is not None:
             messages.append((self._odometry, convert.odometry(pose, twist, stamp, odom_frame, base_frame)))
-            # A filter has the motion prior from its own source: fused again as ~/twist it would count twice.
+            # A filter receives the sensor of the motion prior itself; as ~/twist it would count twice.
             if not update.bridged:
                 messages.append((self._twist, convert.stamped_twist(twist, stamp, base_frame)))
         return messages

@@ -7,7 +7,6 @@ from dataclasses import fields
 
 import yaml
 
-from iup_pose_ros.node.declaration import Parameter
 from iup_pose_ros.node.settings import PARAMETERS
 from iup_pose_ros.odometry import OdometryConfig
 
@@ -33,21 +32,18 @@ def params_file() -> str:
     blocks = [_HEADER]
     for title, names in groups.items():
         blocks.append(f"{_INDENT}# ----- {title} -----\n")
-        blocks += [_entry(PARAMETERS[name]) for name in names]
+        for parameter in (PARAMETERS[name] for name in names):
+            mark, accepted = "* " if parameter.at_run_time else "", ""
+            if parameter.minimum is not None:
+                accepted = f"Range: {parameter.accepted}."
+            elif parameter.choices:
+                accepted = f"One of: {', '.join(parameter.choices)}."
+            comment = f"{mark}{parameter.description} {accepted}".strip()
+            indent = f"{_INDENT}# "
+            lines = textwrap.wrap(comment, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+            value = yaml.safe_dump({parameter.name: parameter.default}).strip()
+            blocks.append("\n".join([*lines, f"{_INDENT}{value}\n"]))
     return "\n".join(blocks)
-
-
-def _entry(parameter: Parameter) -> str:
-    """Return a parameter as a comment and a line of YAML."""
-    mark, accepted = "* " if parameter.at_run_time else "", ""
-    if parameter.minimum is not None:
-        accepted = f"Range: {parameter.accepted}."
-    elif parameter.choices:
-        accepted = f"One of: {', '.join(parameter.choices)}."
-    comment = f"{mark}{parameter.description} {accepted}".strip()
-    lines = textwrap.wrap(comment, _WIDTH, initial_indent=f"{_INDENT}# ", subsequent_indent=f"{_INDENT}# ")
-    value = yaml.safe_dump({parameter.name: parameter.default}).strip()
-    return "\n".join([*lines, f"{_INDENT}{value}\n"])
 
 
 if __name__ == "__main__":

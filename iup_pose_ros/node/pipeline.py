@@ -74,13 +74,13 @@ class FramePipeline:
         topic: str = "",
         scene: MessageHistory | None = None,
     ) -> None:
-        self._scene = scene
-        self._topic = topic
         self._estimator = estimator
         self._wheels = wheels
         self._gyro = gyro
         self._config = config
         self._extrinsics = extrinsics
+        self._topic = topic
+        self._scene = scene
         self.reset()
 
     def reset(self) -> None:
@@ -127,28 +127,42 @@ class FramePipeline:
             ExtrinsicsError: the camera's extrinsics are not known (yet).
         """
         frame = self._frames.build(image, info, mask)
-        odometry = self._odometry_of(frame.frame_id, image.header.stamp)
-        update = odometry.process(frame)
-        return ProcessedFrame(update, frame.image, odometry.matches, frame.mask, frame.masked_share)
+        if not frame.frame_id:
+            raise ImageError("the image header has no frame_id; the camera's optical frame is required")
+        # The first valid image creates the odometry, with the extrinsics of its camera.
+        if self._odometry is None:
+            T_base_camera = self._extrinsics.find(frame.frame_id, image.header.stamp)
+            self._odometry = VisualOdometry(
+                self._estimator, self._config.odometry, T_base_camera, self._sensors(), self._prior()
+            )
+            self._camera_frame = frame.frame_id
+            if not self._config.assume_identity_mount:
+                self._mount_warning = optical_frame_warning(
+                    frame.frame_id, self._config.base_frame, T_base_camera
+                )
+        if frame.frame_id != self._camera_frame:
+            raise ImageError(
+                f"image is from camera {frame.frame_id!r}, but this node tracks {self._camera_frame!r}: "
+                "two cameras publish on one topic"
+            )
+        update = self._odometry.process(frame)
+        return ProcessedFrame(update, frame.image, self._odometry.matches, frame.mask, frame.masked_share)
 
     def _prior(self) -> MotionPrior | None:
         """Return the motion prior that the settings name."""
-        if self._gyro is not None:
-            return GyroPrior(self._gyro, self.clock.nanoseconds, self._T_base_imu)
+        gyro, extrinsics = self._gyro, self._extrinsics
+        if gyro is not None:
+
+            def T_base_imu() -> Pose:
+                try:
+                    return extrinsics.find(gyro.frame_id, Time())  # time 0: the latest transform
+                except ExtrinsicsError as error:
+                    raise EstimationError(str(error)) from error
+
+            return GyroPrior(gyro, self.clock.nanoseconds, T_base_imu)
         if self._wheels is not None and self._config.motion_prior == "odometry":
             return OdometryPrior(self._wheels, self.clock.nanoseconds)
         return None
-
-    def _T_base_imu(self) -> Pose:
-        """Return the latest pose of the IMU in the base frame.
-
-        Raises:
-            EstimationError: TF does not have it.
-        """
-        try:
-            return self._extrinsics.find(self._gyro.frame_id if self._gyro else "", Time())
-        except ExtrinsicsError as error:
-            raise EstimationError(str(error)) from error
 
     def _sensors(self) -> MetricSensors:
         """Return the sensors of the scale, with the clock of the frames."""
@@ -162,24 +176,3 @@ class FramePipeline:
         if scene is not None and source == "range":
             return MetricSensors(ranges=RangeHistory(scene, slop, to_nanoseconds, self._extrinsics.find))
         return MetricSensors()
-
-    def _odometry_of(self, camera_frame: str, stamp: Any) -> VisualOdometry:
-        """Return the odometry, which the first valid image creates with the extrinsics of its camera."""
-        if not camera_frame:
-            raise ImageError("the image header has no frame_id; the camera's optical frame is required")
-        if self._odometry is None:
-            T_base_camera = self._extrinsics.find(camera_frame, stamp)
-            self._odometry = VisualOdometry(
-                self._estimator, self._config.odometry, T_base_camera, self._sensors(), self._prior()
-            )
-            self._camera_frame = camera_frame
-            if not self._config.assume_identity_mount:
-                self._mount_warning = optical_frame_warning(
-                    camera_frame, self._config.base_frame, T_base_camera
-                )
-        if camera_frame != self._camera_frame:
-            raise ImageError(
-                f"image is from camera {camera_frame!r}, but this node tracks {self._camera_frame!r}: "
-                "two cameras publish on one topic"
-            )
-        return self._odometry

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -41,32 +41,33 @@ def run(create_node: Callable[[], VoNode], stop: StopRequest, args: Sequence[str
 
 
 def _spin_until(stop: StopRequest, node: VoNode) -> None:
-    """Spin in a second thread: Python runs signal handlers only while the main thread executes Python."""
+    """Start the node and execute its callbacks, in a second thread, until a stop is requested.
+
+    Python runs signal handlers only while the main thread, which waits here, executes Python code.
+    """
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     stopped: Future = Future()
-    spinner = threading.Thread(target=_spin, args=(executor, node, stopped), name="executor")
+
+    def spin() -> None:
+        executor.create_task(node.autostart)
+        while not stopped.done() and node.context.ok():
+            try:
+                executor.spin_until_future_complete(stopped)
+            except Exception as error:  # noqa: BLE001 - a message rclpy cannot decode must not end the node
+                node.on_fault(error)
+
+    def end_process() -> None:
+        # Files are written atomically: each is whole or absent.
+        node.get_logger().warning(f"still busy {_GRACE:g} s after the stop request: ends without waiting")
+        os._exit(0)
+
+    spinner = threading.Thread(target=spin, name="executor")
     spinner.start()
     stop.wait()
-    timer = threading.Timer(_GRACE, _end_process, (node,))
+    timer = threading.Timer(_GRACE, end_process)
     timer.daemon = True
     timer.start()
     stopped.set_result(None)
     spinner.join()
     executor.shutdown()
-
-
-def _end_process(node: VoNode) -> None:
-    """End the process while other threads are busy; files, written atomically, are whole or absent."""
-    node.get_logger().warning(f"still busy {_GRACE:g} s after the stop request: ends without waiting")
-    os._exit(0)
-
-
-def _spin(executor: Executor, node: VoNode, stopped: Future) -> None:
-    """Start the node and execute callbacks until ``stopped`` is set; their exceptions are reported."""
-    executor.create_task(node.autostart)
-    while not stopped.done() and node.context.ok():
-        try:
-            executor.spin_until_future_complete(stopped)
-        except Exception as error:  # noqa: BLE001 - a message that rclpy cannot decode must not end the node
-            node.on_fault(error)

@@ -10,7 +10,7 @@ from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.subscriptions import BEST_EFFORT, QUEUE_SIZE, Offer, offer_of_publishers
 from iup_pose_ros.odometry.scene_sensors import MessageHistory
 
-# Values of scale_source -> what their messages are called in errors.
+# Name of the messages in errors, by value of scale_source.
 SCENE_MESSAGES = {"depth": "depth image", "range": "range"}
 
 _SUFFIX = "/compressedDepth"

@@ -17,8 +17,14 @@ class StopRequest:
     def __init__(self) -> None:
         self._deferred = False
         self._event = threading.Event()
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if not self._deferred:
+                raise SystemExit(0)
+            self._event.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, on_signal)
 
     def defer(self) -> None:
         """Make signals wake ``wait`` from now on instead of ending the process."""
@@ -27,8 +33,3 @@ class StopRequest:
     def wait(self) -> None:
         """Block until a stop is requested."""
         self._event.wait()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._deferred:
-            raise SystemExit(0)
-        self._event.set()

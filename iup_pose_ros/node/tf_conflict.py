@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -34,18 +35,16 @@ class TransformOwnerWatch:
         self._own_edge = f"{odom_frame} -> {base_frame}"
         self._base_frame = base_frame
         self._sent: deque[tuple[int, float, float, float]] = deque(maxlen=_DEPTH)
-        self._owner = ""
+        self._owner = self._static_owner = ""
         self._heard = float("-inf")
         self._logged: dict[str, float] = {}
+        self._subscriptions = []
         latched = QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._subscriptions = [
-            node.create_subscription(TFMessage, topic, _with_info(callback), qos)
-            for topic, callback, qos in (
-                ("/tf", self._on_transforms, QoSProfile(depth=_DEPTH)),
-                ("/tf_static", self._on_static, latched),
-            )
-        ]
-        self._static_owner = ""
+        for topic, qos in (("/tf", QoSProfile(depth=_DEPTH)), ("/tf_static", latched)):
+            callback = partial(self._on_transforms, topic)
+            if not hasattr(Subscription, "CallbackType"):  # older releases of rclpy pass no message info
+                callback = partial(callback, info=None)
+            self._subscriptions.append(node.create_subscription(TFMessage, topic, callback, qos))
 
     def sending(self, transform: Any) -> None:
         """Note that the node is about to broadcast this transform."""
@@ -61,18 +60,16 @@ class TransformOwnerWatch:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
-    def _on_transforms(self, message: Any, info: Any) -> None:
+    def _on_transforms(self, topic: str, message: Any, info: Any) -> None:
         for transform in message.transforms:
-            if transform.child_frame_id == self._base_frame and _key(transform) not in self._sent:
-                self._owner = self._named("/tf", transform, info)
-                self._heard = time.monotonic()
-                self._warn(self._owner)
-
-    def _on_static(self, message: Any, info: Any) -> None:
-        for transform in message.transforms:
-            if transform.child_frame_id == self._base_frame:
-                self._static_owner = self._named("/tf_static", transform, info)
-                self._warn(self._static_owner)
+            if transform.child_frame_id != self._base_frame or _key(transform) in self._sent:
+                continue
+            warning = self._named(topic, transform, info)
+            if topic == "/tf":
+                self._owner, self._heard = warning, time.monotonic()
+            else:
+                self._static_owner = warning
+            self._warn(warning)
 
     def _named(self, topic: str, transform: Any, info: Any) -> str:
         """Return the warning, with the publishing node or, if rclpy does not report it, the candidates."""
@@ -80,7 +77,8 @@ class TransformOwnerWatch:
         publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))
         # Older releases of rclpy give no gid with a message.
         gid = (info.get("publisher_gid") or {}).get("data") if isinstance(info, dict) else None
-        exact = [item for item in publishers if gid and _same_gid(item.endpoint_gid, gid)]
+        # Gids of endpoints are padded in some releases: compared as far as both reach.
+        exact = [item for item in publishers if gid and all(map(operator.eq, item.endpoint_gid, gid))]
         own = (self._node.get_name(), self._node.get_namespace())
         others = [item for item in publishers if (item.node_name, item.node_namespace) != own]
         names = sorted({f"{item.node_namespace.rstrip('/')}/{item.node_name}" for item in exact or others})
@@ -98,17 +96,6 @@ class TransformOwnerWatch:
             self._node.get_logger().warning(text)
 
 
-def _with_info(callback: Callable[[Any, Any], None]) -> Callable[..., None]:
-    """Return the callback, adapted if this rclpy passes no message info."""
-    return callback if hasattr(Subscription, "CallbackType") else lambda message: callback(message, None)
-
-
 def _key(transform: Any) -> tuple[int, float, float, float]:
     position = transform.transform.translation
     return nanoseconds(transform.header.stamp), position.x, position.y, position.z
-
-
-def _same_gid(endpoint: Any, message: bytes) -> bool:
-    """Return whether two gids are equal; those of endpoints are padded in some releases."""
-    length = min(len(endpoint), len(message))
-    return bytes(endpoint[:length]) == bytes(message[:length])

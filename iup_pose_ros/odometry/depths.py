@@ -125,7 +125,11 @@ def step_length(mu: Array, variance: Array, known: InverseDepths) -> StepLength:
         known: inverse depths of the same tracks, all with information.
     """
     rho, rho_variance = known.inverse, 1.0 / known.information
-    length = _weighted_median(mu / np.where(rho == 0.0, 1e-12, rho), np.abs(rho) / np.sqrt(variance))
+    # Start: the weighted median of the lengths that single tracks give.
+    lengths = mu / np.where(rho == 0.0, 1e-12, rho)
+    order = np.argsort(lengths)
+    cumulative = np.cumsum((np.abs(rho) / np.sqrt(variance))[order])
+    length = float(lengths[order][np.searchsorted(cumulative, 0.5 * cumulative[-1])])
     for _ in range(_ITERATIONS):
         total = variance + length**2 * rho_variance
         error = mu - length * rho
@@ -240,10 +244,3 @@ def translation_from_depths(
     covariance = joint @ rotation_covariance @ joint.T
     covariance[:3, :3] += inverse
     return translation, covariance
-
-
-def _weighted_median(values: Array, weights: Array) -> float:
-    """Return the weighted median of values (N,)."""
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulative, 0.5 * cumulative[-1])])

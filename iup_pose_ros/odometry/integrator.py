@@ -1,22 +1,31 @@
-"""Integration of steps to the pose of the base in the odometry frame."""
+"""Integration of steps to the pose of the base in the odometry frame, across losses by a motion prior."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, symmetrised
 from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.odometry.image_pose import ImagePose
 from iup_pose_ros.odometry.motion_prior import Bridge
-from iup_pose_ros.odometry.state import Twist
+from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION
+from iup_pose_ros.odometry.state import KeyframeEdge, Twist
 
 # The origin is exact by definition; a covariance in ROS must still be positive definite.
 _ORIGIN_VARIANCE = 1e-12
 # Speeds per second assumed for a gap before any step was measured: units of length, radians.
 _UNKNOWN_SPEED = 1.0
 _UNKNOWN_TURN_RATE = 0.5
+# Weight of the latest step in the mean speed.
 _LATEST_SHARE = 0.3
+# Seconds: times that differ by less are the same.
 _SAME_TIME = 1e-9
+# Seconds before a stamp over which the twist by the motion prior is its mean.
+_TWIST_INTERVAL = 0.1
 _IDENTITY = Pose.identity()
 _NO_BRIDGE = Bridge(None, _IDENTITY)
 
@@ -32,7 +41,6 @@ class Integrator:
         pose: T_odom_base after the last step.
         stamp: of the last step, seconds; None before the first one.
         moved: whether there was a step.
-        since_edge: motion of the base since ``start_edge``.
     """
 
     def __init__(self, T_base_camera: Pose = _IDENTITY, bridge: Bridge = _NO_BRIDGE) -> None:
@@ -44,17 +52,8 @@ class Integrator:
         self.moved = False
         self._speed = _UNKNOWN_SPEED
         self._turn_rate = _UNKNOWN_TURN_RATE
-        self.start_edge()
-
-    def start_edge(self) -> None:
-        """Begin a new edge of the pose graph at the last step."""
-        self.since_edge = PoseWithCovariance.exact(Pose.identity())
-        self._is_bridged, self._is_broken = False, False
-
-    @property
-    def is_edge_bridged(self) -> bool:
-        """Return whether the motion prior bridges a gap of the edge, and no gap is left."""
-        return self._is_bridged and not self._is_broken
+        self._last_keyframe: tuple[int, float] | None = None
+        self._start_edge()
 
     def advance(self, T_prev_curr: PoseWithCovariance, previous_stamp: float, current_stamp: float) -> None:
         """Append a camera step between two stamps; time between the last step and this one is a gap."""
@@ -84,29 +83,77 @@ class Integrator:
             motion, is_bridged = gap
             self._move(motion)
             self._is_bridged |= is_bridged
-            self._is_broken |= not is_bridged
+            self._has_unknown_gap |= not is_bridged
         self.stamp = stamp
+
+    def finish_edge(self, edge: KeyframeEdge) -> KeyframeEdge:
+        """Return the edge to a new keyframe and begin the next one.
+
+        If the motion prior covers all gaps since the last keyframe that had an edge, the returned edge starts
+        at that keyframe and has the motion since then; otherwise it is ``edge``.
+        """
+        last, self._last_keyframe = self._last_keyframe, (edge.current_id, edge.current_stamp)
+        base, is_bridged = self._since_edge, self._is_bridged and not self._has_unknown_gap
+        self._start_edge()
+        if last is None or not is_bridged:
+            return edge
+        return replace(
+            edge,
+            previous_id=last[0],
+            previous_stamp=last[1],
+            camera=base.change_of_frame(self._T_base_camera.inverse()),
+            base=base,
+            sigma_R=np.sqrt(np.diag(base.covariance)[3:]),
+            sigma_t=UNKNOWN_DIRECTION,
+            inlier_probability=math.nan,
+            bridged=True,
+        )
+
+    def bridged(self, last: ImagePose | None, stamp: float) -> tuple[PoseWithCovariance, Twist] | None:
+        """Return pose and twist of the base by the motion prior; None if it does not cover the time.
+
+        Args:
+            last: last image with a pose, from which the pose continues; None: from the last step.
+            stamp: time of the pose, seconds.
+        """
+        if self.stamp is None:
+            return None
+        pose, since = self.pose, self.stamp
+        if last is not None:
+            pose, since = self.pose_after(last.motion, last.keyframe_stamp), last.stamp
+        motion, is_known = self._motion_between(since, stamp)
+        start = max(since, stamp - _TWIST_INTERVAL)
+        recent, is_recent_known = self._motion_between(start, stamp)
+        if not (is_known and is_recent_known):
+            return None
+        return pose @ motion, mean_twist(recent, stamp - start)
 
     def restart_clock(self, stamp: float, gap: float) -> None:
         """Continue at ``stamp`` after the clock jumped back; assume ``gap`` seconds have elapsed."""
         if self.stamp is not None:
             self._move(PoseWithCovariance(Pose.identity(), np.diag(self._unobserved(gap))))
-            self._is_broken = True
+            self._has_unknown_gap = True
             self.stamp = stamp
 
+    def _start_edge(self) -> None:
+        """Begin the edge of the pose graph from the last step to the next keyframe."""
+        self._since_edge = PoseWithCovariance.exact(Pose.identity())
+        # Whether the motion prior bridges a gap of the edge, and whether there is one that it does not cover.
+        self._is_bridged, self._has_unknown_gap = False, False
+
     def _gap_until(self, stamp: float) -> tuple[PoseWithCovariance, bool] | None:
-        """Return the motion since the last step, see ``motion_between``; None if there is no gap."""
+        """Return the motion since the last step, see ``_motion_between``; None if there is no gap."""
         if self.stamp is None or stamp - self.stamp <= _SAME_TIME:
             return None
-        return self.motion_between(self.stamp, stamp)
+        return self._motion_between(self.stamp, stamp)
 
     def _move(self, motion: PoseWithCovariance) -> None:
-        self.pose, self.since_edge = self.pose @ motion, self.since_edge @ motion
+        self.pose, self._since_edge = self.pose @ motion, self._since_edge @ motion
 
-    def motion_between(self, start: float, end: float) -> tuple[PoseWithCovariance, bool]:
+    def _motion_between(self, start: float, end: float) -> tuple[PoseWithCovariance, bool]:
         """Return a motion of the base that is not seen in images, and whether it is by the motion prior.
 
-        Otherwise it is zero, with the deviation of a motion at the last speed.
+        Without the prior it is zero, with the standard deviation of a motion at the mean speed.
         """
         unobserved = self._unobserved(end - start)
         by_prior = self._bridge.motion(start, end, unobserved)
@@ -115,7 +162,7 @@ class Integrator:
         return PoseWithCovariance(Pose.identity(), np.diag(unobserved)), False
 
     def _unobserved(self, gap: float) -> Array:
-        """Return the variances (6,) of ``gap`` seconds of unobserved motion at the last speed."""
+        """Return the variances (6,) of ``gap`` seconds of unobserved motion at the mean speed."""
         return np.repeat([(self._speed * gap) ** 2, min(self._turn_rate * gap, np.pi) ** 2], 3)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.track_geometry import TrackedRays, fitted_rotation, rotation_compensated_motion
+from iup_pose_ros.odometry.tracks import Tracks
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,19 @@ def is_keyframe(motion: Motion, fraction: float, interval: float, config: Odomet
         or fraction <= config.keyframe_tracked_fraction
         or interval >= config.keyframe_interval
     )
+
+
+def is_keyframe_due(tracks: Tracks, has_moved: bool, config: OdometryConfig) -> bool:
+    """Return whether the latest frame of the tracks becomes a keyframe, also if too few tracks are left.
+
+    Args:
+        tracks: tracks since the last keyframe.
+        has_moved: whether there was a step. The first one defines the unit of length and therefore waits for
+            parallax, not for an interval.
+        config: thresholds.
+    """
+    if len(tracks) < config.minimum_tracks:
+        return True
+    is_timed = has_moved or tracks.median_motion > config.keyframe_parallax
+    interval = tracks.interval if is_timed else 0.0
+    return is_keyframe(tracked_motion(tracks.rays), tracks.fraction, interval, config)

@@ -1,7 +1,8 @@
 """Measurement of a step's length in metres: by depth images, a range sensor, or the camera's height.
 
 Tracks give each depth in units of the step (mu = step length / depth, track_geometry.py). Every meter
-compares them with depths in metres and returns the length with a standard deviation, or says why it cannot.
+compares them with depths in metres and returns the length with its standard deviation; if that is not
+possible, its error gives the reason.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TOLERANCE = 0.1
 # tracks that are used, the nearest ones.
 _RADIUS = 0.25
 _NEAREST = 30
-# Smallest share of these tracks that lie on one surface; otherwise the beam may hit a thing before it.
+# Smallest share of these tracks that lie on one surface; otherwise the beam may hit an object in front.
 _ONE_SURFACE = 0.8
 # Radians: a point of the ground is seen at least this much below the horizon; deviation of the base's z axis
 # from the ground's normal (suspension, mount); largest inclination of a plane that is taken for the ground.
@@ -89,12 +90,17 @@ class DepthMeter:
                 f"only {np.count_nonzero(usable)} of {len(rays)} tracks have a depth in the depth image: "
                 f"{missing}"
             )
-        inverse = 1.0 / np.where(usable, depth, 1.0)
+        inverse = 1.0 / depth[usable]
         sigma = _DEPTH_NOISE * (1.0 + inverse)
-        known = InverseDepths.independent(rays.ids, inverse, np.where(usable, 1.0 / sigma**2, 0.0))
+        known = InverseDepths.independent(rays.ids[usable], inverse, 1.0 / sigma**2)
         mu, variance = view.mu[usable], view.variance[usable]
-        found = step_length(mu, variance, known.rows(usable))
-        share = _agreeing_share(found.length, inverse[usable], sigma[usable], mu, variance)
+        found = step_length(mu, variance, known)
+        # Of the tracks whose depth is certain, most must agree with the length.
+        expected, size = found.length * inverse, np.abs(found.length) * inverse
+        certain = np.sqrt(variance) < CERTAIN * size
+        noise = np.sqrt(variance + (found.length * sigma) ** 2)
+        agrees = np.abs(mu - expected) < np.maximum(DEVIATIONS * noise, _TOLERANCE * size)
+        share = float(np.mean(agrees[certain])) if np.any(certain) else 0.0
         if share < MIN_AGREEING:
             raise EstimationError(
                 f"only {share:.0%} of the tracks agree with the depth image on the length of the step: it is "
@@ -233,24 +239,6 @@ def _viewed(
     ratio = np.maximum(ratio, _MIN_DEPTH_RATIO)
     slope = turned / ratio**2
     return at_end, _View(rays.current, mu / ratio, variance * slope**2, slope)
-
-
-def _agreeing_share(length: float, inverse: Array, sigma: Array, mu: Array, variance: Array) -> float:
-    """Return the share of the tracks (N,), of those with a certain depth, that agree with a length.
-
-    Args:
-        length: length of the step, metres.
-        inverse: (N,) measured inverse depths, 1 / metres.
-        sigma: (N,) their standard deviations.
-        mu: (N,) inverse depths in steps.
-        variance: (N,) their variances.
-    """
-    certain = np.sqrt(variance) < CERTAIN * np.abs(length) * inverse
-    allowed = np.maximum(
-        DEVIATIONS * np.sqrt(variance + (length * sigma) ** 2), _TOLERANCE * np.abs(length) * inverse
-    )
-    agrees = np.abs(mu - length * inverse) < allowed
-    return float(np.mean(agrees[certain])) if np.any(certain) else 0.0
 
 
 def _length(

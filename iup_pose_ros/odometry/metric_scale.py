@@ -10,7 +10,7 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry.length_meters import DepthMeter, GroundMeter, LengthMeter, RangeMeter
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.scale import FixedScale, RelativeScale, ScaleSource, WheelScale
-from iup_pose_ros.odometry.scaled_step import Interval, Length
+from iup_pose_ros.odometry.scaled_step import Interval, Length, ScaledStep
 from iup_pose_ros.odometry.scene_sensors import DepthImages, RangeReadings
 from iup_pose_ros.odometry.track_geometry import Observation, TrackedRays, observe
 from iup_pose_ros.odometry.wheels import WheelMotion
@@ -57,17 +57,27 @@ class MetricScale(RelativeScale):
         if self._measured_at is None and seen.shows_direction:
             self._meter.measure(relative.T_prev_curr, rays, seen, interval)
 
+    def step(self, relative: RelativePose, rays: TrackedRays, interval: Interval) -> ScaledStep:
+        """See ScaleSource.step; metric if a length was measured within ``scale_timeout`` before its end."""
+        step = super().step(relative, rays, interval)
+        is_recent = self._measured_at is not None and interval.end - self._measured_at <= self._timeout
+        return replace(step, metric=step.metric or is_recent)
+
     def _length(
         self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
     ) -> Length:
-        """Return the length by shared tracks, corrected by the measured one if there is one."""
+        """Return the length of RelativeScale, corrected by the measured one if there is one."""
         carried = super()._length(relative, rays, seen, interval)
         self._unit_sigma = carried.sigma / carried.value
         try:
             measured = self._meter.measure(relative.T_prev_curr, rays, seen, interval)
             length = measured if self._measured_at is None else self._fused(carried, measured)
         except EstimationError as error:
-            return self._carried_on(carried, str(error), interval)
+            age = 0.0 if self._measured_at is None else interval.end - self._measured_at
+            if age > self._timeout:
+                self.warning = f"no length in metres was measured for {age:.1f} s, scale carried on: {error}"
+            source = carried.source if carried.source != self._name else f"{self._name} (carried on)"
+            return replace(carried, sigma=self._unit_sigma * carried.value, source=source)
         self._measured_at, self.warning = interval.end, ""
         self._unit_sigma = length.sigma / length.value
         return length
@@ -94,20 +104,6 @@ class MetricScale(RelativeScale):
             (1.0 - gain) * carried.jacobian / carried.value + gain * measured.jacobian / measured.value
         )
         return Length(value, sigma, self._name, metric=True, jacobian=jacobian)
-
-    def _carried_on(self, carried: Length, reason: str, interval: Interval) -> Length:
-        """Return the length by shared tracks or speed where none was measured."""
-        metric = self._is_metric(interval)
-        if not metric and self._measured_at is not None:
-            seconds = interval.end - self._measured_at
-            self.warning = f"no length in metres was measured for {seconds:.1f} s, scale carried on: {reason}"
-        source = carried.source if carried.source != self._name else f"{self._name} (carried on)"
-        sigma = self._unit_sigma * carried.value
-        return replace(carried, sigma=sigma, source=source, metric=metric)
-
-    def _is_metric(self, interval: Interval) -> bool:
-        """Return whether a length was measured within ``scale_timeout`` before the end of an interval."""
-        return self._measured_at is not None and interval.end - self._measured_at <= self._timeout
 
 
 def scale_source(

@@ -28,7 +28,7 @@ _ODOMETRY_SIGMAS = np.repeat([0.003, 0.002], 3)
 _GYRO_BIAS = 0.01
 _GYRO_SHARE = 0.02
 _GYRO_SIGMA = 0.001
-# Standard deviation of the rotation between the sensors, which turns a motion's direction; radians.
+# Standard deviation of the mounting rotation between camera and sensor, radians; it turns the motion.
 _MOUNT_SIGMA = 0.02
 # The unit of length is the median ratio over the last steps: number of steps, minimum number, minimum length
 # of a step in metres, maximum relative deviation of the ratios, minimum deviation of their median.

@@ -189,7 +189,7 @@ class RelativeScale(ScaleSource):
         """See ScaleSource._scaled."""
         seen = observe(rays, relative.T_prev_curr)
         if not seen.shows_direction:
-            return self._turn(relative, rays, seen, interval)
+            return self._turn(relative, rays, seen)
         length = self._length(relative, rays, seen, interval)
         self._speed = length.value / (interval.end - interval.start)
         inverse = _median_inverse_depth(seen)
@@ -234,16 +234,13 @@ class RelativeScale(ScaleSource):
         jacobian = pose_jacobian(weights, lambda pose: step_depths(rays, pose), T_prev_curr, seen.depths)
         return Length(found.length, max(found.sigma, _BEST * found.length), self._name, jacobian=jacobian)
 
-    def _turn(
-        self, relative: RelativePose, rays: TrackedRays, seen: Observation, interval: Interval
-    ) -> ScaledStep:
+    def _turn(self, relative: RelativePose, rays: TrackedRays, seen: Observation) -> ScaledStep:
         """Return a step without significant parallax: from known depths, or else the rotation only."""
-        metric = self._is_metric(interval)
         known = self.depths.of(rays.ids)
         rows = seen.steady & (known.information > 0.0)
         if np.count_nonzero(rows) < MIN_TRACKS:
             sigma = self.length_of_shift(SIGNIFICANT_PARALLAX * seen.noise / rays.width)
-            zero = Length(0.0, sigma, f"{self._name} (rotation only)", metric)
+            zero = Length(0.0, sigma, f"{self._name} (rotation only)")
             return rotation_only_step(relative, zero, seen.steady)
         translation, covariance = translation_from_depths(
             rays,
@@ -254,11 +251,7 @@ class RelativeScale(ScaleSource):
         )
         covariance[:3, :3] += self._unit_sigma**2 * np.outer(translation, translation)
         source = f"{self._name} (known depths)"
-        return step_from_translation(relative, translation, covariance, source, seen.steady, metric)
-
-    def _is_metric(self, interval: Interval) -> bool:
-        """Return whether lengths at the end of an interval are metres."""
-        return False
+        return step_from_translation(relative, translation, covariance, source, seen.steady)
 
 
 def _median_inverse_depth(seen: Observation) -> float | None:

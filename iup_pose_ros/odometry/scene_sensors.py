@@ -147,8 +147,8 @@ class RangeHistory:
         messages: sensor_msgs/Range.
         slop: maximum difference of stamps, seconds.
         to_nanoseconds: converts the odometry's seconds to stamps.
-        find_mount: returns T_base_sensor of a frame at a stamp (builtin_interfaces/Time); raises an error of
-            the kind IupPoseError if it is unknown.
+        find_mount: returns T_base_sensor of a frame at a stamp (builtin_interfaces/Time); raises an
+            IupPoseError if it is unknown.
     """
 
     def __init__(

@@ -62,10 +62,10 @@ class StationaryDetector:
         return self._resting
 
     def contradiction(self, tracks: Tracks) -> str:
-        """Return why the tracks show no motion of the camera, empty if they may: some of them stay in place.
+        """Return why the motion of the tracks is not that of the camera, one sentence; empty if it may be.
 
-        Tracks count that have stayed in place for the window (half of it at the start). With a moving camera
-        only very distant points do, and only while it does not rotate.
+        It is not if too many tracks stay in place, over the window (half of it at the start), while others
+        move. With a moving camera only very distant points stay in place, and only while it does not rotate.
         """
         then = self._history[0] if self._history else None
         if then is None or tracks.latest.stamp - then.stamp < 0.5 * self.config.stationary_window:

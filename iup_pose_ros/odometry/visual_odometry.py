@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +14,14 @@ from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
-from iup_pose_ros.odometry.integrator import Integrator, mean_twist, zero_twist
-from iup_pose_ros.odometry.keyframes import is_keyframe, tracked_motion
+from iup_pose_ros.odometry.integrator import Integrator, zero_twist
+from iup_pose_ros.odometry.keyframes import is_keyframe_due
 from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
 from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
-from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION, Interval
+from iup_pose_ros.odometry.scaled_step import Interval
 from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.stationary import StationaryDetector
@@ -32,8 +33,6 @@ _CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
 _NO_SENSORS = MetricSensors()
-# Seconds over which the twist is the motion prior's mean while LOST.
-_TWIST_INTERVAL = 0.1
 _WAITING = "waiting for enough motion for the first step"
 
 
@@ -84,7 +83,6 @@ class VisualOdometry:
         self._scale = scale_source(self._config, self._sensors, self._T_base_camera)
         self._bridge = Bridge(self._prior, self._T_base_camera)
         self._integrator = Integrator(self._T_base_camera, self._bridge)
-        self._last_keyframe: tuple[int, float] | None = None
 
     def change(self, config: OdometryConfig) -> None:
         """Apply changed settings, except those of the scale."""
@@ -132,18 +130,19 @@ class VisualOdometry:
 
         # 3. Standstill: repeat the pose, once the motion since the last keyframe has been measured.
         resting = self._stationary.update(tracks)
-        if resting and not self._has_unmeasured_motion(tracks):
+        is_measured = self._state is TrackingState.STATIONARY or not self._integrator.moved
+        if resting and (is_measured or tracks.median_motion <= self._config.stationary_motion):
             return self._rest(reference, tracks)
 
         # 4. Keyframe decision. While LOST, a pose is estimated for every frame to detect the recovery.
-        due = resting or self._is_keyframe(tracks)
+        due = resting or is_keyframe_due(tracks, self._integrator.moved, self._config)
         contradiction = self._stationary.contradiction(tracks)
         if due and not resting and contradiction:
             return self._lose(reference, tracks, contradiction)
 
         # 5. Between keyframes: pose of the image relative to the last keyframe, by its tracks.
         if not due and self._state is not TrackingState.LOST:
-            return self._go_on(tracks, locate=not contradiction)
+            return self._between_keyframes(tracks, locate=not contradiction)
 
         # 6. Relative pose by the estimator, checked against the tracks.
         try:
@@ -151,13 +150,13 @@ class VisualOdometry:
         except EstimationError as error:
             return self._lose(reference, tracks, str(error))
         if not due:
-            return self._go_on(tracks, locate=not contradiction)
+            return self._between_keyframes(tracks, locate=not contradiction)
 
         # 7. Scale: the length of the step, and with it the depths of the tracks.
         step = self._scale.step(relative, tracks.rays, _interval(tracks))
 
         # 8. Integration of the base's motion; the twist is that since the last image with a pose.
-        self._follow(tracks)
+        self._adopt_keyframe(tracks)
         self._integrator.advance(step.camera, tracks.keyframe.stamp, frame.stamp)
         last = self._last_image(tracks)
         twist = self._integrator.twist(last.motion.inverse() @ step.camera, frame.stamp - last.stamp)
@@ -165,7 +164,7 @@ class VisualOdometry:
         # 9. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
         base = step.camera.change_of_frame(self._T_base_camera)
-        edge = self._linked(
+        edge = self._integrator.finish_edge(
             KeyframeEdge.of(
                 tracks, self._tracks.keyframe_id, relative, step, base, self._estimator.name, seconds
             )
@@ -230,21 +229,6 @@ class VisualOdometry:
         tracks = self._tracker.begin(frame)
         return None if is_low_texture(frame) or len(tracks) < self._config.minimum_tracks else tracks
 
-    def _is_keyframe(self, tracks: Tracks) -> bool:
-        """Return whether the frame becomes a keyframe, also if too few tracks are left."""
-        if len(tracks) < self._config.minimum_tracks:
-            return True
-        # The first step defines the unit of length and therefore waits for parallax, not for an interval.
-        timed = self._integrator.moved or tracks.median_motion > self._config.keyframe_parallax
-        interval = tracks.interval if timed else 0.0
-        return is_keyframe(tracked_motion(tracks.rays), tracks.fraction, interval, self._config)
-
-    def _has_unmeasured_motion(self, tracks: Tracks) -> bool:
-        """Return whether the camera has moved between the last keyframe and its standstill."""
-        if self._state is TrackingState.STATIONARY or not self._integrator.moved:
-            return False
-        return tracks.median_motion > self._config.stationary_motion
-
     def _estimate(self, tracks: Tracks) -> tuple[RelativePose, float]:
         """Return the checked relative pose and the inference time in seconds.
 
@@ -266,38 +250,14 @@ class VisualOdometry:
             relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
             check(relative, rays, tracks.interval, self._config)
             self._scale.check(relative, rays, _interval(tracks))
-            relative = self._confirmed(relative, tracks)
+            # A pose by known depths that contradicts this one replaces it, if it passes the checks, too.
+            with suppress(EstimationError):
+                chosen = resolve_contradiction(relative, self._resection(tracks))
+                check(chosen, rays, tracks.interval, self._config)
+                relative = chosen
         return relative, seconds
 
-    def _confirmed(self, relative: RelativePose, tracks: Tracks) -> RelativePose:
-        """Return the pose by known depths where these contradict the estimator's, if it passes the checks."""
-        try:
-            chosen = resolve_contradiction(relative, self._resection(tracks))
-            check(chosen, tracks.rays, tracks.interval, self._config)
-        except EstimationError:
-            return relative
-        return chosen
-
-    def _linked(self, edge: KeyframeEdge) -> KeyframeEdge:
-        """Return the edge from the last keyframe, after a loss across what the motion prior bridges."""
-        last, self._last_keyframe = self._last_keyframe, (edge.current_id, edge.current_stamp)
-        base, is_bridged = self._integrator.since_edge, self._integrator.is_edge_bridged
-        self._integrator.start_edge()
-        if last is None or not is_bridged:
-            return edge
-        return replace(
-            edge,
-            previous_id=last[0],
-            previous_stamp=last[1],
-            camera=base.change_of_frame(self._T_base_camera.inverse()),
-            base=base,
-            sigma_R=np.sqrt(np.diag(base.covariance)[3:]),
-            sigma_t=UNKNOWN_DIRECTION,
-            inlier_probability=math.nan,
-            bridged=True,
-        )
-
-    def _go_on(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
+    def _between_keyframes(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
         """Report a frame between keyframes: with its pose if ``locate`` and its tracks determine one."""
         self._tracks = tracks
         if not self._integrator.moved:
@@ -306,7 +266,7 @@ class VisualOdometry:
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
         if self._config.odometry_rate == "keyframe" or not locate:
             return self._report(tracks.latest)
-        self._follow(tracks)
+        self._adopt_keyframe(tracks)
         last = self._last_image(tracks)
         try:
             image = self._resection(tracks)
@@ -318,8 +278,8 @@ class VisualOdometry:
         twist = self._integrator.twist(last.motion_to(image), image.stamp - last.stamp)
         return self._report(tracks.latest, pose=pose, twist=twist)
 
-    def _follow(self, tracks: Tracks) -> None:
-        """Measure the motion from the keyframe of these tracks on; the one before a loss is given up."""
+    def _adopt_keyframe(self, tracks: Tracks) -> None:
+        """Measure the motion relative to the keyframe of these tracks; tracks before a loss are given up."""
         self._suspended = None
         if self._image_pose is not None and self._image_pose.keyframe_id != tracks.keyframe_id:
             self._continue_from_last_image()
@@ -348,7 +308,7 @@ class VisualOdometry:
         that neither tracking errors nor slow motion accumulate undetected.
         """
         config, frame = self._config, tracks.latest
-        self._follow(tracks)
+        self._adopt_keyframe(tracks)
         self._image_pose = None
         self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
         if tracks.fraction <= config.keyframe_tracked_fraction:
@@ -383,24 +343,11 @@ class VisualOdometry:
         pose: PoseWithCovariance | None = None,
         twist: Twist | None = None,
     ) -> OdometryUpdate:
+        """Return the update of a frame; while LOST, with the motion prior's pose if it covers the loss."""
         update = OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
-        return self._bridged(update) if self._state is TrackingState.LOST else update
-
-    def _bridged(self, update: OdometryUpdate) -> OdometryUpdate:
-        """Return an update while LOST, with the pose by the motion prior if it covers the loss."""
-        integrator, last = self._integrator, self._image_pose
-        pose, since = integrator.pose, integrator.stamp
-        if since is None:
-            return update
-        if last is not None:
-            pose, since = integrator.pose_after(last.motion, last.keyframe_stamp), last.stamp
-        motion, is_known = integrator.motion_between(since, update.stamp)
-        start = max(since, update.stamp - _TWIST_INTERVAL)
-        recent, is_recent_known = integrator.motion_between(start, update.stamp)
-        if not (is_known and is_recent_known):
-            return update
-        twist = mean_twist(recent, update.stamp - start)
-        return replace(update, pose=pose @ motion, twist=twist, bridged=True)
+        is_lost = self._state is TrackingState.LOST
+        bridged = self._integrator.bridged(self._image_pose, frame.stamp) if is_lost else None
+        return update if bridged is None else replace(update, pose=bridged[0], twist=bridged[1], bridged=True)
 
 
 def _interval(tracks: Tracks) -> Interval:

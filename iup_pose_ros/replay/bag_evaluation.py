@@ -45,6 +45,18 @@ class TruthSource:
     topic: str | None = None
     frame: str | None = None
 
+    def read(self, bag: BagReader) -> GroundTruth | None:
+        """Return the ground truth of a recording; None if neither file nor topic is given.
+
+        Raises:
+            DataError: file or topic is unusable.
+        """
+        if self.file is not None:
+            return read_ground_truth_file(self.file, bag, self.frame)
+        if self.topic is not None:
+            return read_ground_truth_topic(self.topic, bag, self.frame)
+        return None
+
 
 @dataclass(frozen=True)
 class BagEvaluationOptions:
@@ -127,7 +139,7 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
     with BagReader(
         options.bag, options.image_topic, options.info_topic, options.camera, options.mask_topic
     ) as bag:
-        truth = _ground_truth(options.truth, bag)
+        truth = options.truth.read(bag)
         if options.report is not None:
             try:
                 options.report.mkdir(parents=True, exist_ok=True)
@@ -149,14 +161,6 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
         if options.report is not None:
             write_report(options.report, title, notes, bag, runs, trajectory)
         return BagEvaluation(title, notes, runs)
-
-
-def _ground_truth(source: TruthSource, bag: BagReader) -> GroundTruth | None:
-    if source.file is not None:
-        return read_ground_truth_file(source.file, bag, source.frame)
-    if source.topic is not None:
-        return read_ground_truth_topic(source.topic, bag, source.frame)
-    return None
 
 
 def _run(

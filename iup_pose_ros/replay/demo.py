@@ -17,7 +17,6 @@ from iup_pose_ros.bags.writer import CameraExtrinsics
 from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.evaluation.reports.console import print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
-from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.progress import progress_bar
 from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, run_evaluation
@@ -97,24 +96,7 @@ def run_demo(options: DemoOptions, console: Console) -> str:
         print_summary(console, title, run.values)
         written = "report.html, trajectory.png, trajectory.tum, metrics.json"
         console.print(f"Written to {options.output}: {written}", soft_wrap=True)
-    return _failure(run.record)
-
-
-def _failure(record: RunRecord) -> str:
-    """Return why a run failed, one sentence; empty on success."""
-    if not record.frames:
-        return "no image was processed"
-    last = record.frames[-1]
-    if not record.poses:
-        return f"no motion was measured; the tracker ended {last.state.name}: {last.reason}"
-    lost = record.lost_frames
-    if not lost:
-        return ""
-    after = lost[0].stamp - float(record.image_stamps[0])
-    return (
-        f"tracking was lost at {len(lost)} of {len(record.frames)} images, first after {after:.2f} s: "
-        f"{lost[0].reason}"
-    )
+    return run.record.failure
 
 
 @contextlib.contextmanager

@@ -79,14 +79,6 @@ class CameraExamination:
             yield Finding(
                 "images have no frame_id: the driver must name the camera's optical frame", is_fatal=True
             )
-        yield from self._of_stamps()
-        if self._repeats:
-            repetition = f"{self._repeats} of {self._used} images repeat the pixels of the previous one"
-            yield Finding(f"{repetition}: the driver sends images again")
-        for warning in self._warnings:
-            yield Finding(warning)
-
-    def _of_stamps(self) -> Iterator[Finding]:
         steps = np.diff(self.stamps)
         if len(steps) and np.any(steps <= 0):
             what = "are all 0" if not any(self.stamps) else "do not increase everywhere"
@@ -98,6 +90,11 @@ class CameraExamination:
         elif len(steps) and float(np.median(steps)) > 0.3 * NANOSECONDS:
             apart = f"images are {np.median(steps) / NANOSECONDS:.2f} s apart"
             yield Finding(f"{apart}: few tracks survive; run or record the camera at 5 Hz or more")
+        if self._repeats:
+            repetition = f"{self._repeats} of {self._used} images repeat the pixels of the previous one"
+            yield Finding(f"{repetition}: the driver sends images again")
+        for warning in self._warnings:
+            yield Finding(warning)
 
 
 def examine(bag: BagReader, base_frame: str) -> list[Finding]:

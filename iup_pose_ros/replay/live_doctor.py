@@ -12,7 +12,6 @@ from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
 from iup_pose_ros.bags.topics import CameraTopics, TopicSummary, find_camera
 from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.node.camera_extrinsics import ExtrinsicsError, ExtrinsicsLookup
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.monitor import Monitor
@@ -73,20 +72,14 @@ def examine_live(
         findings = [] if fault is None else [Finding(fault.reason, is_fatal=True)]
         findings += [*examination.findings(), *(Finding(warning) for warning in warnings)]
         if examination.frame_id:
-            T_base_camera, missing = _extrinsics(buffer, base_frame, examination.frame_id, header.stamp)
+            lookup = ExtrinsicsLookup(buffer, base_frame, 1.0, False, lambda text: None)
+            T_base_camera, missing = None, ""
+            try:
+                T_base_camera = lookup.find(examination.frame_id, header.stamp)
+            except ExtrinsicsError as error:
+                missing = f"no transform on TF ({error})"
             findings += extrinsics_findings(T_base_camera, missing, base_frame, examination.frame_id)
     return findings
-
-
-def _extrinsics(
-    buffer: tf2_ros.Buffer, base_frame: str, camera_frame: str, stamp: object
-) -> tuple[Pose | None, str]:
-    """Return the camera's extrinsics, or None and why they are not known."""
-    lookup = ExtrinsicsLookup(buffer, base_frame, 1.0, False, lambda text: None)
-    try:
-        return lookup.find(camera_frame, stamp), ""
-    except ExtrinsicsError as error:
-        return None, f"no transform on TF ({error})"
 
 
 def _environment() -> dict[str, str]:

@@ -64,31 +64,25 @@ class NodeOutputs:
             )
             for message in self.edges
         ]
+        frames, processed = [], 0
+        for message, arrived in self.states:
+            stamp = stamp_of(message)
+            # States are also published for dropped images; only processed ones increase this counter.
+            if message.frames_processed > processed and stamp in sent:
+                state, latency = TrackingState(message.state), arrived - sent.get(stamp, math.nan)
+                frames.append(FrameRecord(stamp * 1e-9, state, message.reason, latency))
+            processed = message.frames_processed
         last_state = self.states[-1][0] if self.states else None
         counters = {name: int(getattr(last_state, name)) for name in _COUNTERS} if last_state else {}
         return RunRecord(
             mode=mode,
             estimator=estimator,
             image_stamps=np.array(sorted(sent)) * 1e-9,
-            frames=self._frames(sent),
+            frames=frames,
             poses=from_origin(poses, edges, T_base_camera),
             edges=edges,
             counters=counters,
         )
-
-    def _frames(self, sent: Mapping[int, float]) -> list[FrameRecord]:
-        """Return the processed images with state and latency."""
-        frames, processed = [], 0
-        for message, arrived in self.states:
-            stamp = stamp_of(message)
-            # States are also published for dropped images; only processed ones increase this counter.
-            if message.frames_processed > processed and stamp in sent:
-                latency = arrived - sent.get(stamp, math.nan)
-                frames.append(
-                    FrameRecord(stamp * 1e-9, TrackingState(message.state), message.reason, latency)
-                )
-            processed = message.frames_processed
-        return frames
 
 
 def _pose_with_covariance(message: Any) -> PoseWithCovariance:

@@ -32,7 +32,18 @@ def read_recorded_run(path: Path, bag: BagReader) -> RunRecord:
     """
     outputs, arrivals = NodeOutputs(), {}
     with Recording(path) as recording:
-        node = _node(recording)
+        nodes = [
+            topic.removesuffix(_STATE_TOPIC)
+            for topic, summary in recording.topics.items()
+            if summary.kind == _STATE and summary.count and topic.endswith(_STATE_TOPIC)
+        ]
+        if len(nodes) != 1:
+            found = ", ".join(sorted(nodes)) or "none"
+            raise DataError(
+                f"bag {path} must hold the outputs of one vo_node (~/odometry, ~/keyframe_edge, "
+                f"~/tracking_state); nodes with {_STATE_TOPIC.strip('/')} messages: {found}"
+            )
+        node = nodes[0]
         for message in recording.messages([f"{node}{_STATE_TOPIC}"]):
             outputs.states.append((recording.deserialized(message, _STATE), message.time * 1e-9))
         outputs.odometry.extend(recording.decoded(f"{node}/odometry"))
@@ -48,19 +59,3 @@ def read_recorded_run(path: Path, bag: BagReader) -> RunRecord:
         base_frame = outputs.odometry[0].child_frame_id
         T_base_camera = StaticTransforms.read(bag).find(base_frame, bag.camera_frame)
     return outputs.record("recorded", estimator, sent, T_base_camera or Pose.identity())
-
-
-def _node(recording: Recording) -> str:
-    """Return the full name of the node whose outputs were recorded."""
-    nodes = [
-        topic.removesuffix(_STATE_TOPIC)
-        for topic, summary in recording.topics.items()
-        if summary.kind == _STATE and summary.count and topic.endswith(_STATE_TOPIC)
-    ]
-    if len(nodes) != 1:
-        found = ", ".join(sorted(nodes)) or "none"
-        raise DataError(
-            f"bag {recording.path} must hold the outputs of one vo_node (~/odometry, ~/keyframe_edge, "
-            f"~/tracking_state); nodes with {_STATE_TOPIC.strip('/')} messages: {found}"
-        )
-    return nodes[0]

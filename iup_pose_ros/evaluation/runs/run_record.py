@@ -112,6 +112,23 @@ class RunRecord:
         """Return the images at which tracking was lost."""
         return [frame for frame in self.frames if frame.state == TrackingState.LOST]
 
+    @property
+    def failure(self) -> str:
+        """Return why the run has no complete trajectory, one sentence; empty if it has one."""
+        if not self.frames:
+            return "no image was processed"
+        last = self.frames[-1]
+        if not self.poses:
+            return f"no motion was measured; the tracker ended {last.state.name}: {last.reason}"
+        lost = self.lost_frames
+        if not lost:
+            return ""
+        after = lost[0].stamp - float(self.image_stamps[0])
+        return (
+            f"tracking was lost at {len(lost)} of {len(self.frames)} images, first after {after:.2f} s: "
+            f"{lost[0].reason}"
+        )
+
 
 def from_origin(
     poses: Sequence[StampedPose], edges: Sequence[EdgeRecord], T_odom_camera: Pose
