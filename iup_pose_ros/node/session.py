@@ -232,8 +232,10 @@ class TrackingSession:
                 "camera or its driver repeats the last image",
                 Severity.ERROR,
             )
-        severity = Severity.ERROR if update.refused else Severity.NONE
-        if update.state is TrackingState.TRACKING and update.reason:
+        severity = Severity.NONE
+        if update.refused:
+            severity = Severity.ERROR
+        elif update.state is TrackingState.TRACKING and update.reason:
             severity = Severity.WARNING
         return Report(update.state, update.reason, severity, components.pipeline.keyframes, update.bridged)
 
