@@ -128,4 +128,4 @@ def test_parameters_are_described(bench, node):
     assert "stamps" in slop.description
     assert (slop.floating_point_range[0].from_value, slop.floating_point_range[0].to_value) == (0.0, 1.0)
     assert (tracks.integer_range[0].from_value, tracks.integer_range[0].to_value) == (50, 5000)
-    assert scale.additional_constraints == "one of: relative, odometry, fixed"
+    assert scale.additional_constraints == "one of: relative, odometry, depth, range, camera_height, fixed"
