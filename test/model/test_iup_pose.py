@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -190,6 +191,9 @@ def test_rotation_fusion_leans_to_the_surer_stage() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "LONG_TESTS" not in os.environ, reason="takes half a minute; LONG_TESTS=1 make test runs it"
+)
 def test_exported_network_agrees_with_the_module(small: IUPPose) -> None:
     inputs = views(1, 64, 96)
     with torch.no_grad():

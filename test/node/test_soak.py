@@ -15,7 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from node_bench import Drive
 from scipy.stats import theilslopes
 
-SECONDS = 3600.0 * float(os.environ.get("SOAK_HOURS", "0.01"))
+SECONDS = 3600.0 * float(os.environ.get("SOAK_HOURS", "0.005"))
 RATE = 20.0
 SAMPLES = 60
 # Nothing before this share of the time counts: caches fill, the allocator settles.

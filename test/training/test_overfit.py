@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,9 @@ TINY = replace(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "LONG_TESTS" not in os.environ, reason="takes about a minute; LONG_TESTS=1 make test runs it"
+)
 def test_after_a_short_training_swapping_the_views_inverts_the_pose() -> None:
     torch.manual_seed(0)
     model, pairs = IUPPose(TINY), PairSet(fixed_pairs(OPTIONS))
