@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Imu
 
+from iup_pose_ros.node.subscriptions import subscribe_to_sensor
 from iup_pose_ros.odometry.wheels import GyroHistory
 from iup_pose_ros.stamps import nanoseconds
 
 # IMUs send up to 1000 messages per second.
 _DEPTH = 500
 _LOG_PERIOD = 30.0
-_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 class ImuInput:
@@ -30,11 +28,7 @@ class ImuInput:
     def __init__(self, node: Node, history: GyroHistory) -> None:
         self._node = node
         self._history = history
-        # A best-effort subscription matches both kinds of publisher.
-        qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = node.create_subscription(
-            Imu, "imu", self._on_imu, qos, qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE)
-        )
+        self._subscription = subscribe_to_sensor(node, Imu, "imu", self._on_imu, _DEPTH)
 
     def close(self) -> None:
         """End the subscription."""

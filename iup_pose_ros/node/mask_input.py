@@ -7,15 +7,13 @@ from collections import deque
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
 from iup_pose_ros.node.settings import NodeConfig
+from iup_pose_ros.node.subscriptions import subscribe_to_sensor
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 _DEPTH = 10
-_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 class MaskInput:
@@ -35,11 +33,7 @@ class MaskInput:
         self._changed = threading.Condition()
         self._masks: deque[Any] = deque(maxlen=_DEPTH)
         self._has_mask = True
-        # A best-effort subscription matches both kinds of publisher.
-        qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = node.create_subscription(
-            Image, "mask", self._on_mask, qos, qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE)
-        )
+        self._subscription = subscribe_to_sensor(node, Image, "mask", self._on_mask, _DEPTH)
 
     def find(self, stamp: Any) -> Any | None:
         """Return the mask for the image of this stamp; None if there is none.

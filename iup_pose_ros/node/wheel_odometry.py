@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.message_poses import pose_of
+from iup_pose_ros.node.subscriptions import subscribe_to_sensor
 from iup_pose_ros.odometry import WheelHistory
 from iup_pose_ros.stamps import StampClock, nanoseconds
 
@@ -22,7 +21,6 @@ _LOG_PERIOD = 30.0
 _PATIENCE = 0.3
 # Some drivers publish quaternions that are far from unit length.
 _QUATERNION_TOLERANCE = 0.5
-_OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 
 
 class WheelOdometry:
@@ -38,15 +36,7 @@ class WheelOdometry:
         self._node = node
         self._base_frame = base_frame
         self._history = history
-        # A best-effort subscription matches both kinds of publisher.
-        qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = node.create_subscription(
-            Odometry,
-            "wheel_odometry",
-            self._on_odometry,
-            qos,
-            qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
-        )
+        self._subscription = subscribe_to_sensor(node, Odometry, "wheel_odometry", self._on_odometry, _DEPTH)
 
     def close(self) -> None:
         """End the subscription."""
