@@ -72,6 +72,6 @@ class EpipolarPlanes(NamedTuple):
 
 def tangent_basis(t: Tensor) -> Tensor:
     """Return two orthonormal vectors (..., 3, 2) that are orthogonal to unit t (..., 3)."""
-    axis = functional.one_hot(t.abs().argmin(dim=-1), 3).to(t.dtype)
+    axis = (torch.arange(3, device=t.device) == t.abs().argmin(dim=-1, keepdim=True)).to(t.dtype)
     first = functional.normalize(torch.linalg.cross(t, axis), dim=-1)
     return torch.stack([first, torch.linalg.cross(t, first)], dim=-1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from iup_pose_ros.model.rays import normalised_coordinates, plane_to_pixels, rotate
+from iup_pose_ros.model.rays import normalised_coordinates, plane_to_pixels, rotate, vector_like
 
 MINIMUM_DEPTH = 1e-2  # z of a rotated ray; rays at or behind the camera plane are not visible
 
@@ -47,7 +47,7 @@ def homography_warp(
     """
     pixels, forward = sampling_grid(intrinsics_0, intrinsics_1, R_1_0, size_0)
     height, width = features_1.shape[-2:]
-    size = pixels.new_tensor([width, height])[:, None, None]
+    size = vector_like(pixels, width, height)[:, None, None]
     relative = (2.0 * pixels + 1.0) / size - 1.0  # -1 and 1 are the outer edges of the image
     inside = forward & (relative.abs() <= 1.0).all(dim=1, keepdim=True)
     grid = relative.clamp(-2.0, 2.0).permute(0, 2, 3, 1)

@@ -20,7 +20,7 @@ from iup_pose_ros.model.keypoint_alignment import KeypointAlignment
 from iup_pose_ros.model.keypoints import find_keypoints
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.ray_matches import CERTAIN_SIGMA, RayMatches, chosen
-from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays
+from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays, vector_like
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.model.xfeat_encoder import CELL, DESCRIPTOR_SIZE, XFeatEncoder
 
@@ -50,7 +50,7 @@ class KeypointFeatures(NamedTuple):
     def positions(self) -> Tensor:
         """(B, N, 2), position relative to the image centre, in units of half the longer side."""
         height, width = self.maps.shape[-2:]
-        size = CELL * self.pixels.new_tensor([width, height])
+        size = CELL * vector_like(self.pixels, width, height)
         return (2.0 * self.pixels - size) / size.max()
 
 

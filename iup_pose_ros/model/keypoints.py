@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.rays import vector_like
 from iup_pose_ros.model.xfeat_encoder import CELL, XFeatMaps
 
 NEIGHBOURHOOD = 2  # pixels, radius of non-maximum suppression
@@ -51,7 +52,7 @@ def find_keypoints(maps: XFeatMaps, count: int) -> Keypoints:
 def sample(cells: Tensor, pixels: Tensor) -> Tensor:
     """Interpolate a map (B, C, H/8, W/8) bilinearly at pixels (B, N, 2) of the input image: (B, N, C)."""
     height, width = cells.shape[-2:]
-    size = pixels.new_tensor([CELL * width, CELL * height])
+    size = vector_like(pixels, CELL * width, CELL * height)
     grid = (2.0 * pixels + 1.0) / size - 1.0
     found = functional.grid_sample(cells, grid[:, None], padding_mode="border", align_corners=False)
     return found[:, :, 0].transpose(1, 2)

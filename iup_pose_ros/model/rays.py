@@ -14,10 +14,18 @@ def intrinsics_at_stride(intrinsics: Tensor, stride: int) -> Tensor:
 
     Cells are blocks of s x s pixels, so pixel coordinate c is cell coordinate (c + 0.5) / s - 0.5.
     """
-    scale = intrinsics.new_tensor([[1.0 / stride], [1.0 / stride], [1.0]])
+    scale = vector_like(intrinsics, 1.0 / stride, 1.0 / stride, 1.0)[:, None]
     shift = 0.5 / stride - 0.5
-    offset = intrinsics.new_tensor([[0.0, 0.0, shift], [0.0, 0.0, shift], [0.0, 0.0, 0.0]])
+    offset = functional.pad(vector_like(intrinsics, shift, shift, 0.0)[:, None], (2, 0))
     return intrinsics * scale + offset
+
+
+def vector_like(like: Tensor, *values: float) -> Tensor:
+    """Return values (n,) with the type and device of a tensor, without a copy from the host's memory.
+
+    Such a copy waits for the GPU and cannot be captured in a CUDA graph.
+    """
+    return torch.stack([like.new_full((), value) for value in values])
 
 
 def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.homography_warp import homography_warp
 from iup_pose_ros.model.keypoint_alignment import AlignedKeypoints
 from iup_pose_ros.model.ray_matches import RayMatches
-from iup_pose_ros.model.rays import intrinsics_at_stride, rotate
+from iup_pose_ros.model.rays import intrinsics_at_stride, rotate, vector_like
 
 CERTAIN_SIGMA = 0.005  # radians, sigma of a match at which its certainty is one half
 RESIDUAL_SCALE = 10.0  # parallax is about 0.1 rad; scaled to the order of 1
@@ -79,7 +79,7 @@ def _describe_camera(intrinsics: Tensor, cells: Tensor) -> Tensor:
     """Return tangents (B, 4) of half the field of view and of the image centre's offset in angle."""
     scaled = intrinsics_at_stride(intrinsics, MATCH_STRIDE)
     focal = torch.stack([scaled[:, 0, 0], scaled[:, 1, 1]], dim=1)
-    size = focal.new_tensor([cells.shape[-1], cells.shape[-2]])
+    size = vector_like(focal, cells.shape[-1], cells.shape[-2])
     return torch.cat([0.5 * size / focal, (0.5 * (size - 1.0) - scaled[:, :2, 2]) / focal], dim=1)
 
 
