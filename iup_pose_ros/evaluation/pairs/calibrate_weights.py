@@ -74,7 +74,10 @@ def calibrate_weights(
                 examples[name] += candidate_examples(hybrid, frames, pair)
                 if row % _DEGRADED_EVERY == 0:
                     changed = degraded(next(kinds), frames, pair, seed)
-                    examples[name] += candidate_examples(hybrid, changed, pair)
+                    # Degraded pairs lower all probabilities where only the network's own matches confirm a
+                    # pose, so that iup_pose would reject too many right poses of good images.
+                    found = candidate_examples(hybrid, changed, pair)
+                    examples[name] += [example for example in found if example.kinds != "network"]
                 advance(sum(map(len, chosen.values())))
     report = _cross_validate(chosen, examples, model, device, console)
     calibrated = replace(
