@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tf2_ros
 import tf_transformations
+from builtin_interfaces.msg import Time as TimeMessage
 from rclpy.duration import Duration
 from rclpy.time import Time
 
@@ -21,7 +22,7 @@ class ExtrinsicsError(IupPoseError):
 
 
 class ExtrinsicsLookup:
-    """Looks up the extrinsics ``T_base_camera`` once per camera frame and caches them.
+    """Looks up the extrinsics ``T_base_camera`` of camera frames.
 
     Args:
         buffer: filled by a tf2_ros.TransformListener in another thread.
@@ -47,27 +48,33 @@ class ExtrinsicsLookup:
         self._found: dict[str, Pose] = {}
 
     def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """Return T_base_camera, at the image's stamp (builtin_interfaces/Time) of the first call.
+        """Return T_base_camera.
+
+        Args:
+            camera_frame: frame of the camera.
+            stamp: builtin_interfaces/Time of the image; used until a transform was found, then the latest is.
 
         Raises:
-            ExtrinsicsError: TF does not have the transform at that time; a later image may find it.
+            ExtrinsicsError: TF never had the transform; a later image may find it.
         """
         if self._assume_identity or camera_frame == self._base_frame:
             return Pose.identity()
-        if camera_frame in self._found:
-            return self._found[camera_frame]
-        waiting = f"waiting for transform {self._base_frame} <- {camera_frame}"
+        known = self._found.get(camera_frame)
+        stamp, timeout = (stamp, self.timeout) if known is None else (TimeMessage(), 0.0)
         try:
             found = self._buffer.lookup_transform(
-                self._base_frame, camera_frame, Time.from_msg(stamp), Duration(seconds=self.timeout)
-            )
-        except tf2_ros.TransformException as error:
-            raise ExtrinsicsError(f"{waiting}: {error}") from error
-        try:
-            T_base_camera = pose_of(found.transform.translation, found.transform.rotation)
-        except DataError as error:
-            raise ExtrinsicsError(f"{waiting}: {error}") from error
+                self._base_frame, camera_frame, Time.from_msg(stamp), Duration(seconds=timeout)
+            ).transform
+            T_base_camera = pose_of(found.translation, found.rotation)
+        except (tf2_ros.TransformException, DataError) as error:
+            if known is not None:
+                return known  # TF is cleared when the clock jumps back
+            raise ExtrinsicsError(
+                f"waiting for transform {self._base_frame} <- {camera_frame}: {error}"
+            ) from error
         self._found[camera_frame] = T_base_camera
+        if known is not None:
+            return T_base_camera
         # Logged as TF tools print it.
         x, y, z = T_base_camera.translation
         roll, pitch, yaw = np.degrees(tf_transformations.euler_from_matrix(T_base_camera.matrix))

@@ -15,6 +15,9 @@ from iup_pose_ros.stamps import nanoseconds
 # IMUs send up to 1000 messages per second.
 _DEPTH = 500
 _LOG_PERIOD = 30.0
+# rad/s and (rad/s)^2: no gyroscope measures a faster turn; larger variances are as uncertain as this one.
+_FASTEST = 100.0
+_LARGEST_VARIANCE = 1e4
 
 
 class ImuInput:
@@ -39,14 +42,14 @@ class ImuInput:
         rate = np.array([measured.x, measured.y, measured.z])
         variances = np.reshape(message.angular_velocity_covariance, (3, 3)).diagonal()
         # -1 as the first variance marks a message without angular velocity (sensor_msgs/Imu).
-        if variances[0] == -1.0 or not np.isfinite(rate).all():
+        if variances[0] == -1.0 or not np.all(np.abs(rate) <= _FASTEST):
             self._node.get_logger().warning(
-                f"imu message ignored: its angular velocity {rate.tolist()} is not finite, or marked as "
-                "absent by -1 in its covariance",
+                f"imu message ignored: its angular velocity {rate.tolist()} exceeds {_FASTEST:g} rad/s, "
+                "is not finite, or is marked as absent by -1 in its covariance",
                 throttle_duration_sec=_LOG_PERIOD,
             )
             return
-        known = np.where(variances > 0.0, variances, 0.0)
+        known = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
         self._history.frame_id = message.header.frame_id
         self._history.rate_variances = np.concatenate([np.zeros(3), known])
         self._history.add_rate(nanoseconds(message.header.stamp), rate)

@@ -21,6 +21,8 @@ _LOG_PERIOD = 30.0
 _PATIENCE = 0.3
 # Some drivers publish quaternions that are far from unit length.
 _QUATERNION_TOLERANCE = 0.5
+# Squares of m/s and rad/s: larger variances, also infinite ones, are as uncertain as this one.
+_LARGEST_VARIANCE = 1e4
 
 
 class WheelOdometry:
@@ -55,7 +57,7 @@ class WheelOdometry:
             )
         variances = np.reshape(message.twist.covariance, (6, 6)).diagonal()
         # NaN and negative variances, which some drivers send, count as unknown.
-        self._history.rate_variances = np.where(variances > 0.0, variances, 0.0)
+        self._history.rate_variances = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
         self._history.add(nanoseconds(message.header.stamp), T_odom_base)
 
     def _warn(self, text: str) -> None:
