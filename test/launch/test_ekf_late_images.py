@@ -1,7 +1,7 @@
 """history_length and the stamp of ~/twist in a simulation of ekf_node: late images, a robot on a plane.
 
-State: x, y, yaw, forward speed, yaw rate. As robot_localization does, the filter goes back to the state before a late
-measurement as long as it remembers one, and applies it to the oldest state it remembers otherwise.
+State: x, y, yaw, forward speed, yaw rate. As robot_localization does, the filter goes back to the state before a
+late measurement as long as it remembers one, and applies it to the oldest state it remembers otherwise.
 """
 
 from __future__ import annotations
@@ -52,11 +52,10 @@ class Filter:
 
     def predicted(self, stamp: float) -> State:
         (x, y, yaw, v, w), seconds = self.state.mean, stamp - self.state.stamp
-        mean = np.array(
-            [x + v * seconds * np.cos(yaw), y + v * seconds * np.sin(yaw), yaw + w * seconds, v, w]
-        )
+        way = v * seconds
+        mean = np.array([x + way * np.cos(yaw), y + way * np.sin(yaw), yaw + w * seconds, v, w])
         model = np.eye(5)
-        model[:2, 2] = v * seconds * np.array([-np.sin(yaw), np.cos(yaw)])
+        model[:2, 2] = way * np.array([-np.sin(yaw), np.cos(yaw)])
         model[:2, 3] = seconds * np.array([np.cos(yaw), np.sin(yaw)])
         model[2, 4] = seconds
         return State(stamp, mean, model @ self.state.covariance @ model.T + seconds * self.noise)
@@ -144,9 +143,7 @@ def test_the_history_is_longer_than_images_are_late_on_a_slow_machine(name: str)
     late = mean_errors((0.2, 0.2), (0.8, 1.6), history)
     np.testing.assert_allclose(late, mean_errors((0.2, 0.2), (0.8, 1.6), 10.0))
     short = mean_errors((0.2, 0.2), (0.8, 1.6), 1.0)
-    print(
-        f"history {history} s: {late[0]:.2f} m, {late[1]:.3f} rad; 1 s: {short[0]:.2f} m, {short[1]:.3f} rad"
-    )
+    print(f"position: {late[0]:.2f} m with a history of {history} s, {short[0]:.2f} m with 1 s")
     assert late[0] < 0.7 * short[0]
 
 
