@@ -1,7 +1,7 @@
 """history_length and the stamp of ~/twist in a simulation of ekf_node: late images, a robot on a plane.
 
-State: x, y, yaw, forward speed, yaw rate. As robot_localization does, the filter goes back to the state before a
-late measurement as long as it remembers one, and applies it to the oldest state it remembers otherwise.
+State: x, y, yaw, forward speed, yaw rate. As robot_localization does, the filter goes back to the state before
+a late measurement as long as it remembers one, and applies it to the oldest state it remembers otherwise.
 """
 
 from __future__ import annotations
