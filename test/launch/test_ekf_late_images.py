@@ -1,6 +1,6 @@
 """history_length and the stamp of ~/twist in a simulation of ekf_node: late images, a robot on a plane.
 
-State: x, y, yaw, forward speed, yaw rate. As robot_localization does, the filter goes back to the state before
+State: x, y, yaw, forward speed, yaw rate. As robot_localization does, the filter returns to the state before
 a late measurement as long as it remembers one, and applies it to the oldest state it remembers otherwise.
 """
 
