@@ -104,11 +104,13 @@ class Twist:
         linear: (3,) metres, or units of the trajectory, per second.
         angular: (3,) radians per second.
         covariance: (6, 6), linear before angular, positive definite.
+        interval: seconds until the stamp over which this is the mean; 0 of a base at rest.
     """
 
     linear: Array
     angular: Array
     covariance: Array
+    interval: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
