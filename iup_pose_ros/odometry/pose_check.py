@@ -65,5 +65,4 @@ def _inlier_share(relative: RelativePose, rays: TrackedRays) -> float:
     if length == 0.0:
         return 1.0
     depths = step_depths(rays, Pose(relative.T_prev_curr.rotation, direction / length))
-    ahead = depths.inverse > -tolerance * depths.sensitivity
-    return float(np.mean((np.abs(depths.residual) < tolerance) & ahead))
+    return float(np.mean(depths.inliers(tolerance)))

@@ -76,9 +76,8 @@ def choose_motion(relative: RelativePose, tracks: Tracks, known: InverseDepths, 
 
 def _agreeing(rays: TrackedRays, T_prev_curr: Pose) -> NDArray[np.bool_]:
     """Return whether tracks (N,) are near their epipolar lines and not behind the cameras."""
-    depths, tolerance = step_depths(rays, T_prev_curr), _TOLERANCE * rays.width
-    in_front = depths.inverse > -_DEVIATIONS * tolerance * depths.sensitivity
-    return (np.abs(depths.residual) < tolerance) & in_front
+    tolerance = _TOLERANCE * rays.width
+    return step_depths(rays, T_prev_curr).inliers(tolerance, behind=_DEVIATIONS * tolerance)
 
 
 def _confirmed_share(rays: TrackedRays, T_prev_curr: Pose, known: InverseDepths) -> float:
