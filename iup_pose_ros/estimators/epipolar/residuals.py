@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.directions import tangent_basis
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, tangent_basis
 from iup_pose_ros.geometry.so3 import Array, hat
 from iup_pose_ros.types import Frame, Matches
 

@@ -16,8 +16,7 @@ from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.directions import tangent_basis
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, tangent_basis
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Matches, RelativePose
 
