@@ -127,8 +127,9 @@ class PoseEvidence:
 
     def _agree(self, kind: str, T_prev_curr: Pose) -> NDArray[np.bool_]:
         threshold = self.cameras.pixels(KINDS[kind])
-        errors = EpipolarErrors(T_prev_curr, self.matches[kind], self.cameras)
-        return (np.abs(errors.residuals) < threshold) & errors.in_front(threshold / 3.0)
+        return EpipolarErrors(T_prev_curr, self.matches[kind], self.cameras).inliers(
+            threshold, threshold / 3.0
+        )
 
 
 def with_second_motion(

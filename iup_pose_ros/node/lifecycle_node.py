@@ -27,7 +27,7 @@ from iup_pose_ros.node.parameters import (
 )
 from iup_pose_ros.node.pipeline import FramePipeline
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
-from iup_pose_ros.node.scene_input import SCENE_MESSAGES
+from iup_pose_ros.node.sensor_inputs import SCENE_MESSAGES
 from iup_pose_ros.node.services import NodeServices
 from iup_pose_ros.node.session import SessionComponents, TrackingSession
 from iup_pose_ros.node.settings import NodeConfig

@@ -8,15 +8,15 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 
-from iup_pose_ros.camera_frames import optical_frame_warning
 from iup_pose_ros.errors import EstimationError, ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import angle
+from iup_pose_ros.message_poses import optical_frame_warning
 from iup_pose_ros.node.camera_extrinsics import ExtrinsicsError
+from iup_pose_ros.node.sensor_inputs import WheelsOfFrames
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
 from iup_pose_ros.odometry import MetricSensors, OdometryUpdate, VisualOdometry, WheelHistory
 from iup_pose_ros.odometry.motion_prior import GyroPrior, MotionPrior, OdometryPrior
 from iup_pose_ros.odometry.scene_sensors import DepthHistory, MessageHistory, RangeHistory

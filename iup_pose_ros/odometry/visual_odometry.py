@@ -15,16 +15,19 @@ from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
-from iup_pose_ros.odometry.keyframes import is_keyframe_due
+from iup_pose_ros.odometry.keyframes import StationaryDetector, is_keyframe_due
 from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
-from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
-from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
+from iup_pose_ros.odometry.pose_check import (
+    check,
+    check_rotation_rate,
+    choose_motion,
+    resolve_ambiguity,
+    resolve_contradiction,
+)
 from iup_pose_ros.odometry.scaled_step import Interval
-from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
-from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
 from iup_pose_ros.types import Frame, Matches, RelativePose
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from iup_pose_ros import images
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.node.imu_input import ImuInput
-from iup_pose_ros.node.wheel_odometry import WheelOdometry
+from iup_pose_ros.node.sensor_inputs import ImuInput, WheelOdometry
 from iup_pose_ros.odometry import MetricSensors, OdometryConfig, WheelHistory
 from iup_pose_ros.odometry.metric_scale import scale_source
 from iup_pose_ros.odometry.scaled_step import Interval
