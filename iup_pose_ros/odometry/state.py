@@ -128,7 +128,7 @@ class OdometryUpdate:
         twist: mean velocity of the base since the last image with a pose, with every pose; zero while
             STATIONARY.
         refused: the frame was dropped because its stamp does not increase; the state is unchanged.
-        repeated: the frame was ignored because its pixels equal those of the previous frame; the state is
+        repeated: the frame was ignored because it repeats the pixels of the previous frame; the state is
             unchanged.
         bridged: while LOST, the pose continues from the motion prior.
     """

@@ -113,14 +113,14 @@ class VisualOdometry:
 
         A frame whose stamp does not increase is dropped and counted in ``refused_frames``; the update repeats
         the state and gives the reason. If the stamp is more than a second older, the clock has jumped back:
-        the keyframe is dropped, the pose stays. A frame with the same pixels as the last one, which some
-        drivers send under a new stamp, is counted in ``repeated_frames`` and otherwise ignored.
+        the keyframe is dropped, the pose stays. A frame that repeats the pixels of the last one, which
+        some drivers send under a new stamp, is counted in ``repeated_frames`` and otherwise ignored.
         """
         # 1. Stamp and pixels: the stamp must increase, and the pixels must differ from the last image.
         refusal = self._take_stamp(frame.stamp)
         if refusal:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
-        if self._image is not None and np.array_equal(frame.image, self._image):
+        if self._image is not None and frame.repeats(self._image):
             self.repeated_frames += 1
             return replace(self._report(frame), repeated=True)
         self._image = frame.image
