@@ -11,13 +11,9 @@ import tf_transformations
 from rclpy.duration import Duration
 from rclpy.time import Time
 
-from iup_pose_ros.errors import DataError, IupPoseError
+from iup_pose_ros.errors import DataError, ExtrinsicsError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.message_poses import pose_of
-
-
-class ExtrinsicsError(IupPoseError):
-    """The pose of the camera in the base frame is not known (yet)."""
 
 
 class ExtrinsicsLookup:
@@ -46,8 +42,12 @@ class ExtrinsicsLookup:
         self._assume_identity = assume_identity
         self._found: dict[str, Pose] = {}
 
-    def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """Return T_base_camera, at the image's stamp (builtin_interfaces/Time) of the first call.
+    def find(self, camera_frame: str, stamp: Any = None) -> Pose:
+        """Return T_base_camera as it was at the first call.
+
+        Args:
+            camera_frame: frame of the camera.
+            stamp: time (builtin_interfaces/Time) of that transform; None: the latest one.
 
         Raises:
             ExtrinsicsError: TF does not have the transform at that time; a later image may find it.
@@ -58,9 +58,9 @@ class ExtrinsicsLookup:
             return self._found[camera_frame]
         waiting = f"waiting for transform {self._base_frame} <- {camera_frame}"
         try:
-            found = self._buffer.lookup_transform(
-                self._base_frame, camera_frame, Time.from_msg(stamp), Duration(seconds=self.timeout)
-            )
+            at = Time() if stamp is None else Time.from_msg(stamp)
+            timeout = Duration(seconds=self.timeout)
+            found = self._buffer.lookup_transform(self._base_frame, camera_frame, at, timeout)
         except tf2_ros.TransformException as error:
             raise ExtrinsicsError(f"{waiting}: {error}") from error
         try:

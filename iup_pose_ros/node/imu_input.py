@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Imu
 
 from iup_pose_ros.node.subscriptions import subscribe_to_sensor
+from iup_pose_ros.odometry.sensor_histories import add_angular_velocity
 from iup_pose_ros.odometry.wheels import GyroHistory
-from iup_pose_ros.stamps import nanoseconds
 
 # IMUs send up to 1000 messages per second.
 _DEPTH = 500
@@ -35,18 +34,6 @@ class ImuInput:
         self._node.destroy_subscription(self._subscription)
 
     def _on_imu(self, message: Any) -> None:
-        measured = message.angular_velocity
-        rate = np.array([measured.x, measured.y, measured.z])
-        variances = np.reshape(message.angular_velocity_covariance, (3, 3)).diagonal()
-        # -1 as the first variance marks a message without angular velocity (sensor_msgs/Imu).
-        if variances[0] == -1.0 or not np.isfinite(rate).all():
-            self._node.get_logger().warning(
-                f"imu message ignored: its angular velocity {rate.tolist()} is not finite, or marked as "
-                "absent by -1 in its covariance",
-                throttle_duration_sec=_LOG_PERIOD,
-            )
-            return
-        known = np.where(variances > 0.0, variances, 0.0)
-        self._history.frame_id = message.header.frame_id
-        self._history.rate_variances = np.concatenate([np.zeros(3), known])
-        self._history.add_rate(nanoseconds(message.header.stamp), rate)
+        warning = add_angular_velocity(self._history, message)
+        if warning:
+            self._node.get_logger().warning(warning, throttle_duration_sec=_LOG_PERIOD)

@@ -10,9 +10,6 @@ from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.subscriptions import BEST_EFFORT, QUEUE_SIZE, Offer, offer_of_publishers
 from iup_pose_ros.odometry.scene_sensors import MessageHistory
 
-# Name of the messages in errors, by value of scale_source.
-SCENE_MESSAGES = {"depth": "depth image", "range": "range"}
-
 _SUFFIX = "/compressedDepth"
 
 

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 
-from iup_pose_ros.errors import DataError
-from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.message_poses import pose_of
 from iup_pose_ros.node.subscriptions import subscribe_to_sensor
 from iup_pose_ros.odometry import WheelHistory
-from iup_pose_ros.stamps import StampClock, nanoseconds
+from iup_pose_ros.odometry.sensor_histories import add_wheel_odometry
 
 _DEPTH = 50
 _LOG_PERIOD = 30.0
-# Seconds that an image waits for wheel odometry that is at least as recent.
-_PATIENCE = 0.3
-# Some drivers publish quaternions that are far from unit length.
-_QUATERNION_TOLERANCE = 0.5
 
 
 class WheelOdometry:
@@ -43,38 +35,6 @@ class WheelOdometry:
         self._node.destroy_subscription(self._subscription)
 
     def _on_odometry(self, message: Any) -> None:
-        pose = message.pose.pose
-        try:
-            T_odom_base = pose_of(pose.position, pose.orientation, _QUATERNION_TOLERANCE)
-        except DataError as error:
-            self._warn(f"wheel odometry message ignored: {error}")
-            return
-        if message.child_frame_id != self._base_frame:
-            self._warn(
-                f"wheel odometry has child frame {message.child_frame_id!r}; {self._base_frame!r} is assumed"
-            )
-        variances = np.reshape(message.twist.covariance, (6, 6)).diagonal()
-        # NaN and negative variances, which some drivers send, count as unknown.
-        self._history.rate_variances = np.where(variances > 0.0, variances, 0.0)
-        self._history.add(nanoseconds(message.header.stamp), T_odom_base)
-
-    def _warn(self, text: str) -> None:
-        self._node.get_logger().warning(text, throttle_duration_sec=_LOG_PERIOD)
-
-
-class WheelsOfFrames:
-    """Wheel motion between the stamps of frames (implements odometry.WheelMotion).
-
-    Args:
-        history: poses by nanoseconds since the epoch.
-        clock: clock of the frames' stamps.
-    """
-
-    def __init__(self, history: WheelHistory, clock: StampClock) -> None:
-        self._history = history
-        self._clock = clock
-
-    def between(self, start: float, end: float) -> Pose:
-        """See odometry.WheelMotion.between."""
-        clock = self._clock
-        return self._history.between(clock.nanoseconds(start), clock.nanoseconds(end), _PATIENCE)
+        warning = add_wheel_odometry(self._history, message, self._base_frame)
+        if warning:
+            self._node.get_logger().warning(warning, throttle_duration_sec=_LOG_PERIOD)
