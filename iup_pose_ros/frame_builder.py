@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError, ConfigurationError, ImageError
 from iup_pose_ros.geometry.rectification import Rectifier, SensorWindow
 from iup_pose_ros.images import decode_compressed_image, decode_image
 from iup_pose_ros.level_mapping import LevelMapping
+from iup_pose_ros.message_poses import frame_name
 from iup_pose_ros.types import DepthImage, Frame
 
 _DEFAULT_CONFIG = CameraConfig()

@@ -11,9 +11,9 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
 from iup_pose_ros.bags.topics import CameraTopics, SensorTopics, check_topic, find_camera
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError, DataError, ImageError, IupPoseError
 from iup_pose_ros.frame_builder import FrameBuilder
+from iup_pose_ros.message_poses import frame_name
 from iup_pose_ros.stamps import NANOSECONDS, epoch_seconds
 from iup_pose_ros.types import Frame
 

@@ -13,6 +13,8 @@ from iup_pose_ros.geometry.so3 import Array
 # Degrees: narrower than the longest tele lens, wider than any; and the aspect of a pixel, fx / fy.
 _PLAUSIBLE_FOV = (5.0, 179.0)
 _PLAUSIBLE_ASPECT = (0.5, 2.0)
+# Of twice the principal point to the image size, where it is the same in both directions.
+_PLAUSIBLE_SCALE = (0.7, 1.4)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def plausibility_warnings(camera: Intrinsics) -> tuple[str, ...]:
 
     Raises:
         CalibrationError: no camera is like that: a field of view outside 5 to 179 degrees, pixels more than
-            twice as high as wide or the reverse, or a principal point outside the image or on its border.
+            twice as high as wide or the reverse, or a principal point outside the image, on its border or in
+            the middle of an image of another resolution.
     """
     hint = "is the camera calibrated, and for images of this size?"
     for name, focal, size in (("fx", camera.fx, camera.width), ("fy", camera.fy, camera.height)):
@@ -101,15 +104,22 @@ def plausibility_warnings(camera: Intrinsics) -> tuple[str, ...]:
             f"{_PLAUSIBLE_ASPECT[0]:g} to {_PLAUSIBLE_ASPECT[1]:g} is plausible: {hint}"
         )
     warnings = []
+    scale_x, scale_y = (2.0 * camera.cx + 1.0) / camera.width, (2.0 * camera.cy + 1.0) / camera.height
     for name, centre, size in (("cx", camera.cx, camera.width), ("cy", camera.cy, camera.height)):
         if not 0.0 < centre < size - 1.0:
             raise CalibrationError(
                 f"{name} = {centre:g} of the camera matrix K lies outside the {camera.width}x{camera.height} "
                 f"image; about {0.5 * size:g} is expected: {hint}"
             )
-        if not 0.25 * size <= centre <= 0.75 * size:
+        if not 0.26 * size < centre < 0.74 * size:  # half the resolution: 0.25
             warnings.append(
                 f"{name} = {centre:g} of the camera matrix K lies far from the middle of the "
                 f"{camera.width}x{camera.height} image, {0.5 * size:g}: {hint}"
             )
+    if not _PLAUSIBLE_SCALE[0] < scale_x < _PLAUSIBLE_SCALE[1] and abs(scale_y / scale_x - 1.0) < 0.1:
+        width, height = round(camera.width * scale_x), round(camera.height * scale_y)
+        raise CalibrationError(
+            f"cx = {camera.cx:g} and cy = {camera.cy:g} of the camera matrix K are the middle of an image of "
+            f"about {width}x{height} pixels, not of {camera.width}x{camera.height}: K has another resolution"
+        )
     return tuple(warnings)

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from iup_pose_ros.camera_frames import optical_frame_warning
 from iup_pose_ros.errors import EstimationError, ExtrinsicsError, ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.so3 import angle
+from iup_pose_ros.message_poses import optical_frame_warning
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.odometry import MetricSensors, OdometryUpdate, VisualOdometry
 from iup_pose_ros.odometry.motion_prior import GyroPrior, MotionPrior, OdometryPrior
@@ -20,6 +21,10 @@ from iup_pose_ros.odometry.sensor_histories import SensorHistories
 from iup_pose_ros.odometry.wheels import WheelsOfFrames
 from iup_pose_ros.stamps import StampClock
 from iup_pose_ros.types import Matches
+
+# Maximum change of the camera's pose on the base, degrees and metres: play of joints and suspension.
+_MAX_TURN = 5.0
+_MAX_SHIFT = 0.05
 
 
 class ProcessedFrame(NamedTuple):
@@ -83,6 +88,7 @@ class FramePipeline:
         )
         self._camera_frame = ""
         self._mount_warning = ""
+        self._T_base_camera = Pose.identity()
         self._odometry: VisualOdometry | None = None
 
     def change(self, config: NodeConfig) -> None:
@@ -116,14 +122,20 @@ class FramePipeline:
             ImageError: the image or mask cannot be decoded, the mask has another size than the image, or the
                 image comes from another camera than the first one.
             CalibrationError: camera_info does not match the image.
-            ExtrinsicsError: the camera's extrinsics are not known (yet).
+            ExtrinsicsError: the camera's extrinsics are not known (yet), or have changed.
         """
         frame = self._frames.build(image, info, mask)
         if not frame.frame_id:
             raise ImageError("the image header has no frame_id; the camera's optical frame is required")
+        if self._odometry is not None and frame.frame_id != self._camera_frame:
+            raise ImageError(
+                f"image is from camera {frame.frame_id!r}, but this node tracks {self._camera_frame!r}: "
+                "two cameras publish on one topic"
+            )
+        T_base_camera = self._extrinsics.find(frame.frame_id, image.header.stamp)
         # The first valid image creates the odometry, with the extrinsics of its camera.
         if self._odometry is None:
-            T_base_camera = self._extrinsics.find(frame.frame_id, image.header.stamp)
+            self._T_base_camera = T_base_camera
             self._odometry = VisualOdometry(
                 self._estimator, self._config.odometry, T_base_camera, self._sensors(), self._prior()
             )
@@ -132,13 +144,20 @@ class FramePipeline:
                 self._mount_warning = optical_frame_warning(
                     frame.frame_id, self._config.base_frame, T_base_camera
                 )
-        if frame.frame_id != self._camera_frame:
-            raise ImageError(
-                f"image is from camera {frame.frame_id!r}, but this node tracks {self._camera_frame!r}: "
-                "two cameras publish on one topic"
-            )
+        self._check_mount(T_base_camera)
         update = self._odometry.process(frame)
         return ProcessedFrame(update, frame.image, self._odometry.matches, frame.mask, frame.masked_share)
+
+    def _check_mount(self, T_base_camera: Pose) -> None:
+        """Raise ExtrinsicsError if the camera's pose on the base has changed since the first image."""
+        moved = self._T_base_camera.inverse() @ T_base_camera
+        turn, shift = float(np.degrees(angle(moved.rotation))), float(np.linalg.norm(moved.translation))
+        if turn > _MAX_TURN or shift > _MAX_SHIFT:
+            raise ExtrinsicsError(
+                f"transform {self._config.base_frame} <- {self._camera_frame} has changed by {turn:.1f} deg "
+                f"and {shift:.2f} m since the first image ({_MAX_TURN:g} deg and {_MAX_SHIFT:g} m are "
+                "accepted): the camera must be fixed to the base; call ~/reset to use the new transform"
+            )
 
     def _prior(self) -> MotionPrior | None:
         """Return the motion prior that the settings name."""

@@ -14,17 +14,14 @@ from rclpy.node import Node
 
 from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.node.debug_output import DebugOutput
-from iup_pose_ros.node.imu_input import ImuInput
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.latest_frame_worker import LatestFrameWorker
-from iup_pose_ros.node.mask_input import MaskInput
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.pipeline import FramePipeline, ProcessedFrame
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
-from iup_pose_ros.node.scene_input import SceneInput
+from iup_pose_ros.node.sensor_inputs import ImuInput, MaskInput, SceneInput, WheelOdometry
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.wheel_odometry import WheelOdometry
 from iup_pose_ros.odometry import OdometryUpdate, TrackingState
 from iup_pose_ros.odometry.sensor_histories import SensorHistories
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds

@@ -19,7 +19,6 @@ QUEUE_SIZE = 10
 # camera_info is queued, so that an image finds its own although a newer one has arrived.
 _DEPTHS = (1, QUEUE_SIZE)
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
-_OVERRIDABLE_SENSOR = (*_OVERRIDABLE, QoSPolicyKind.RELIABILITY)
 
 
 class Offer(NamedTuple):
@@ -148,18 +147,6 @@ class CameraSubscriptions:
             else message_filters.TimeSynchronizer(self._sources, QUEUE_SIZE)
         )
         self._synchronizer.registerCallback(self._on_pair)
-
-
-def subscribe_to_sensor(
-    node: Node, message_type: type, topic: str, callback: Callable[[Any], None], depth: int
-) -> Any:
-    """Subscribe to a topic beside the images with best effort, which matches both kinds of publisher.
-
-    ``qos_overrides`` parameters may change history, depth and reliability.
-    """
-    qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-    overrides = QoSOverridingOptions(_OVERRIDABLE_SENSOR)
-    return node.create_subscription(message_type, topic, callback, qos, qos_overriding_options=overrides)
 
 
 def offer_of_publishers(

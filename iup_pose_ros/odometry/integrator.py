@@ -177,7 +177,7 @@ def mean_twist(T_prev_curr: PoseWithCovariance, interval: float) -> Twist:
     axes = np.zeros((6, 6))
     axes[:3, :3] = axes[3:, 3:] = halfway
     covariance = symmetrised(axes @ T_prev_curr.covariance @ axes.T) / interval**2
-    return Twist(halfway @ T_prev_curr.pose.translation / interval, turn / interval, covariance)
+    return Twist(halfway @ T_prev_curr.pose.translation / interval, turn / interval, covariance, interval)
 
 
 def zero_twist(linear_sigma: float, angular_sigma: float) -> Twist:

@@ -18,6 +18,10 @@ from iup_pose_ros.stamps import nanoseconds
 
 # Some drivers publish quaternions that are far from unit length.
 _QUATERNION_TOLERANCE = 0.5
+# rad/s: no gyroscope measures a faster turn.
+_FASTEST = 100.0
+# Squares of m/s and rad/s: larger variances, also infinite ones, are as uncertain as this one.
+_LARGEST_VARIANCE = 1e4
 # Name of the messages in errors and number of them that are kept, by value of scale_source. A keyframe is at
 # most some tens of images old when its depth is asked for; range sensors measure up to 1000 times a second.
 _SCENE_MESSAGES = {"depth": ("depth image", 60), "range": ("range", 2000)}
@@ -63,7 +67,7 @@ def add_wheel_odometry(history: WheelHistory, message: Any, base_frame: str) -> 
         return f"wheel odometry message ignored: {error}"
     variances = np.reshape(message.twist.covariance, (6, 6)).diagonal()
     # NaN and negative variances, which some drivers send, count as unknown.
-    history.rate_variances = np.where(variances > 0.0, variances, 0.0)
+    history.rate_variances = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
     history.add(nanoseconds(message.header.stamp), T_odom_base)
     if message.child_frame_id != base_frame:
         return f"wheel odometry has child frame {message.child_frame_id!r}; {base_frame!r} is assumed"
@@ -76,12 +80,12 @@ def add_angular_velocity(history: GyroHistory, message: Any) -> str:
     rate = np.array([measured.x, measured.y, measured.z])
     variances = np.reshape(message.angular_velocity_covariance, (3, 3)).diagonal()
     # -1 as the first variance marks a message without angular velocity (sensor_msgs/Imu).
-    if variances[0] == -1.0 or not np.isfinite(rate).all():
+    if variances[0] == -1.0 or not np.all(np.abs(rate) <= _FASTEST):
         return (
-            f"imu message ignored: its angular velocity {rate.tolist()} is not finite, or marked as absent "
-            "by -1 in its covariance"
+            f"imu message ignored: its angular velocity {rate.tolist()} exceeds {_FASTEST:g} rad/s, is not "
+            "finite, or is marked as absent by -1 in its covariance"
         )
-    known = np.where(variances > 0.0, variances, 0.0)
+    known = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
     history.frame_id = message.header.frame_id
     history.rate_variances = np.concatenate([np.zeros(3), known])
     history.add_rate(nanoseconds(message.header.stamp), rate)

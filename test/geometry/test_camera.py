@@ -66,6 +66,11 @@ def test_usual_cameras_are_plausible_without_a_warning():
         ({"cx": -1.0}, "cx = -1 .* lies outside the 640x480 image; about 320 is expected"),
         ({"cy": 500.0}, "cy = 500 .* lies outside"),
         ({"cx": 0.0, "cy": 0.0}, "cx = 0 .* lies outside"),
+        (
+            {"cx": 160.0, "cy": 120.0},
+            "cx = 160 and cy = 120 .* image of about 321x241 .* K has another resolution",
+        ),
+        ({"cx": 475.0, "cy": 363.0}, "image of about 951x727 pixels, not of 640x480"),
     ],
 )
 def test_cameras_that_cannot_be_are_refused_with_value_and_expectation(changes, message):

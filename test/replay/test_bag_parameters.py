@@ -45,6 +45,7 @@ MOUNT = flights.EXTRINSICS.T_base_camera
 # The rangefinder's x axis is the optical axis.
 T_CAMERA_RANGE = Pose(so3.exp(np.array([0.0, -np.pi / 2.0, 0.0])), np.zeros(3))
 TYPES = messages.typestore().types
+NO_TOPICS = SensorTopics()
 KINDS = {
     "/tf_static": messages.TF_MESSAGE,
     "/camera/camera_info": messages.CAMERA_INFO,
@@ -176,7 +177,7 @@ def evaluate(bag: Path, *arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["evaluate", "bag", str(bag), *map(str, arguments)])
 
 
-def run(bag: Path, folder: Path, sensors: SensorTopics = SensorTopics(), **parameters: Any) -> EvaluatedRun:
+def run(bag: Path, folder: Path, sensors: SensorTopics = NO_TOPICS, **parameters: Any) -> EvaluatedRun:
     """The run with a parameter file."""
     config = node_config(write_parameters(folder, estimator=ESTIMATOR, **parameters))
     truth = TruthSource(topic="/ground_truth")
@@ -228,7 +229,11 @@ def test_poses_go_on_by_the_motion_prior_while_images_are_black(
 @pytest.mark.dds
 def test_node_gets_parameters_and_sensors(sensor_bag: Path, tmp_path: Path) -> None:
     """The command, over DDS, against an offline run."""
-    parameters = {"scale_source": "depth", "motion_prior": "odometry", "keyframe_parallax": 0.03}
+    parameters: dict[str, Any] = {
+        "scale_source": "depth",
+        "motion_prior": "odometry",
+        "keyframe_parallax": 0.03,
+    }
     offline = run(sensor_bag, tmp_path, **parameters).values
     options = ("--params-file", tmp_path / "vo.yaml", "--gt-topic", "/ground_truth", "--report", tmp_path)
     result = evaluate(sensor_bag, *options, "--real-time", "--rate", "0")

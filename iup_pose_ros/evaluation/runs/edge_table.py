@@ -10,8 +10,7 @@ import numpy as np
 
 from iup_pose_ros.evaluation.runs.accuracy import Accuracy
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
-from iup_pose_ros.geometry.directions import NO_MOTION, tangent_basis
-from iup_pose_ros.geometry.pose import PoseWithCovariance
+from iup_pose_ros.geometry.pose import NO_MOTION, PoseWithCovariance, tangent_basis
 
 
 @dataclass(frozen=True)
