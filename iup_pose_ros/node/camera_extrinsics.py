@@ -8,17 +8,12 @@ from typing import Any
 import numpy as np
 import tf2_ros
 import tf_transformations
-from builtin_interfaces.msg import Time as TimeMessage
 from rclpy.duration import Duration
 from rclpy.time import Time
 
-from iup_pose_ros.errors import DataError, IupPoseError
+from iup_pose_ros.errors import DataError, ExtrinsicsError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.message_poses import pose_of
-
-
-class ExtrinsicsError(IupPoseError):
-    """The pose of the camera in the base frame is not known (yet)."""
 
 
 class ExtrinsicsLookup:
@@ -47,12 +42,13 @@ class ExtrinsicsLookup:
         self._assume_identity = assume_identity
         self._found: dict[str, Pose] = {}
 
-    def find(self, camera_frame: str, stamp: Any) -> Pose:
+    def find(self, camera_frame: str, stamp: Any = None) -> Pose:
         """Return T_base_camera.
 
         Args:
             camera_frame: frame of the camera.
-            stamp: builtin_interfaces/Time of the image; used until a transform was found, then the latest is.
+            stamp: builtin_interfaces/Time of the image; used until a transform was found, then the latest is;
+                None: the latest.
 
         Raises:
             ExtrinsicsError: TF never had the transform; a later image may find it.
@@ -60,11 +56,10 @@ class ExtrinsicsLookup:
         if self._assume_identity or camera_frame == self._base_frame:
             return Pose.identity()
         known = self._found.get(camera_frame)
-        stamp, timeout = (stamp, self.timeout) if known is None else (TimeMessage(), 0.0)
+        at = Time() if stamp is None or known is not None else Time.from_msg(stamp)
+        timeout = Duration(seconds=self.timeout if known is None else 0.0)
         try:
-            found = self._buffer.lookup_transform(
-                self._base_frame, camera_frame, Time.from_msg(stamp), Duration(seconds=timeout)
-            ).transform
+            found = self._buffer.lookup_transform(self._base_frame, camera_frame, at, timeout).transform
             T_base_camera = pose_of(found.translation, found.rotation)
         except (tf2_ros.TransformException, DataError) as error:
             if known is not None:

@@ -7,25 +7,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image, Imu, Range
 
-from iup_pose_ros.errors import DataError
-from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.message_poses import pose_of
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.subscriptions import BEST_EFFORT, QUEUE_SIZE, Offer, offer_of_publishers
 from iup_pose_ros.odometry import WheelHistory
 from iup_pose_ros.odometry.scene_sensors import MessageHistory
+from iup_pose_ros.odometry.sensor_histories import add_angular_velocity, add_wheel_odometry
 from iup_pose_ros.odometry.wheels import GyroHistory
-from iup_pose_ros.stamps import NANOSECONDS, StampClock, nanoseconds
-
-# Name of the messages in errors, by value of scale_source.
-SCENE_MESSAGES = {"depth": "depth image", "range": "range"}
+from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY)
 _DEPTH_SUFFIX = "/compressedDepth"
@@ -34,14 +28,6 @@ _LOG_PERIOD = 30.0
 _MASK_QUEUE = 10
 _IMU_QUEUE = 500
 _WHEEL_QUEUE = 50
-# Seconds that an image waits for wheel odometry that is at least as recent.
-_PATIENCE = 0.3
-# Some drivers publish quaternions that are far from unit length.
-_QUATERNION_TOLERANCE = 0.5
-# rad/s: no gyroscope measures a faster turn.
-_FASTEST = 100.0
-# Squares of m/s and rad/s: larger variances, also infinite ones, are as uncertain as this one.
-_LARGEST_VARIANCE = 1e4
 
 
 def subscribe_to_sensor(
@@ -131,21 +117,9 @@ class ImuInput:
         self._node.destroy_subscription(self._subscription)
 
     def _on_imu(self, message: Any) -> None:
-        measured = message.angular_velocity
-        rate = np.array([measured.x, measured.y, measured.z])
-        variances = np.reshape(message.angular_velocity_covariance, (3, 3)).diagonal()
-        # -1 as the first variance marks a message without angular velocity (sensor_msgs/Imu).
-        if variances[0] == -1.0 or not np.all(np.abs(rate) <= _FASTEST):
-            self._node.get_logger().warning(
-                f"imu message ignored: its angular velocity {rate.tolist()} exceeds {_FASTEST:g} rad/s, "
-                "is not finite, or is marked as absent by -1 in its covariance",
-                throttle_duration_sec=_LOG_PERIOD,
-            )
-            return
-        known = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
-        self._history.frame_id = message.header.frame_id
-        self._history.rate_variances = np.concatenate([np.zeros(3), known])
-        self._history.add_rate(nanoseconds(message.header.stamp), rate)
+        warning = add_angular_velocity(self._history, message)
+        if warning:
+            self._node.get_logger().warning(warning, throttle_duration_sec=_LOG_PERIOD)
 
 
 class SceneInput:
@@ -209,38 +183,6 @@ class WheelOdometry:
         self._node.destroy_subscription(self._subscription)
 
     def _on_odometry(self, message: Any) -> None:
-        pose = message.pose.pose
-        try:
-            T_odom_base = pose_of(pose.position, pose.orientation, _QUATERNION_TOLERANCE)
-        except DataError as error:
-            self._warn(f"wheel odometry message ignored: {error}")
-            return
-        if message.child_frame_id != self._base_frame:
-            self._warn(
-                f"wheel odometry has child frame {message.child_frame_id!r}; {self._base_frame!r} is assumed"
-            )
-        variances = np.reshape(message.twist.covariance, (6, 6)).diagonal()
-        # NaN and negative variances, which some drivers send, count as unknown.
-        self._history.rate_variances = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
-        self._history.add(nanoseconds(message.header.stamp), T_odom_base)
-
-    def _warn(self, text: str) -> None:
-        self._node.get_logger().warning(text, throttle_duration_sec=_LOG_PERIOD)
-
-
-class WheelsOfFrames:
-    """Wheel motion between the stamps of frames (implements odometry.WheelMotion).
-
-    Args:
-        history: poses by nanoseconds since the epoch.
-        clock: clock of the frames' stamps.
-    """
-
-    def __init__(self, history: WheelHistory, clock: StampClock) -> None:
-        self._history = history
-        self._clock = clock
-
-    def between(self, start: float, end: float) -> Pose:
-        """See odometry.WheelMotion.between."""
-        clock = self._clock
-        return self._history.between(clock.nanoseconds(start), clock.nanoseconds(end), _PATIENCE)
+        warning = add_wheel_odometry(self._history, message, self._base_frame)
+        if warning:
+            self._node.get_logger().warning(warning, throttle_duration_sec=_LOG_PERIOD)

@@ -106,6 +106,7 @@ class Integrator:
             sigma_R=np.sqrt(np.diag(base.covariance)[3:]),
             sigma_t=UNKNOWN_DIRECTION,
             inlier_probability=math.nan,
+            estimator="motion_prior",
             bridged=True,
         )
 

@@ -19,8 +19,6 @@ from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 from iup_pose_ros.types import DepthImage
 
-# Messages kept: a keyframe is at most some tens of images old when its depth is asked for.
-_MEMORY = 60
 # Relative standard deviation of a range.
 _RANGE_NOISE = 0.01
 
@@ -67,10 +65,12 @@ class MessageHistory:
 
     Args:
         what: name of the messages in errors.
+        memory: maximum number of messages.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, memory: int = 60) -> None:
         self._what = what
+        self._memory = memory
         self._lock = threading.Lock()
         self._stamps: list[int] = []
         self._messages: list[Any] = []
@@ -85,7 +85,7 @@ class MessageHistory:
             position = bisect.bisect_right(self._stamps, stamp)
             self._stamps.insert(position, stamp)
             self._messages.insert(position, message)
-            del self._stamps[:-_MEMORY], self._messages[:-_MEMORY]
+            del self._stamps[: -self._memory], self._messages[: -self._memory]
 
     def nearest(self, stamp: int, slop: float) -> Any:
         """Return the message nearest to a stamp in nanoseconds, at most ``slop`` seconds away.
