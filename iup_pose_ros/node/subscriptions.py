@@ -138,15 +138,23 @@ class CameraSubscriptions:
             )
         ]
         # Registered before the synchronizer: a jump in time is detected before the image enters its queue.
-        for source, callback in zip(self._sources, self._callbacks, strict=True):
+        stamped = [message_filters.SimpleFilter() for _ in self._sources]
+        for source, callback, valid in zip(self._sources, self._callbacks, stamped, strict=True):
             source.registerCallback(callback)
+            source.registerCallback(_pass_on_valid_stamps, valid)
         slop = self._config.sync_slop
         self._synchronizer = (
-            message_filters.ApproximateTimeSynchronizer(self._sources, QUEUE_SIZE, slop)
+            message_filters.ApproximateTimeSynchronizer(stamped, QUEUE_SIZE, slop)
             if slop > 0.0
-            else message_filters.TimeSynchronizer(self._sources, QUEUE_SIZE)
+            else message_filters.TimeSynchronizer(stamped, QUEUE_SIZE)
         )
         self._synchronizer.registerCallback(self._on_pair)
+
+
+def _pass_on_valid_stamps(message: Any, valid: message_filters.SimpleFilter) -> None:
+    """Pass on a message unless its stamp is negative, for which the synchronizers raise ValueError."""
+    if message.header.stamp.sec >= 0:
+        valid.signalMessage(message)
 
 
 def offer_of_publishers(

@@ -158,6 +158,16 @@ def test_only_unusable_images_count_as_lost(tracking_camera, bench):
     assert bench.show(image, info).state == TrackingState.LOST
 
 
+def test_negative_stamps_are_ignored(tracking_camera, bench, node):
+    """message_filters raises an exception for them."""
+    image, info = tracking_camera.take()
+    image.header.stamp.sec = info.header.stamp.sec = -5
+    bench.infos.publish(info)
+    bench.images.publish(image)
+    tracking_camera.recover()
+    assert "unexpected" not in node.log
+
+
 def test_a_mount_that_changes_is_an_error_until_it_returns_or_a_reset(tracking_camera, bench):
     words = "transform base_link <- camera_optical has changed by 20.0 deg and 0.30 m since the first image"
     turned = (0.0, 0.0, np.sin(np.radians(10.0)), np.cos(np.radians(10.0)))
