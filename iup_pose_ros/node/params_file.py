@@ -73,7 +73,7 @@ def read_params_file(path: Path) -> dict[str, Any]:
             or one of them does not exist; the message gives the most similar name.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise ConfigurationError(f"params file {path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
