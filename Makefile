@@ -6,6 +6,9 @@ ROS :=
 VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))
 BIN := $(VENV)/bin
 
+# Of `make test` and `make test-fast` without args; a chosen part runs in one process, where -x, -s and --pdb work.
+WORKERS := $(if $(args),,--numprocesses 2 --dist loadgroup)
+
 # Of `make soak`.
 HOURS := 1
 ESTIMATOR := hybrid
@@ -40,10 +43,10 @@ demo: venv
 	@$(BIN)/iup-pose demo $(DEMO_INPUT) $(args)
 
 test: venv
-	@$(BIN)/python -m pytest $(args)
+	@$(BIN)/python -m pytest $(WORKERS) $(args)
 
 test-fast: venv
-	@$(BIN)/python -m pytest -m "unit and not slow" $(args)
+	@$(BIN)/python -m pytest -m "unit and not slow" $(WORKERS) $(args)
 
 fuzz: venv
 	@FUZZ=1 $(BIN)/python -m pytest test/fuzz test/node/test_random_orders.py $(args)

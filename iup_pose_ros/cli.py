@@ -20,6 +20,7 @@ from iup_pose_ros.commands.camera_options import (
     RectifiedFov,
 )
 from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors
+from iup_pose_ros.commands.node_options import ParamsFile, node_config
 from iup_pose_ros.errors import DataError
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ def demo(
         ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Output folder.")] = Path("demo_output"),
+    params_file: ParamsFile = None,
     estimator: Annotated[str, typer.Option(help="Relative pose estimator.")] = "hybrid",
     rate: Annotated[
         float, typer.Option(min=0.0, help="Playback rate; 0: wait for the node so that no image is dropped.")
@@ -65,7 +67,6 @@ def demo(
     """Run the node on a recording (default: a rendered flight through a room) and evaluate it."""
     from rich.console import Console
 
-    from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.replay.demo import DemoOptions, run_demo
     from iup_pose_ros.replay.node_process import sigterm_interrupts
 
@@ -73,8 +74,16 @@ def demo(
         raise DataError("--bag and --sequence are mutually exclusive; give one input")
     if gt is not None and bag is None:
         raise DataError("--gt is the ground truth of --bag; give --bag, too")
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
-    options = DemoOptions(bag, gt, sequence, output, estimator, rate, offline, camera)
+    config = node_config(
+        params_file,
+        estimator=estimator,
+        image_is_rectified=image_is_rectified,
+        rectified_fov=rectified_fov,
+        allow_frame_mismatch=allow_frame_mismatch,
+        mono16_range=mono16_range,
+        mask_file=mask_file,
+    )
+    options = DemoOptions(bag, gt, sequence, output, rate, offline, config)
     with sigterm_interrupts():
         failure = run_demo(options, Console())
     if failure:

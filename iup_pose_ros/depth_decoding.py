@@ -20,6 +20,8 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct("<iff")
 _MILLIMETRE = 0.001
 _SATURATED = 65535
+NEAREST, FARTHEST = 0.001, 1e4
+"""Metres: no sensor measures less or more; such numbers are damaged, or mark a missing measurement."""
 
 
 def decode_depth(message: Any) -> NDArray[np.float32]:
@@ -30,7 +32,7 @@ def decode_depth(message: Any) -> NDArray[np.float32]:
             compressedDepth.
 
     Returns:
-        NaN where there is no depth (0, NaN, negative), infinite beyond the sensor's range (65535, +inf).
+        NaN where there is no depth (below 1 mm, NaN), infinite beyond the range (65535, above 10 km).
 
     Raises:
         ImageError: the encoding is not accepted, or the data are damaged.
@@ -66,7 +68,7 @@ def _decode_compressed(message: Any) -> NDArray[np.float32]:
     if not header:
         raise ImageError("compressed depth image of 32FC1 has no quantisation header")
     _, quant_a, quant_b = _HEADER.unpack(header)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         depths = quant_a / (values.astype(np.float32) - quant_b)
     return _from_metres(np.where(values == 0, np.nan, depths))
 
@@ -81,5 +83,6 @@ def _from_millimetres(values: NDArray[Any]) -> NDArray[np.float32]:
 def _from_metres(values: NDArray[Any]) -> NDArray[np.float32]:
     metres = np.array(values, dtype=np.float32)
     with np.errstate(invalid="ignore"):
-        metres[~(metres > 0.0)] = np.nan
+        metres[~(metres >= NEAREST)] = np.nan
+        metres[metres > FARTHEST] = np.inf
     return metres

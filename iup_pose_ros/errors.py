@@ -27,5 +27,9 @@ class CheckpointError(IupPoseError):
     """A weights file that is missing, damaged, foreign or of the wrong shape."""
 
 
+class ExtrinsicsError(IupPoseError):
+    """The pose of a sensor in the base frame is not known (yet)."""
+
+
 class DataError(IupPoseError):
     """A bag, sequence, trajectory or data set that does not have the expected layout."""

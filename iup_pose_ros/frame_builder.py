@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError, ConfigurationError, ImageError
 from iup_pose_ros.geometry.rectification import Rectifier, SensorWindow
 from iup_pose_ros.images import decode_compressed_image, decode_image
 from iup_pose_ros.level_mapping import LevelMapping
+from iup_pose_ros.message_poses import frame_name
 from iup_pose_ros.types import DepthImage, Frame
 
 _DEFAULT_CONFIG = CameraConfig()
@@ -92,10 +92,13 @@ class FrameBuilder:
                 only those of ``mask_file``.
 
         Raises:
-            ImageError: image or mask cannot be decoded, or a mask has another size than the image.
+            ImageError: image or mask cannot be decoded, a mask has another size than the image, or the stamp
+                is negative.
             CalibrationError: the camera is not calibrated, or camera_info is of another camera or for images
                 of another size.
         """
+        if image.header.stamp.sec < 0:
+            raise ImageError(f"the stamp of the image is negative: {image.header.stamp.sec} s")
         # Some drivers leave the frame_id of camera_info empty; it is then accepted.
         of_image, of_info = frame_name(image.header.frame_id), frame_name(info.header.frame_id)
         if of_image and of_info and of_image != of_info and not self._config.allow_frame_mismatch:

@@ -18,6 +18,9 @@ from iup_pose_ros.geometry.so3 import Array
 Picture = NDArray[np.uint8]
 # A mask is grown by so many pixels, half a tracked patch, so that no patch contains masked pixels.
 _MASK_MARGIN = 7
+# Maximum share of pixels that differ between copies of an image, into which a camera may have written a
+# counter. Noise changes most pixels of a new image.
+_CHANGED_IN_COPIES = 0.01
 
 # Within a window of 3x3 pixels, depths that differ by more than this share lie on an edge.
 _DEPTH_EDGE = 0.1
@@ -67,6 +70,12 @@ class Frame:
                 f"image is {shape[1]}x{shape[0]} pixels but its intrinsics are for "
                 f"{self.intrinsics.width}x{self.intrinsics.height}"
             )
+
+    def repeats(self, image: NDArray[np.uint8]) -> bool:
+        """Return whether the pixels are those of an earlier image, apart from a counter written into it."""
+        if image.shape != self.image.shape:
+            return False
+        return bool(np.count_nonzero(self.image != image) <= _CHANGED_IN_COPIES * image.size)
 
     @cached_property
     def grey(self) -> NDArray[np.uint8]:

@@ -2,27 +2,37 @@
 
 Every test is `unit` or `dds`: a test that uses the fixture ``domain_id``, itself or by another fixture,
 talks to other processes over DDS. Tests of more than a few seconds are marked `slow` where they are defined.
+
+`make test` divides the tests between two processes of pytest-xdist: one runs the tests over DDS one after the
+other, the other the unit tests meanwhile, file by file.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import tempfile
 
 import pytest
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# Ids above 100 need ports that Linux hands out to others. Each worker has ids of its own, drawn at
+# random, so that two test runs at once do not meet.
+DOMAIN_IDS = range(1 + WORKER, 101, WORKERS)
 ROS_SETTINGS = {
     "ROS_PYTHON_CHECK_FIELDS": "1",  # a wrong type in a message raises instead of being sent as garbage
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    "ROS_DOMAIN_ID": str(random.SystemRandom().randrange(1, 102)),  # two test runs at once do not meet
+    "ROS_DOMAIN_ID": str(random.SystemRandom().choice(DOMAIN_IDS)),
 }
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Before rclpy and the messages are imported, which read them then.
-    os.environ.update(ROS_SETTINGS)
+    # Before rclpy, the messages, PyTorch and OpenCV are imported, which read them then.
+    os.environ.update(ROS_SETTINGS if WORKERS == 1 else ROS_SETTINGS | ONE_THREAD)
     os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="iup_pose_ros_log_")
 
 
@@ -37,9 +47,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("dds")
         if item.get_closest_marker("dds") is None:
             item.add_marker("unit")
+        # One worker gets all tests of a group: those over DDS, and those that share the fixtures of a file.
+        item.add_marker(pytest.mark.xdist_group("dds" if item.get_closest_marker("dds") else item.path.stem))
+
+
+@pytest.hookimpl(tryfirst=True)  # before the report is printed
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # A worker appends the group, which it needs itself; with it a test cannot be named on the command line.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        report.nodeid = re.sub(r"@\w+$", "", report.nodeid)
 
 
 @pytest.fixture(scope="module")
 def domain_id() -> int:
-    """A DDS domain of its own per test module; ids above 100 need ports that Linux hands out to others."""
-    return random.SystemRandom().randint(1, 100)
+    """A DDS domain of its own per test module."""
+    return random.SystemRandom().choice(DOMAIN_IDS)

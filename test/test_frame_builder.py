@@ -315,3 +315,10 @@ def test_an_unreadable_mask_file_is_refused(tmp_path):
     file.write_text("no image")
     with pytest.raises(ConfigurationError, match="not an image"):
         read_mask(str(file))
+
+
+def test_negative_stamps_are_refused():
+    image = raw_image()
+    image.header = SimpleNamespace(stamp=SimpleNamespace(sec=-5, nanosec=0), frame_id="camera_optical")
+    with pytest.raises(ImageError, match="the stamp of the image is negative: -5 s"):
+        FrameBuilder(epoch_seconds).build(image, camera_info())

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from iup_pose_ros import info as info_module
 from iup_pose_ros.info import collect_info, describe_preset, print_info
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, save_checkpoint
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 
-pytestmark = pytest.mark.slow  # operations are counted by running both networks
+# Operations are counted by running the networks: on small images here.
+SMALL = {name: replace(config, image_area=256 * 192, tokens=80) for name, config in PRESETS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,9 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> dict:
         folder / "good.safetensors",
     )
     (folder / "bad.safetensors").write_bytes(b"no weights")
-    return collect_info(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(info_module, "PRESETS", SMALL)
+        return collect_info(folder)
 
 
 def test_information_is_ready_for_json_and_has_the_documented_shape(info: dict) -> None:
@@ -40,9 +45,9 @@ def test_information_is_ready_for_json_and_has_the_documented_shape(info: dict) 
     assert "cpu" in info["devices"]
 
 
-def test_multiply_adds_of_the_encoder_are_those_of_its_convolutions(info: dict) -> None:
+def test_multiply_adds_of_the_encoder_are_those_of_its_convolutions() -> None:
     """MobileNetV2 as published needs 300.8 M at 224 x 224; here without its end, 5 channels, two views."""
-    description = describe_preset(PRESETS["small_grid"])
+    description = describe_preset(SMALL["small_grid"])
     width, height = description["input_size"]
     stem_extra = 2 * 9 * 32 * (width // 2) * (height // 2)
     last_convolution, classifier = 320 * 1280 * 49, 1280 * 1000

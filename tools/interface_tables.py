@@ -80,8 +80,8 @@ PUBLISHED = {
     ),
     "~/twist": (
         "geometry_msgs/TwistWithCovarianceStamped",
-        "mean velocity since the last image with a pose, in `base_frame`; stamp of the image; fuse this in a "
-        "filter",
+        "mean velocity since the last image with a pose, in `base_frame`; stamp in the middle of that time; "
+        "fuse this in a filter",
     ),
     "~/path": ("nav_msgs/Path", "the last `path_length` keyframe poses; only while subscribed"),
     "~/tracking_state": (

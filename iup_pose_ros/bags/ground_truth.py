@@ -15,11 +15,10 @@ from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
 from iup_pose_ros.bags.trajectory_io import is_kitti, read_kitti, read_tum_and_repeats
-from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.trajectory import Trajectory
-from iup_pose_ros.message_poses import QUATERNION_TOLERANCE
+from iup_pose_ros.message_poses import QUATERNION_TOLERANCE, frame_name
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,16 @@ from typing import Any
 
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.recording import RecordedMessage, Recording
-from iup_pose_ros.bags.topics import CameraTopics, check_topic, find_camera
+from iup_pose_ros.bags.topics import CameraTopics, SensorTopics, check_topic, find_camera
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.errors import CalibrationError, DataError, ImageError, IupPoseError
 from iup_pose_ros.frame_builder import FrameBuilder
+from iup_pose_ros.message_poses import frame_name
 from iup_pose_ros.stamps import NANOSECONDS, epoch_seconds
 from iup_pose_ros.types import Frame
 
 _DEFAULT_CONFIG = CameraConfig()
+_NO_SENSORS = SensorTopics()
 
 
 class MaskFinder:
@@ -49,8 +50,8 @@ class BagReader(Recording):
         path: the bag's folder, or a single .mcap or .db3 file.
         image_topic: required if the recording holds several cameras.
         info_topic: required if camera_info is not in the image topic's namespace.
-        mask_topic: topic of masks of the images; None: without.
         config: settings for reading images and camera_info.
+        sensors: topics of masks and of other sensors; an image topic among them is not the camera's.
 
     Raises:
         DataError: as Recording; or the recording holds no or several cameras.
@@ -62,16 +63,17 @@ class BagReader(Recording):
         image_topic: str | None = None,
         info_topic: str | None = None,
         config: CameraConfig = _DEFAULT_CONFIG,
-        mask_topic: str | None = None,
+        sensors: SensorTopics = _NO_SENSORS,
     ) -> None:
         super().__init__(path)
         self.config = config
-        self.mask_topic = mask_topic
+        self.sensors = sensors
         self._warnings: dict[str, None] = {}
         try:
-            if mask_topic is not None:
-                check_topic(self.topics, mask_topic, (messages.IMAGE,))
-            cameras = {topic: kind for topic, kind in self.topics.items() if topic != mask_topic}
+            if sensors.mask is not None:
+                check_topic(self.topics, sensors.mask, (messages.IMAGE,))
+            others = (sensors.mask, sensors.depth)
+            cameras = {topic: kind for topic, kind in self.topics.items() if topic not in others}
             self.camera: CameraTopics = find_camera(cameras, image_topic, info_topic)
         except DataError as error:
             self.close()
@@ -106,6 +108,11 @@ class BagReader(Recording):
         for image in self.decoded(self.camera.image):
             return frame_name(image.header.frame_id)
         raise DataError(f"bag {self.path} holds zero messages on {self.camera.image}")
+
+    def masks(self, timeout: float) -> MaskFinder:
+        """Return the masks of the images; ``timeout`` is the maximum seconds from a mask to its image."""
+        topic = self.sensors.mask
+        return MaskFinder(iter(()) if topic is None else self.decoded(topic), timeout)
 
     def pairs(self, stamps: Collection[int] | None = None) -> Iterator[tuple[Any, Any]]:
         """Yield the images of the camera with the latest camera_info, before the first one with the first.
@@ -143,12 +150,11 @@ class BagReader(Recording):
         """
         compressed = self.camera.image_kind == messages.COMPRESSED_IMAGE
         builder = FrameBuilder(epoch_seconds, compressed, self.config, self.camera.image)
-        masks = None if self.mask_topic is None else self.decoded(self.mask_topic)
-        mask_of = MaskFinder(masks or iter(()), self.config.mask_timeout)
+        masks = self.masks(self.config.mask_timeout)
         for image, info in self.pairs(stamps):
             stamp = messages.stamp_of(image)
             try:
-                frame = builder.build(image, info, mask_of.image(stamp))
+                frame = builder.build(image, info, masks.image(stamp))
             except (ImageError, CalibrationError) as fault:
                 if on_bad_image is None:
                     raise

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from iup_pose_ros.bags.messages import pose_of_transform
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.camera_frames import frame_name
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.message_poses import frame_name
 
 TF_STATIC = "/tf_static"
 

@@ -1,14 +1,22 @@
-"""Detection of the image and camera_info topics of a recording."""
+"""Detection of the topics of a recording: images, camera_info and sensors beside the camera."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from iup_pose_ros.bags.messages import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.images import VIDEO_REMEDY
 
+# Accepted types by the name that the node uses for the topic.
+_SENSOR_KINDS = {
+    "mask": (IMAGE,),
+    "depth": (IMAGE, COMPRESSED_IMAGE),
+    "range": ("sensor_msgs/msg/Range",),
+    "wheel_odometry": ("nav_msgs/msg/Odometry",),
+    "imu": ("sensor_msgs/msg/Imu",),
+}
 _VIDEO_KINDS = ("FFMPEGPacket", "CompressedVideo")
 _COMPRESSED_SUFFIX = "/compressed"
 
@@ -28,6 +36,17 @@ class CameraTopics:
     image: str
     info: str
     image_kind: str
+
+
+@dataclass(frozen=True)
+class SensorTopics:
+    """Topics of a recording beside its camera; None: no mask, or the only topic that a sensor can have."""
+
+    mask: str | None = None
+    depth: str | None = None
+    range: str | None = None
+    wheel_odometry: str | None = None
+    imu: str | None = None
 
 
 def find_camera(
@@ -71,6 +90,36 @@ def find_camera(
         raise DataError(f"{len(complete)} cameras; give the image topic of one: {listed}")
     image, info = complete[0]
     return CameraTopics(image, info, topics[image].kind)
+
+
+def find_sensor(
+    topics: Mapping[str, TopicSummary], sensor: str, given: str | None, others: Collection[str | None]
+) -> str:
+    """Return the topic of a sensor: the given one or else the only one of an accepted type.
+
+    Args:
+        topics: the topics of the recording.
+        sensor: name of a field of SensorTopics. The name of a depth topic must contain "depth" unless it is
+            given; an Image topic is preferred to its compressed copy.
+        given: topic that the user gives.
+        others: topics that are known to be of other sensors.
+
+    Raises:
+        DataError: there is no such topic, or more than one; the given topic is missing, of another type or
+            empty.
+    """
+    kinds = _SENSOR_KINDS[sensor]
+    if given is not None:
+        check_topic(topics, given, kinds)
+        return given
+    found = [topic for topic, each in topics.items() if each.kind in kinds and each.count]
+    found = [topic for topic in found if topic not in others and (sensor != "depth" or "depth" in topic)]
+    found = [topic for topic in found if topics[topic].kind == kinds[0]] or found
+    if len(found) == 1:
+        return found[0]
+    option = f"--{sensor.replace('_', '-')}-topic"
+    accepted = f"{' or '.join(kinds)} is required" if not found else f"give one of them by {option}"
+    raise DataError(f"{len(found)} topics for {sensor}: {', '.join(sorted(found)) or 'none'}; {accepted}")
 
 
 def _image_topics(topics: Mapping[str, TopicSummary]) -> list[str]:

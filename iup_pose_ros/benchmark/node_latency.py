@@ -20,7 +20,9 @@ from iup_pose_ros.benchmark.timing import Conditions, Measurement, Samples
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator
-from iup_pose_ros.replay.live import NODE_NAME, run_live, wait_for_topics
+from iup_pose_ros.node.params_file import NODE_NAME
+from iup_pose_ros.node.settings import NodeConfig
+from iup_pose_ros.replay.live import run_live, wait_for_topics
 from iup_pose_ros.replay.node_process import NodeProcess, Parameter, isolated_environment
 from iup_pose_ros.replay.player import Player
 from iup_pose_ros.replay.ros_session import ros_session
@@ -64,8 +66,9 @@ def node_runs(
             timed = "start of the process until its subscriptions are matched"
             yield Measurement("node", f"start, {name}", timed, used, start)
             cpu = _children_cpu()
+            config = NodeConfig(weights=str(options.weights or ""), device=options.device)
             with BagReader(bag) as reader:
-                run = run_live(reader, name, lambda: None, rate=0.0, log=log, network=options)
+                run = run_live(reader, name, lambda: None, rate=0.0, log=log, config=config)
             cpu = max(0.0, _children_cpu() - cpu - min(cpu_times)) / len(views)
             latencies = [1e3 * frame.latency for frame in run.frames[repeats.warm_up :]]
             if not latencies:
@@ -90,7 +93,8 @@ def _start(name: str, options: NetworkOptions, log: Path) -> tuple[float, float,
     # A random domain for each node, so that none finds the topics of the one before.
     environment, cpu = isolated_environment(), _children_cpu()
     with ros_session("iup_pose_bench", environment) as node:
-        player = Player(node, {"/image": Image, "/camera_info": CameraInfo})
+        types = {"/image": Image, "/camera_info": CameraInfo}
+        player = Player(node, types, types)
         begin = time.perf_counter()
         with NodeProcess(parameters, {"__node": NODE_NAME}, environment, log) as process:
             wait_for_topics(lambda: player.is_heard, process)

@@ -10,17 +10,24 @@ import typer
 
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
+    DepthTopic,
     ImageIsRectified,
+    ImuTopic,
     MaskFile,
     MaskTopic,
     Mono16Range,
+    RangeTopic,
     RectifiedFov,
+    WheelOdometryTopic,
 )
 from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors, table_console
+from iup_pose_ros.commands.node_options import ParamsFile, node_config
 from iup_pose_ros.commands.pair_commands import Device, Weights
 from iup_pose_ros.errors import DataError
 
 convert_app = typer.Typer(help="Convert image sequences to and from rosbag2.", no_args_is_help=True)
+
+_ESTIMATORS = "iup_pose,hybrid,epipolar_klt"
 
 ImageTopic = Annotated[
     str | None, typer.Option(help="Image topic; required if the bag has more than one camera.")
@@ -59,9 +66,11 @@ def bag(
     gt_frame: TruthFrame = None,
     image_topic: ImageTopic = None,
     info_topic: InfoTopic = None,
+    params_file: ParamsFile = None,
     estimators: Annotated[
-        str, typer.Option(help="Comma-separated estimator names.")
-    ] = "iup_pose,hybrid,epipolar_klt",
+        str | None,
+        typer.Option(help=f"Comma-separated names; default: that of --params-file, or {_ESTIMATORS}."),
+    ] = None,
     real_time: Annotated[
         bool,
         typer.Option(
@@ -88,10 +97,13 @@ def bag(
     mono16_range: Mono16Range = "auto",
     mask_file: MaskFile = "",
     mask_topic: MaskTopic = None,
+    depth_topic: DepthTopic = None,
+    range_topic: RangeTopic = None,
+    wheel_odometry_topic: WheelOdometryTopic = None,
+    imu_topic: ImuTopic = None,
 ) -> None:
     """Run visual odometry on a rosbag and compare it with ground truth."""
-    from iup_pose_ros.camera_config import CameraConfig
-    from iup_pose_ros.estimators.network.options import NetworkOptions
+    from iup_pose_ros.bags.topics import SensorTopics
     from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, evaluate_bag
     from iup_pose_ros.replay.node_process import NodeProcessError, sigterm_interrupts
 
@@ -99,12 +111,22 @@ def bag(
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
     if recorded is not None and real_time:
         raise DataError("--recorded evaluates a past run, --real-time starts a new one; give one")
-    if mask_topic is not None and (recorded is not None or real_time):
-        raise DataError("--mask-topic is used by offline runs only; omit --real-time and --recorded")
-    names = tuple(dict.fromkeys(name.strip() for name in estimators.split(",")))
+    sensors = SensorTopics(mask_topic, depth_topic, range_topic, wheel_odometry_topic, imu_topic)
+    if recorded is not None and (params_file is not None or sensors != SensorTopics()):
+        raise DataError("--recorded evaluates a past run; omit --params-file and the topics of sensors")
+    config = node_config(
+        params_file,
+        weights=str(weights or ""),
+        device=device,
+        image_is_rectified=image_is_rectified,
+        rectified_fov=rectified_fov,
+        allow_frame_mismatch=allow_frame_mismatch,
+        mono16_range=mono16_range,
+        mask_file=mask_file,
+    )
+    listed = estimators or (_ESTIMATORS if params_file is None else config.estimator)
+    names = tuple(dict.fromkeys(name.strip() for name in listed.split(",")))
     truth = TruthSource(gt, gt_topic, gt_frame)
-    network = NetworkOptions(weights, device)
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
     options = BagEvaluationOptions(
         bag,
         names,
@@ -115,9 +137,8 @@ def bag(
         rate,
         recorded,
         report,
-        network,
-        camera,
-        mask_topic,
+        config,
+        sensors,
     )
     with sigterm_interrupts():
         try:
@@ -246,6 +267,7 @@ def bag_to_folder(
     gt_frame: TruthFrame = None,
     image_topic: ImageTopic = None,
     info_topic: InfoTopic = None,
+    params_file: ParamsFile = None,
     image_is_rectified: ImageIsRectified = False,
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
@@ -255,11 +277,16 @@ def bag_to_folder(
     from iup_pose_ros.bags.ground_truth import read_ground_truth_topic
     from iup_pose_ros.bags.reader import BagReader
     from iup_pose_ros.bags.sequence_writer import write_sequence
-    from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.progress import progress_bar
 
-    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
-    with BagReader(bag, image_topic, info_topic, camera) as reader:
+    config = node_config(
+        params_file,
+        image_is_rectified=image_is_rectified,
+        rectified_fov=rectified_fov,
+        allow_frame_mismatch=allow_frame_mismatch,
+        mono16_range=mono16_range,
+    )
+    with BagReader(bag, image_topic, info_topic, config) as reader:
         truth = None if gt_topic is None else read_ground_truth_topic(gt_topic, reader, gt_frame)
         with progress_bar(table_console(), "writing the images") as advance:
             trajectory = None if truth is None else truth.trajectory

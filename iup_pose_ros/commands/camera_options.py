@@ -1,4 +1,4 @@
-"""Command line options for reading images and camera_info of a recording."""
+"""Command line options for reading images, camera_info and other sensors of a recording."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ MaskFile = Annotated[
 MaskTopic = Annotated[
     str | None,
     typer.Option(help="Topic of masks (mono8): pixels of the images that are not zero there are ignored."),
+]
+DepthTopic = Annotated[
+    str | None, typer.Option(help="Topic of depth images, if scale_source is depth; default: the only one.")
+]
+RangeTopic = Annotated[
+    str | None,
+    typer.Option(help="Topic of the rangefinder, if scale_source is range; default: the only one."),
+]
+WheelOdometryTopic = Annotated[
+    str | None,
+    typer.Option(help="Topic of wheel odometry, if scale_source or motion_prior is odometry; as above."),
+]
+ImuTopic = Annotated[
+    str | None, typer.Option(help="Topic of the IMU, if motion_prior is imu; default: the only one.")
 ]
 Mono16Range = Annotated[
     str, typer.Option(help="Levels of 16-bit images that are mapped to black and white: low,high or auto.")

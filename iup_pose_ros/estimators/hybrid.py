@@ -25,16 +25,10 @@ from iup_pose_ros.estimators.matching.features import SiftFrontEnd
 from iup_pose_ros.estimators.matching.guided_klt import RETRACKED, GuidedTracker
 from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEnd
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
-from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork, NetworkMatches
+from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
-from iup_pose_ros.estimators.pose_evidence import (
-    Candidate,
-    InlierModel,
-    PoseEvidence,
-    check_probability,
-    with_second_motion,
-)
+from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -147,12 +141,11 @@ class HybridEstimator:
         """
         # 1. Search for matches of more kinds until one candidate pose is probable.
         for stage in self.stages(previous, current, matches):
-            if stage.candidates:
-                best, probability = self._inlier_model.most_probable(stage.evidence, stage.candidates)
-                if self._is_enough(stage, best, probability):
-                    break
+            probability, best = self._most_probable(stage)
+            if best is not None and self._is_enough(stage, best, probability):
+                break
         # 2. Fail rather than return a pose that is probably wrong.
-        if not stage.candidates:
+        if best is None:
             counts = [f"{len(found)} {_KIND_NAMES[kind]}" for kind, found in stage.evidence.matches.items()]
             raise EstimationError(f"no consistent motion: no pose was found from {', '.join(counts)}")
         check_probability(probability)
@@ -165,18 +158,12 @@ class HybridEstimator:
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
         """Yield the state of the search after each kind of matches: tracks, network, guided tracks, SIFT."""
         evidence, candidates = PoseEvidence(CameraPair.of(previous, current)), list[Candidate]()
-        found: NetworkMatches | None = None
-
-        def stage() -> Stage:
-            searched = with_second_motion(candidates, evidence, previous, current)
-            return Stage(evidence, searched, None if found is None else found.attention)
-
         tracks = self._tracker.match(previous, current) if matches is None else matches
         evidence.matches["tracks"] = tracks
         tracked = _try(lambda: self._track_solver.fit(previous, current, tracks))
         if tracked is not None:
             candidates.append(Candidate(self._retracked(previous, current, tracked), "tracks"))
-        yield stage()
+        yield Stage(evidence, candidates)
 
         found = _try(lambda: self.network.match(previous, current))
         if found is not None:
@@ -185,7 +172,7 @@ class HybridEstimator:
             matched = _try(lambda: self._network_solver.fit(previous, current, confident))
             if matched is not None:
                 candidates.append(Candidate(matched, "network"))
-            yield stage()
+            yield Stage(evidence, candidates, found.attention)
 
             guided = self._guided_tracker.match(previous, current, found.matches, found.weights)
             evidence.matches["guided"] = guided
@@ -194,14 +181,23 @@ class HybridEstimator:
                 start = matched.T_prev_curr
                 poses.append(_try(lambda: self._track_solver.refine(start, previous, current, guided)))
             candidates += [Candidate(pose, "guided") for pose in poses if pose is not None]
-            yield stage()
+            yield Stage(evidence, candidates, found.attention)
 
         features = self._sift.match(previous, current)
         evidence.matches["sift"] = features
         pose = _try(lambda: self._sift_solver.fit(previous, current, features))
         if pose is not None:
             candidates.append(Candidate(pose, "sift"))
-        yield stage()
+        yield Stage(evidence, candidates, None if found is None else found.attention)
+
+    def _most_probable(self, stage: Stage) -> tuple[float, Candidate | None]:
+        """Return the candidate of the highest probability, and this probability."""
+        best, highest = None, 0.0
+        for candidate in stage.candidates:
+            probability = self._inlier_model.probability(stage.evidence, candidate)
+            if best is None or probability > highest:
+                best, highest = candidate, probability
+        return highest, best
 
     def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
         """Return whether the search can end; a pose from tracks only must also have small sigmas."""

@@ -4,17 +4,12 @@ Candidate poses come from several kinds of matches. If all matches of a kind are
 wrong starting point, they still agree with the pose estimated from them. Therefore each candidate is scored
 by all kinds of matches, and the agreement of matches with their own pose has a separate weight. The weights
 come from a logistic regression on image pairs with ground truth (``iup-pose calibrate``).
-
-Two poses can both have the support of many matches: of the static scene and of a moving object, or the two
-solutions of a plane. Therefore a pose is also fitted to the matches that contradict the best candidate, and
-each candidate is compared with its strongest rival.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import permutations
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +17,9 @@ from scipy.special import expit
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
-from iup_pose_ros.estimators.epipolar.solver import EpipolarResult, EpipolarSolver
-from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER
+from iup_pose_ros.estimators.epipolar.solver import EpipolarResult
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.geometry.so3 import Array, geodesic_angle
-from iup_pose_ros.types import Frame, Matches
+from iup_pose_ros.types import Matches
 
 # Kinds of matches and their inlier threshold, pixels for a longer image side of 640 pixels.
 KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5}
@@ -34,11 +27,6 @@ KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5}
 _CHANCE = 0.03
 _SHARE_PRIOR = 5.0  # matches; regularises the inlier ratio of few matches
 _GRID = 8  # cells per image side, for the spread of matches
-# Of the ratio of matches that agree with only one of two candidates.
-_RATIO_PRIOR = 3.0  # matches; regularises the ratio of few matches
-_NO_RIVAL = -3.0  # minimum of the logarithm
-# A pose of the contradicting matches with fewer inliers is no rival, so few iterations suffice.
-_SECOND_MOTION = replace(MATCH_SOLVER, min_iterations=100, max_iterations=1000, success_probability=0.99)
 MINIMUM_PROBABILITY = 0.5  # of a returned pose
 INLIER_ERROR_DEG = 10.0  # maximum error of rotation and direction of a correct pose
 
@@ -78,32 +66,12 @@ class PoseEvidence:
             found = found.followed_by(self.matches[kind].chosen(self._agree(kind, T_prev_curr)))
         return found
 
-    def contradicting(self, T_prev_curr: Pose) -> Matches:
-        """Return the matches of all kinds that do not agree with a pose of unit translation."""
-        found = Matches(np.zeros((0, 2)), np.zeros((0, 2)))
-        for kind, matches in self.matches.items():
-            found = found.followed_by(matches.chosen(~self._agree(kind, T_prev_curr)))
-        return found
-
-    def features(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-        """Return the features of the logistic regression for each candidate, by name.
+    def features(self, candidate: Candidate) -> dict[str, float]:
+        """Return the features of the logistic regression for a candidate, by name.
 
         Beside the agreement of each kind of matches: the standard deviations of the pose and its number of
-        inliers, over how much of the previous image the agreeing matches are spread, and the support of the
-        strongest other candidate that contradicts this one.
+        inliers, and over how much of the previous image the agreeing matches are spread.
         """
-        agreement = [
-            {kind: self._agree(kind, candidate.T_prev_curr) for kind in self.matches}
-            for candidate in candidates
-        ]
-        rivalry = _rivalry(candidates, [np.concatenate(list(agree.values())) for agree in agreement])
-        return [
-            {**self._support(candidate, agree), "rival": rival}
-            for candidate, agree, rival in zip(candidates, agreement, rivalry, strict=True)
-        ]
-
-    def _support(self, candidate: Candidate, agree: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:
-        """Return the features of a candidate without its rivals."""
         result = candidate.result
         features = {
             "constant": 1.0,
@@ -115,58 +83,22 @@ class PoseEvidence:
         occupied = np.zeros((_GRID, _GRID), dtype=np.bool_)
         size = self.cameras.previous.width, self.cameras.previous.height
         for kind, matches in self.matches.items():
-            count = int(np.count_nonzero(agree[kind]))
+            agree = self._agree(kind, candidate.T_prev_curr)
+            count = int(np.count_nonzero(agree))
             features[f"{kind} count"] = float(np.log1p(max(count - _CHANCE * len(matches), 0.0)))
             features[f"{kind} share"] = count / (len(matches) + _SHARE_PRIOR)
             if kind == candidate.kind:
                 features[f"{kind} own count"] = float(np.log1p(count))
-            columns, rows = (matches.points_prev[agree[kind]] * _GRID / size).astype(int).clip(0, _GRID - 1).T
+            columns, rows = (matches.points_prev[agree] * _GRID / size).astype(int).clip(0, _GRID - 1).T
             occupied[rows, columns] = True
         features["spread"] = float(np.log1p(np.count_nonzero(occupied)))
         return features
 
     def _agree(self, kind: str, T_prev_curr: Pose) -> NDArray[np.bool_]:
         threshold = self.cameras.pixels(KINDS[kind])
-        errors = EpipolarErrors(T_prev_curr, self.matches[kind], self.cameras)
-        return (np.abs(errors.residuals) < threshold) & errors.in_front(threshold / 3.0)
-
-
-def with_second_motion(
-    candidates: Sequence[Candidate], evidence: PoseEvidence, previous: Frame, current: Frame
-) -> list[Candidate]:
-    """Add a candidate that is fitted to the matches that contradict the best supported one."""
-    if not candidates:
-        return []
-    leader = max(candidates, key=lambda candidate: len(evidence.agreeing(candidate.T_prev_curr)))
-    solver = EpipolarSolver(leader.result.source, _SECOND_MOTION)
-    try:
-        second = solver.fit(previous, current, evidence.contradicting(leader.T_prev_curr))
-    except EstimationError:
-        return list(candidates)
-    return [*candidates, Candidate(second, "second motion")]
-
-
-def _rivalry(candidates: Sequence[Candidate], agreement: Sequence[NDArray[np.bool_]]) -> Array:
-    """Return the logarithm of the support of each candidate's strongest rival relative to its own.
-
-    Only matches that agree with one of both count. Candidates whose errors cannot both be below
-    ``INLIER_ERROR_DEG`` are rivals.
-    """
-    rivalry = np.full(len(candidates), _NO_RIVAL)
-    for (row, first), (column, second) in permutations(enumerate(candidates), 2):
-        if _difference_deg(first.T_prev_curr, second.T_prev_curr) > INLIER_ERROR_DEG:
-            only_first = np.count_nonzero(agreement[row] & ~agreement[column])
-            only_second = np.count_nonzero(agreement[column] & ~agreement[row])
-            ratio = (only_second + _RATIO_PRIOR) / (only_first + _RATIO_PRIOR)
-            rivalry[row] = max(rivalry[row], np.log(ratio))
-    return rivalry
-
-
-def _difference_deg(first: Pose, second: Pose) -> float:
-    """Return the larger one of the angles between two rotations and two directions of translation."""
-    rotation = geodesic_angle(first.rotation, second.rotation)
-    direction = np.arccos(np.clip(first.translation @ second.translation, -1.0, 1.0))
-    return float(np.degrees(max(rotation, direction)))
+        return EpipolarErrors(T_prev_curr, self.matches[kind], self.cameras).inliers(
+            threshold, threshold / 3.0
+        )
 
 
 class InlierModel:
@@ -179,20 +111,11 @@ class InlierModel:
     def __init__(self, weights: Mapping[str, Mapping[str, float]]) -> None:
         self.weights = weights
 
-    def probabilities(self, evidence: PoseEvidence, candidates: Sequence[Candidate]) -> list[float]:
-        """Return the probability of each candidate that it is correct."""
+    def probability(self, evidence: PoseEvidence, candidate: Candidate) -> float:
+        """Return the probability that a candidate is correct."""
         weights = self.weights.get(evidence.kinds, UNFITTED)
-        return [
-            float(expit(sum(weights.get(name, 0.0) * value for name, value in features.items())))
-            for features in evidence.features(candidates)
-        ]
-
-    def most_probable(
-        self, evidence: PoseEvidence, candidates: Sequence[Candidate]
-    ) -> tuple[Candidate, float]:
-        """Return the most probable one of at least one candidate, and its probability."""
-        probabilities = self.probabilities(evidence, candidates)
-        return max(zip(candidates, probabilities, strict=True), key=lambda pair: pair[1])
+        features = evidence.features(candidate)
+        return float(expit(sum(weights.get(name, 0.0) * value for name, value in features.items())))
 
 
 def check_probability(probability: float) -> None:

@@ -107,7 +107,7 @@ def plausibility_warnings(camera: Intrinsics) -> tuple[str, ...]:
                 f"{name} = {centre:g} of the camera matrix K lies outside the {camera.width}x{camera.height} "
                 f"image; about {0.5 * size:g} is expected: {hint}"
             )
-        if not 0.25 * size <= centre <= 0.75 * size:
+        if not 0.26 * size < centre < 0.74 * size:  # K of half the resolution: 0.25
             warnings.append(
                 f"{name} = {centre:g} of the camera matrix K lies far from the middle of the "
                 f"{camera.width}x{camera.height} image, {0.5 * size:g}: {hint}"

@@ -15,6 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.geometry.so3 import Array, hat, project_to_so3
 
+# A translation shorter than this, in its own unit, has no direction.
+NO_MOTION = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Pose:
@@ -114,3 +117,10 @@ class PoseWithCovariance:
 def symmetrised(covariance: Array) -> Array:
     """Return the symmetric part of a covariance (..., n, n), removing rounding errors."""
     return 0.5 * (covariance + np.swapaxes(covariance, -1, -2))
+
+
+def tangent_basis(direction: Array) -> Array:
+    """Return two orthonormal columns (3, 2) perpendicular to a unit vector (3,)."""
+    first = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(direction, first)], axis=1)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.errors import DataError
-from iup_pose_ros.geometry.directions import NO_MOTION
 from iup_pose_ros.geometry.interpolation import interpolated_poses
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import NO_MOTION, Pose
 from iup_pose_ros.geometry.so3 import Array
 
 Indices = NDArray[np.intp]

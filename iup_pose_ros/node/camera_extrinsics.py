@@ -11,17 +11,13 @@ import tf_transformations
 from rclpy.duration import Duration
 from rclpy.time import Time
 
-from iup_pose_ros.errors import DataError, IupPoseError
+from iup_pose_ros.errors import DataError, ExtrinsicsError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.message_poses import pose_of
 
 
-class ExtrinsicsError(IupPoseError):
-    """The pose of the camera in the base frame is not known (yet)."""
-
-
 class ExtrinsicsLookup:
-    """Looks up the extrinsics ``T_base_camera`` once per camera frame and caches them.
+    """Looks up the extrinsics ``T_base_camera`` of camera frames.
 
     Args:
         buffer: filled by a tf2_ros.TransformListener in another thread.
@@ -46,28 +42,34 @@ class ExtrinsicsLookup:
         self._assume_identity = assume_identity
         self._found: dict[str, Pose] = {}
 
-    def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """Return T_base_camera, at the image's stamp (builtin_interfaces/Time) of the first call.
+    def find(self, camera_frame: str, stamp: Any = None) -> Pose:
+        """Return T_base_camera.
+
+        Args:
+            camera_frame: frame of the camera.
+            stamp: builtin_interfaces/Time of the image; used until a transform was found, then the latest is;
+                None: the latest.
 
         Raises:
-            ExtrinsicsError: TF does not have the transform at that time; a later image may find it.
+            ExtrinsicsError: TF never had the transform; a later image may find it.
         """
         if self._assume_identity or camera_frame == self._base_frame:
             return Pose.identity()
-        if camera_frame in self._found:
-            return self._found[camera_frame]
-        waiting = f"waiting for transform {self._base_frame} <- {camera_frame}"
+        known = self._found.get(camera_frame)
+        at = Time() if stamp is None or known is not None else Time.from_msg(stamp)
+        timeout = Duration(seconds=self.timeout if known is None else 0.0)
         try:
-            found = self._buffer.lookup_transform(
-                self._base_frame, camera_frame, Time.from_msg(stamp), Duration(seconds=self.timeout)
-            )
-        except tf2_ros.TransformException as error:
-            raise ExtrinsicsError(f"{waiting}: {error}") from error
-        try:
-            T_base_camera = pose_of(found.transform.translation, found.transform.rotation)
-        except DataError as error:
-            raise ExtrinsicsError(f"{waiting}: {error}") from error
+            found = self._buffer.lookup_transform(self._base_frame, camera_frame, at, timeout).transform
+            T_base_camera = pose_of(found.translation, found.rotation)
+        except (tf2_ros.TransformException, DataError) as error:
+            if known is not None:
+                return known  # TF is cleared when the clock jumps back
+            raise ExtrinsicsError(
+                f"waiting for transform {self._base_frame} <- {camera_frame}: {error}"
+            ) from error
         self._found[camera_frame] = T_base_camera
+        if known is not None:
+            return T_base_camera
         # Logged as TF tools print it.
         x, y, z = T_base_camera.translation
         roll, pitch, yaw = np.degrees(tf_transformations.euler_from_matrix(T_base_camera.matrix))

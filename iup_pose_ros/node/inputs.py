@@ -17,8 +17,7 @@ from iup_pose_ros.node.reporting import Report, Severity
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE, CameraSubscriptions
 from iup_pose_ros.odometry import TrackingState
-from iup_pose_ros.stamp_intervals import StampIntervals
-from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
+from iup_pose_ros.stamps import NANOSECONDS, StampIntervals, nanoseconds
 
 # camera_info is rare if in this number of images there are fewer camera_info than this share of it.
 _RARITY_WINDOW = 10

@@ -27,15 +27,13 @@ from iup_pose_ros.node.parameters import (
 )
 from iup_pose_ros.node.pipeline import FramePipeline
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
-from iup_pose_ros.node.scene_input import SCENE_MESSAGES
 from iup_pose_ros.node.services import NodeServices
 from iup_pose_ros.node.session import SessionComponents, TrackingSession
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.node.subscriptions import image_topic
 from iup_pose_ros.node.trajectory_log import SavedTrajectory
-from iup_pose_ros.odometry import TrackingState, WheelHistory
-from iup_pose_ros.odometry.scene_sensors import MessageHistory
-from iup_pose_ros.odometry.wheels import GyroHistory
+from iup_pose_ros.odometry import TrackingState
+from iup_pose_ros.odometry.sensor_histories import SensorHistories
 
 _UNCONFIGURED = "the node is not configured"
 _INACTIVE = "the node is inactive"
@@ -184,19 +182,14 @@ class VoNode(LifecycleNode):
             config.assume_identity_mount,
             self.get_logger().info,
         )
-        source = config.odometry.scale_source
-        wheels = WheelHistory() if "odometry" in (source, config.motion_prior) else None
-        gyro = GyroHistory() if config.motion_prior == "imu" else None
-        scene = MessageHistory(SCENE_MESSAGES[source]) if source in SCENE_MESSAGES else None
+        sensors = SensorHistories.required(config.odometry.scale_source, config.motion_prior)
         components = SessionComponents(
-            FramePipeline(estimator, config, extrinsics, wheels, gyro, image_topic(self, config), scene),
+            FramePipeline(estimator, config, extrinsics, sensors, image_topic(self, config)),
             OdometryOutputs(self, config, self._monitor),
             DebugOutput(self),
             self._reporter,
             self._monitor,
-            wheels,
-            gyro,
-            scene,
+            sensors,
         )
         self._configured = _Configured(config, estimator, components)
         self.get_logger().info(f"configured with estimator {estimator.info}")

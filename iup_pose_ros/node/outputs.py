@@ -137,5 +137,7 @@ class OdometryOutputs:
             messages.append((self._odometry, convert.odometry(pose, twist, stamp, odom_frame, base_frame)))
             # A filter receives the sensor of the motion prior itself; as ~/twist it would count twice.
             if not update.bridged:
-                messages.append((self._twist, convert.stamped_twist(twist, stamp, base_frame)))
+                # A mean velocity is that of the middle of its interval; stamped at the end it would be late.
+                middle = convert.time_message(clock.nanoseconds(update.stamp - 0.5 * twist.interval))
+                messages.append((self._twist, convert.stamped_twist(twist, middle, base_frame)))
         return messages

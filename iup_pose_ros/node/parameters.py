@@ -10,10 +10,7 @@ from rclpy.node import Node
 
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.node.declaration import Parameter
-from iup_pose_ros.node.settings import PARAMETERS, NodeConfig, unknown_parameter
-
-# Parameters that rclpy and tf2 declare themselves.
-_OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+from iup_pose_ros.node.settings import OF_ROS, PARAMETERS, NodeConfig, unknown_parameter
 
 
 def declare_parameters(node: Node) -> None:
@@ -36,7 +33,7 @@ def unknown_overrides(node: Node) -> list[str]:
     return [
         unknown_parameter(name)
         for name in sorted(given)
-        if name not in PARAMETERS and not name.startswith(_OF_ROS)
+        if name not in PARAMETERS and not name.startswith(OF_ROS)
     ]
 
 

@@ -1,27 +1,30 @@
-"""Conversion of an image message and its camera_info to an odometry update."""
+"""Conversion of an image message and its camera_info to an odometry update; without ROS."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 
-from iup_pose_ros.camera_frames import optical_frame_warning
-from iup_pose_ros.errors import EstimationError, ImageError
+from iup_pose_ros.errors import EstimationError, ExtrinsicsError, ImageError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.node.camera_extrinsics import ExtrinsicsError
+from iup_pose_ros.geometry.so3 import angle
+from iup_pose_ros.message_poses import optical_frame_warning
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.wheel_odometry import WheelsOfFrames
-from iup_pose_ros.odometry import MetricSensors, OdometryUpdate, VisualOdometry, WheelHistory
+from iup_pose_ros.odometry import MetricSensors, OdometryUpdate, VisualOdometry
 from iup_pose_ros.odometry.motion_prior import GyroPrior, MotionPrior, OdometryPrior
-from iup_pose_ros.odometry.scene_sensors import DepthHistory, MessageHistory, RangeHistory
-from iup_pose_ros.odometry.wheels import GyroHistory
+from iup_pose_ros.odometry.scene_sensors import DepthHistory, RangeHistory
+from iup_pose_ros.odometry.sensor_histories import SensorHistories
+from iup_pose_ros.odometry.wheels import WheelsOfFrames
 from iup_pose_ros.stamps import StampClock
 from iup_pose_ros.types import Matches
+
+# Maximum change of the camera's pose on the base, degrees and metres: play of joints and suspension.
+_MAX_TURN = 5.0
+_MAX_SHIFT = 0.05
 
 
 class ProcessedFrame(NamedTuple):
@@ -43,12 +46,12 @@ class ProcessedFrame(NamedTuple):
 
 
 class Extrinsics(Protocol):
-    """Camera poses in the base frame (ExtrinsicsLookup); a lookup waits ``timeout`` seconds."""
+    """Sensor poses in the base frame; a lookup on TF waits ``timeout`` seconds."""
 
     timeout: float
 
-    def find(self, camera_frame: str, stamp: Any) -> Pose:
-        """Return T_base_camera; raise ExtrinsicsError if it is unknown."""
+    def find(self, camera_frame: str, stamp: Any = None) -> Pose:
+        """Return T_base_camera at a stamp, None: the latest; raise ExtrinsicsError if it is unknown."""
 
 
 class FramePipeline:
@@ -58,10 +61,8 @@ class FramePipeline:
         estimator: relative pose estimator.
         config: settings of the node.
         extrinsics: pose of the camera in the base frame.
-        wheels: history of wheel odometry; None unless scale_source or motion_prior is odometry.
-        gyro: history of angular velocities; None unless motion_prior is imu.
+        sensors: measurements beside the images.
         topic: image topic.
-        scene: depth images or ranges; None unless scale_source is depth or range.
     """
 
     def __init__(
@@ -69,18 +70,14 @@ class FramePipeline:
         estimator: RelativePoseEstimator,
         config: NodeConfig,
         extrinsics: Extrinsics,
-        wheels: WheelHistory | None = None,
-        gyro: GyroHistory | None = None,
+        sensors: SensorHistories,
         topic: str = "",
-        scene: MessageHistory | None = None,
     ) -> None:
         self._estimator = estimator
-        self._wheels = wheels
-        self._gyro = gyro
         self._config = config
         self._extrinsics = extrinsics
+        self._histories = sensors
         self._topic = topic
-        self._scene = scene
         self.reset()
 
     def reset(self) -> None:
@@ -91,6 +88,7 @@ class FramePipeline:
         )
         self._camera_frame = ""
         self._mount_warning = ""
+        self._T_base_camera = Pose.identity()
         self._odometry: VisualOdometry | None = None
 
     def change(self, config: NodeConfig) -> None:
@@ -124,14 +122,20 @@ class FramePipeline:
             ImageError: the image or mask cannot be decoded, the mask has another size than the image, or the
                 image comes from another camera than the first one.
             CalibrationError: camera_info does not match the image.
-            ExtrinsicsError: the camera's extrinsics are not known (yet).
+            ExtrinsicsError: the camera's extrinsics are not known (yet), or have changed.
         """
         frame = self._frames.build(image, info, mask)
         if not frame.frame_id:
             raise ImageError("the image header has no frame_id; the camera's optical frame is required")
+        if self._odometry is not None and frame.frame_id != self._camera_frame:
+            raise ImageError(
+                f"image is from camera {frame.frame_id!r}, but this node tracks {self._camera_frame!r}: "
+                "two cameras publish on one topic"
+            )
+        T_base_camera = self._extrinsics.find(frame.frame_id, image.header.stamp)
         # The first valid image creates the odometry, with the extrinsics of its camera.
         if self._odometry is None:
-            T_base_camera = self._extrinsics.find(frame.frame_id, image.header.stamp)
+            self._T_base_camera = T_base_camera
             self._odometry = VisualOdometry(
                 self._estimator, self._config.odometry, T_base_camera, self._sensors(), self._prior()
             )
@@ -140,39 +144,44 @@ class FramePipeline:
                 self._mount_warning = optical_frame_warning(
                     frame.frame_id, self._config.base_frame, T_base_camera
                 )
-        if frame.frame_id != self._camera_frame:
-            raise ImageError(
-                f"image is from camera {frame.frame_id!r}, but this node tracks {self._camera_frame!r}: "
-                "two cameras publish on one topic"
-            )
+        self._check_mount(T_base_camera)
         update = self._odometry.process(frame)
         return ProcessedFrame(update, frame.image, self._odometry.matches, frame.mask, frame.masked_share)
 
+    def _check_mount(self, T_base_camera: Pose) -> None:
+        """Raise ExtrinsicsError if the camera's pose on the base has changed since the first image."""
+        moved = self._T_base_camera.inverse() @ T_base_camera
+        turn, shift = float(np.degrees(angle(moved.rotation))), float(np.linalg.norm(moved.translation))
+        if turn > _MAX_TURN or shift > _MAX_SHIFT:
+            raise ExtrinsicsError(
+                f"transform {self._config.base_frame} <- {self._camera_frame} has changed by {turn:.1f} deg "
+                f"and {shift:.2f} m since the first image ({_MAX_TURN:g} deg and {_MAX_SHIFT:g} m are "
+                "accepted): the camera must be fixed to the base; call ~/reset to use the new transform"
+            )
+
     def _prior(self) -> MotionPrior | None:
         """Return the motion prior that the settings name."""
-        gyro, extrinsics = self._gyro, self._extrinsics
+        gyro, wheels, extrinsics = self._histories.gyro, self._histories.wheels, self._extrinsics
         if gyro is not None:
 
             def T_base_imu() -> Pose:
                 try:
-                    return extrinsics.find(gyro.frame_id, Time())  # time 0: the latest transform
+                    return extrinsics.find(gyro.frame_id)
                 except ExtrinsicsError as error:
                     raise EstimationError(str(error)) from error
 
             return GyroPrior(gyro, self.clock.nanoseconds, T_base_imu)
-        if self._wheels is not None and self._config.motion_prior == "odometry":
-            return OdometryPrior(self._wheels, self.clock.nanoseconds)
+        if wheels is not None and self._config.motion_prior == "odometry":
+            return OdometryPrior(wheels, self.clock.nanoseconds)
         return None
 
     def _sensors(self) -> MetricSensors:
         """Return the sensors of the scale, with the clock of the frames."""
         source, slop = self._config.odometry.scale_source, self._config.odometry.depth_slop
-        to_nanoseconds, scene = self.clock.nanoseconds, self._scene
-        if self._wheels is not None:
-            return MetricSensors(wheels=WheelsOfFrames(self._wheels, self.clock))
+        to_nanoseconds, wheels, scene = self.clock.nanoseconds, self._histories.wheels, self._histories.scene
         if scene is not None and source == "depth":
             depth = DepthHistory(scene, slop, to_nanoseconds, self._frames.undistorted_depth)
             return MetricSensors(depth=depth)
         if scene is not None and source == "range":
             return MetricSensors(ranges=RangeHistory(scene, slop, to_nanoseconds, self._extrinsics.find))
-        return MetricSensors()
+        return MetricSensors(wheels=None if wheels is None else WheelsOfFrames(wheels, self.clock))

@@ -14,20 +14,16 @@ from rclpy.node import Node
 
 from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.node.debug_output import DebugOutput
-from iup_pose_ros.node.imu_input import ImuInput
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.latest_frame_worker import LatestFrameWorker
-from iup_pose_ros.node.mask_input import MaskInput
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.outputs import OdometryOutputs
 from iup_pose_ros.node.pipeline import FramePipeline, ProcessedFrame
 from iup_pose_ros.node.reporting import Report, Severity, TrackingReporter
-from iup_pose_ros.node.scene_input import SceneInput
+from iup_pose_ros.node.sensor_inputs import ImuInput, MaskInput, SceneInput, WheelOdometry
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.node.wheel_odometry import WheelOdometry
-from iup_pose_ros.odometry import OdometryUpdate, TrackingState, WheelHistory
-from iup_pose_ros.odometry.scene_sensors import MessageHistory
-from iup_pose_ros.odometry.wheels import GyroHistory
+from iup_pose_ros.odometry import OdometryUpdate, TrackingState
+from iup_pose_ros.odometry.sensor_histories import SensorHistories
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 
 PAUSED = "paused; call ~/pause with data: false to resume"
@@ -45,9 +41,7 @@ class SessionComponents:
         debug: publisher of the debug image.
         reporter: publisher of the tracking state.
         monitor: image counters and statistics.
-        wheels: history of wheel odometry; None unless scale_source or motion_prior is odometry.
-        gyro: history of angular velocities; None unless motion_prior is imu.
-        scene: depth images or ranges; None unless scale_source is depth or range.
+        sensors: measurements beside the images.
     """
 
     pipeline: FramePipeline
@@ -55,9 +49,7 @@ class SessionComponents:
     debug: DebugOutput
     reporter: TrackingReporter
     monitor: Monitor
-    wheels: WheelHistory | None
-    gyro: GyroHistory | None = None
-    scene: MessageHistory | None = None
+    sensors: SensorHistories
 
 
 class TrackingSession:
@@ -93,11 +85,10 @@ class TrackingSession:
         )
         self._masks = MaskInput(node, config)
         self._inputs = None if paused else self._listen()
-        wheels = components.wheels
+        sensors = components.sensors
+        wheels, gyro, scene = sensors.wheels, sensors.gyro, sensors.scene
         self._wheels = None if wheels is None else WheelOdometry(node, config.base_frame, wheels)
-        gyro = components.gyro
         self._imu = None if gyro is None else ImuInput(node, gyro)
-        scene = components.scene
         self._scene = None if scene is None else SceneInput(node, config, scene)
         # A steady clock, because the time of a bag or simulator stops exactly when inputs are missing.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)

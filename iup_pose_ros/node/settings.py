@@ -14,12 +14,14 @@ from iup_pose_ros.camera_config import CameraConfig, setting
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.estimators.network.options import ASK_NETWORK, PRECISIONS, NetworkOptions
 from iup_pose_ros.estimators.registry import estimator_names
-from iup_pose_ros.node.declaration import Parameter
+from iup_pose_ros.node.declaration import Parameter, ParameterValue
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.validation import did_you_mean
 
 _MIN_AREA = 64 * 64
 _MAX_AREA = 4096 * 4096
+# Parameters that rclpy and tf2 declare themselves.
+OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,11 @@ class NodeConfig(CameraConfig):
             image_area=self.image_area or None,
             ask_network=self.ask_network,
         )
+
+    @property
+    def parameters(self) -> dict[str, ParameterValue]:
+        """The values of all parameters by name, which ``from_parameters`` converts back."""
+        return {name: getattr(self if name in _OWN else self.odometry, name) for name in PARAMETERS}
 
     @classmethod
     def from_parameters(cls, values: Mapping[str, Any]) -> NodeConfig:

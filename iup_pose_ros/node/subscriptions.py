@@ -19,7 +19,6 @@ QUEUE_SIZE = 10
 # camera_info is queued, so that an image finds its own although a newer one has arrived.
 _DEPTHS = (1, QUEUE_SIZE)
 _OVERRIDABLE = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
-_OVERRIDABLE_SENSOR = (*_OVERRIDABLE, QoSPolicyKind.RELIABILITY)
 
 
 class Offer(NamedTuple):
@@ -139,27 +138,23 @@ class CameraSubscriptions:
             )
         ]
         # Registered before the synchronizer: a jump in time is detected before the image enters its queue.
-        for source, callback in zip(self._sources, self._callbacks, strict=True):
+        stamped = [message_filters.SimpleFilter() for _ in self._sources]
+        for source, callback, valid in zip(self._sources, self._callbacks, stamped, strict=True):
             source.registerCallback(callback)
+            source.registerCallback(_pass_on_valid_stamps, valid)
         slop = self._config.sync_slop
         self._synchronizer = (
-            message_filters.ApproximateTimeSynchronizer(self._sources, QUEUE_SIZE, slop)
+            message_filters.ApproximateTimeSynchronizer(stamped, QUEUE_SIZE, slop)
             if slop > 0.0
-            else message_filters.TimeSynchronizer(self._sources, QUEUE_SIZE)
+            else message_filters.TimeSynchronizer(stamped, QUEUE_SIZE)
         )
         self._synchronizer.registerCallback(self._on_pair)
 
 
-def subscribe_to_sensor(
-    node: Node, message_type: type, topic: str, callback: Callable[[Any], None], depth: int
-) -> Any:
-    """Subscribe to a topic beside the images with best effort, which matches both kinds of publisher.
-
-    ``qos_overrides`` parameters may change history, depth and reliability.
-    """
-    qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-    overrides = QoSOverridingOptions(_OVERRIDABLE_SENSOR)
-    return node.create_subscription(message_type, topic, callback, qos, qos_overriding_options=overrides)
+def _pass_on_valid_stamps(message: Any, valid: message_filters.SimpleFilter) -> None:
+    """Pass on a message unless its stamp is negative, for which the synchronizers raise ValueError."""
+    if message.header.stamp.sec >= 0:
+        valid.signalMessage(message)
 
 
 def offer_of_publishers(

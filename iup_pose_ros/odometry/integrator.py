@@ -106,6 +106,7 @@ class Integrator:
             sigma_R=np.sqrt(np.diag(base.covariance)[3:]),
             sigma_t=UNKNOWN_DIRECTION,
             inlier_probability=math.nan,
+            estimator="motion_prior",
             bridged=True,
         )
 
@@ -176,7 +177,7 @@ def mean_twist(T_prev_curr: PoseWithCovariance, interval: float) -> Twist:
     axes = np.zeros((6, 6))
     axes[:3, :3] = axes[3:, 3:] = halfway
     covariance = symmetrised(axes @ T_prev_curr.covariance @ axes.T) / interval**2
-    return Twist(halfway @ T_prev_curr.pose.translation / interval, turn / interval, covariance)
+    return Twist(halfway @ T_prev_curr.pose.translation / interval, turn / interval, covariance, interval)
 
 
 def zero_twist(linear_sigma: float, angular_sigma: float) -> Twist:

@@ -10,7 +10,7 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry.length_meters import DepthMeter, GroundMeter, LengthMeter, RangeMeter
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.scale import FixedScale, RelativeScale, ScaleSource, WheelScale
-from iup_pose_ros.odometry.scaled_step import Interval, Length, ScaledStep
+from iup_pose_ros.odometry.scaled_step import CARRIED_LENGTH, Interval, Length, ScaledStep
 from iup_pose_ros.odometry.scene_sensors import DepthImages, RangeReadings
 from iup_pose_ros.odometry.track_geometry import Observation, TrackedRays, observe
 from iup_pose_ros.odometry.wheels import WheelMotion
@@ -76,7 +76,7 @@ class MetricScale(RelativeScale):
             age = 0.0 if self._measured_at is None else interval.end - self._measured_at
             if age > self._timeout:
                 self.warning = f"no length in metres was measured for {age:.1f} s, scale carried on: {error}"
-            source = carried.source if carried.source != self._name else f"{self._name} (carried on)"
+            source = carried.source if carried.source != self._name else f"{self._name} {CARRIED_LENGTH}"
             return replace(carried, sigma=self._unit_sigma * carried.value, source=source)
         self._measured_at, self.warning = interval.end, ""
         self._unit_sigma = length.sigma / length.value

@@ -1,19 +1,98 @@
-"""Plausibility check of an estimator's relative pose."""
+"""Checks of an estimator's relative pose by the tracks, and its correction by the known depths.
+
+In the order in which they are applied to a pose:
+
+1. ``resolve_ambiguity`` chooses between the two poses that a nearly planar scene allows: both explain all
+   tracks between two images of a plane, but they imply planes of different orientation and therefore
+   different depths.
+2. ``check`` rejects a pose that is not plausible.
+3. ``choose_motion`` detects a second consistent motion in the tracks, of an object that fills much of the
+   view. The estimator finds the motion with the most tracks, which may be that of the object rather than that
+   of the static scene. The depths of the scene's tracks are known from earlier steps and confirm its motion;
+   tracks on the object have no or contradicting depths.
+4. ``resolve_contradiction`` replaces a pose that the tracks of known depth contradict.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_ndtr, logit
 
 from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, symmetrised
+from iup_pose_ros.geometry.so3 import Array
+from iup_pose_ros.odometry.depths import InverseDepths, step_length
+from iup_pose_ros.odometry.image_pose import ImagePose
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
-from iup_pose_ros.odometry.track_geometry import TrackedRays, step_depths
+from iup_pose_ros.odometry.track_geometry import MIN_TRACKS, TrackedRays, observe, step_depths
+from iup_pose_ros.odometry.tracks import Tracks
 from iup_pose_ros.types import RelativePose
 
-# A track agrees within three sigmas of one pixel (at 640 pixels width) and of the pose's rotation error.
-_PIXEL = 1.0 / 640.0
+# Standard deviations within which values agree.
 _DEVIATIONS = 3.0
+
+# Plausibility: standard deviation of a track, fraction of the image width.
+_PIXEL = 1.0 / 640.0
+
+# Known depths: maximum cost of one track, its squared error in standard deviations.
+_MAXIMUM_COST = 9.0
+# Limits the over-confidence of two images, whose tracking errors vary smoothly and are not independent.
+_MIN_PROBABILITY = 1e-4
+_TRACKS_PER_OBSERVATION = 16.0  # errors of neighbouring tracks correlate: this many count as one
+
+# Second motion: maximum epipolar error of a track that agrees with a motion, fraction of the image width.
+_TOLERANCE = 1.5 / 640.0
+# Minimum support of the second motion by tracks that contradict the first one: share of all tracks, and
+# relative to the tracks that contradict the second one.
+_MIN_SHARE = 0.15
+_MIN_RATIO = 0.25
+# Minimum share of the known depths that the motion of the scene confirms, and minimum lead over the other.
+_MIN_CONFIRMED = 0.4
+_DECISIVE = 0.2
+# A second motion with fewer inliers among the tracks left would not have the support required.
+_SOLVER = EpipolarConfig(min_iterations=100, max_iterations=1000, success_probability=0.99)
+
+# Contradiction: minimum number of tracks of known depth that a resection needs.
+_MIN_KNOWN = 30
+# Factor of the resection's covariance, which lacks the errors of the camera model and of wrong depths.
+_UNMODELLED = 3.0
+# The poses contradict each other if they differ by more than these angles (radians) and standard deviations.
+_MAX_TURN = math.radians(5.0)
+_MAX_ANGLE = math.radians(10.0)
+
+
+def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseDepths) -> RelativePose:
+    """Return the more probable of two hypotheses, given the images and the known depths.
+
+    Its covariance is that of the mixture of both. The pose is returned unchanged if it has no hypotheses or
+    if fewer than ``MIN_TRACKS`` tracks have known depths.
+
+    Args:
+        relative: an estimator's pose.
+        rays: N tracks between the two frames.
+        known: inverse depths of the same tracks in the previous frame.
+    """
+    rows = known.information > 0.0
+    if not relative.hypotheses or np.count_nonzero(rows) < MIN_TRACKS:
+        return relative
+    first, second = relative.hypotheses
+    difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
+    # As in ``second_pose_probability``, the sum is normalised by its empirical standard deviation.
+    scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
+    advantage = float(difference.sum()) / (scatter + 1e-9) / math.sqrt(_TRACKS_PER_OBSERVATION)
+    by_depths = float(log_ndtr(advantage) - log_ndtr(-advantage))
+    by_images = float(logit(np.clip(relative.second_probability, _MIN_PROBABILITY, 0.5)))
+    probability = float(expit(by_images + by_depths))
+    if probability > 0.5:
+        first, second, probability = second, first, 1.0 - probability
+    chosen = replace(first, attention=relative.attention, inlier_probability=relative.inlier_probability)
+    return _covering(chosen, second.T_prev_curr, probability)
 
 
 def check(relative: RelativePose, rays: TrackedRays, interval: float, config: OdometryConfig) -> None:
@@ -56,6 +135,90 @@ def check_rotation_rate(pose: Pose, interval: float, config: OdometryConfig, sou
         )
 
 
+def choose_motion(relative: RelativePose, tracks: Tracks, known: InverseDepths, minimum: int) -> RelativePose:
+    """Return the motion of the static scene where the tracks have two consistent motions.
+
+    Args:
+        relative: pose of unit translation that an estimator returned.
+        tracks: N tracks between the two frames.
+        known: inverse depths of the same tracks in the keyframe.
+        minimum: minimum number of tracks of a motion.
+
+    Returns:
+        ``relative`` if there is no second motion of comparable support, or if the known depths confirm it;
+        otherwise the second motion, if these confirm it.
+
+    Raises:
+        EstimationError: there are two consistent motions, and the known depths do not decide between them.
+    """
+    rays = tracks.rays
+    needed = max(minimum, _MIN_SHARE * len(rays))
+    first = _agreeing(rays, relative.T_prev_curr)
+    if np.count_nonzero(~first) < needed:
+        return relative
+    solver = EpipolarSolver(relative.source, replace(_SOLVER, min_inliers=minimum))
+    try:
+        other = solver.fit(tracks.keyframe, tracks.latest, tracks.matches.chosen(~first)).pose
+    except EstimationError:
+        return relative
+    second = _agreeing(rays, other.T_prev_curr)
+    only_first, only_second = np.count_nonzero(first & ~second), np.count_nonzero(second & ~first)
+    if only_second < max(needed, _MIN_RATIO * only_first):
+        return relative
+    if np.count_nonzero(known.information > 0.0) >= MIN_TRACKS:
+        confirmed = [_confirmed_share(rays, pose.T_prev_curr, known) for pose in (relative, other)]
+        if max(confirmed) >= _MIN_CONFIRMED and abs(confirmed[0] - confirmed[1]) >= _DECISIVE:
+            return relative if confirmed[0] > confirmed[1] else other
+    raise EstimationError(
+        f"two consistent motions: of {len(rays)} tracks, {only_first} agree with one only and {only_second} "
+        "with the other only; an object that fills much of the view moves"
+    )
+
+
+def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativePose:
+    """Return the estimator's pose, or the pose by resection where that contradicts it.
+
+    A wrong pose may fit the tracks between two images as well as the true one, which the estimator cannot
+    notice. The depths come from further images. If the two poses contradict each other, the resection is
+    therefore returned, with a covariance that covers both poses, since the depths may be wrong. A resection
+    that fewer than ``_MIN_KNOWN`` tracks of known depth agree with contradicts nothing.
+
+    Args:
+        relative: an estimator's pose, not metric.
+        image: pose of the same image by resection.
+    """
+    pose, covariance = image.motion.pose, image.motion.covariance
+    length = float(np.linalg.norm(pose.translation))
+    if image.known < _MIN_KNOWN or length == 0.0:
+        return relative
+    # 1. The resection as a pose of unit length; the variance along its translation is nominal.
+    direction = pose.translation / length
+    along = np.outer(direction, direction)
+    to_unit = np.eye(6)
+    to_unit[:3, :3] = (np.eye(3) - along) / length
+    covariance = _UNMODELLED * to_unit @ covariance @ to_unit.T
+    sigma_t = float(np.sqrt(0.5 * np.trace(covariance[:3, :3])))
+    covariance[:3, :3] += sigma_t**2 * along
+    resected = replace(
+        relative,
+        T_prev_curr=Pose(pose.rotation, direction),
+        covariance=symmetrised(covariance),
+        sigma_R=np.sqrt(np.diag(covariance)[3:]),
+        sigma_t=sigma_t,
+        hypotheses=(),
+    )
+    # 2. Difference of the two poses in angles and in standard deviations.
+    estimated = relative.T_prev_curr
+    turn = float(so3.angle(estimated.rotation @ pose.rotation.T))
+    angle = float(np.arccos(np.clip(direction @ estimated.translation, -1.0, 1.0)))
+    sigma_R = math.hypot(float(np.max(relative.sigma_R)), float(np.max(resected.sigma_R)))
+    sigma_angle = math.hypot(relative.sigma_t, sigma_t)
+    if turn <= max(_MAX_TURN, _DEVIATIONS * sigma_R) and angle <= max(_MAX_ANGLE, _DEVIATIONS * sigma_angle):
+        return relative
+    probability = None if relative.inlier_probability is None else min(relative.inlier_probability, 0.5)
+    return _covering(replace(resected, inlier_probability=probability), estimated, 0.5)
+
+
 def _inlier_share(relative: RelativePose, rays: TrackedRays) -> float:
     """Return the share of tracks near their epipolar lines and not clearly behind the cameras."""
     pixel = _PIXEL * rays.width
@@ -65,5 +228,48 @@ def _inlier_share(relative: RelativePose, rays: TrackedRays) -> float:
     if length == 0.0:
         return 1.0
     depths = step_depths(rays, Pose(relative.T_prev_curr.rotation, direction / length))
-    ahead = depths.inverse > -tolerance * depths.sensitivity
-    return float(np.mean((np.abs(depths.residual) < tolerance) & ahead))
+    return float(np.mean(depths.inliers(tolerance)))
+
+
+def _agreeing(rays: TrackedRays, T_prev_curr: Pose) -> NDArray[np.bool_]:
+    """Return whether tracks (N,) are near their epipolar lines and not behind the cameras."""
+    tolerance = _TOLERANCE * rays.width
+    return step_depths(rays, T_prev_curr).inliers(tolerance, behind=_DEVIATIONS * tolerance)
+
+
+def _confirmed_share(rays: TrackedRays, T_prev_curr: Pose, known: InverseDepths) -> float:
+    """Return the share of the tracks of known depth that agree with a motion and have this depth by it."""
+    rows = known.information > 0.0
+    depths = step_depths(rays, T_prev_curr)
+    variance = (_TOLERANCE * rays.width / _DEVIATIONS * depths.sensitivity[rows]) ** 2
+    inverse, known = depths.inverse[rows], known.rows(rows)
+    length = step_length(inverse, variance, known).length
+    error = (inverse - length * known.inverse) ** 2 / (variance + length**2 / known.information)
+    return float(np.mean((error < _DEVIATIONS**2) & _agreeing(rays, T_prev_curr)[rows]))
+
+
+def _covering(relative: RelativePose, other: Pose, probability: float) -> RelativePose:
+    """Return a pose with the covariance of the mixture with another pose of the given probability."""
+    step = np.concatenate(
+        [
+            other.translation - relative.T_prev_curr.translation,
+            so3.log(other.rotation @ relative.T_prev_curr.rotation.T),
+        ]
+    )
+    return replace(
+        relative,
+        covariance=relative.covariance + probability * np.outer(step, step),
+        sigma_R=np.sqrt(relative.sigma_R**2 + probability * step[3:] ** 2),
+        sigma_t=float(np.sqrt(relative.sigma_t**2 + 0.5 * probability * step[:3] @ step[:3])),
+    )
+
+
+def _depth_costs(
+    relative: RelativePose, rays: TrackedRays, known: InverseDepths, rows: NDArray[np.bool_]
+) -> Array:
+    """Return the squared normalised differences of triangulated and known depths of the chosen tracks."""
+    seen = observe(rays, relative.T_prev_curr)
+    inverse, variance, known = seen.depths.inverse[rows], seen.variance[rows], known.rows(rows)
+    length = step_length(inverse, variance, known).length
+    squares = (inverse - length * known.inverse) ** 2 / (variance + length**2 / known.information)
+    return np.minimum(squares, _MAXIMUM_COST)

@@ -17,6 +17,8 @@ Mask = NDArray[np.bool_]
 UNKNOWN_DIRECTION = np.pi / 2.0
 # End of the source of a length that is not measured: the scene's median depth or the last speed is assumed.
 HELD_LENGTH = "(held)"
+# End of the source of a length by shared tracks if one in metres was measured before, but not for this step.
+CARRIED_LENGTH = "(carried on)"
 
 
 class Interval(NamedTuple):

@@ -12,15 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from iup_pose_ros.depth_decoding import decode_depth
+from iup_pose_ros.depth_decoding import FARTHEST, NEAREST, decode_depth
 from iup_pose_ros.errors import EstimationError, ImageError, IupPoseError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.stamps import NANOSECONDS, nanoseconds
 from iup_pose_ros.types import DepthImage
 
-# Messages kept: a keyframe is at most some tens of images old when its depth is asked for.
-_MEMORY = 60
 # Relative standard deviation of a range.
 _RANGE_NOISE = 0.01
 
@@ -67,10 +65,12 @@ class MessageHistory:
 
     Args:
         what: name of the messages in errors.
+        memory: maximum number of messages.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, memory: int = 60) -> None:
         self._what = what
+        self._memory = memory
         self._lock = threading.Lock()
         self._stamps: list[int] = []
         self._messages: list[Any] = []
@@ -85,7 +85,7 @@ class MessageHistory:
             position = bisect.bisect_right(self._stamps, stamp)
             self._stamps.insert(position, stamp)
             self._messages.insert(position, message)
-            del self._stamps[:-_MEMORY], self._messages[:-_MEMORY]
+            del self._stamps[: -self._memory], self._messages[: -self._memory]
 
     def nearest(self, stamp: int, slop: float) -> Any:
         """Return the message nearest to a stamp in nanoseconds, at most ``slop`` seconds away.
@@ -166,7 +166,9 @@ class RangeHistory:
     def at(self, stamp: float) -> RangeReading:
         """See RangeReadings.at; -inf, inf and NaN have the meaning of REP-117."""
         message = self._messages.nearest(self._to_nanoseconds(stamp), self._slop)
-        value, limits = float(message.range), (float(message.min_range), float(message.max_range))
+        value = float(message.range)
+        # Drivers that declare 0 as the minimum report 0 where nothing is measured; NaN limits are no limits.
+        limits = (max(NEAREST, float(message.min_range)), min(FARTHEST, float(message.max_range)))
         if not limits[0] <= value <= limits[1]:
             where = "is invalid" if math.isnan(value) else ""
             where = where or ("is too near" if value < limits[0] else "is out of reach")
@@ -178,6 +180,10 @@ class RangeHistory:
         except IupPoseError as error:
             raise EstimationError(str(error)) from error
         field_of_view = float(message.field_of_view)
+        if not 0.0 <= field_of_view <= math.pi:
+            raise EstimationError(
+                f"range sensor has a field of view of {field_of_view:g} rad; 0 to pi is accepted"
+            )
         # A wide beam measures the nearest point in it, which may lie off its axis.
         sigma = math.hypot(_RANGE_NOISE, 1.0 / math.cos(min(0.5 * field_of_view, 1.0)) - 1.0)
         return RangeReading(T_base_sensor.apply(np.array([value, 0.0, 0.0])), field_of_view, sigma)

@@ -104,11 +104,13 @@ class Twist:
         linear: (3,) metres, or units of the trajectory, per second.
         angular: (3,) radians per second.
         covariance: (6, 6), linear before angular, positive definite.
+        interval: seconds until the stamp over which this is the mean; 0 of a base at rest.
     """
 
     linear: Array
     angular: Array
     covariance: Array
+    interval: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ class OdometryUpdate:
         twist: mean velocity of the base since the last image with a pose, with every pose; zero while
             STATIONARY.
         refused: the frame was dropped because its stamp does not increase; the state is unchanged.
-        repeated: the frame was ignored because its pixels equal those of the previous frame; the state is
+        repeated: the frame was ignored because it repeats the pixels of the previous frame; the state is
             unchanged.
         bridged: while LOST, the pose continues from the motion prior.
     """

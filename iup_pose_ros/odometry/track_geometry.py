@@ -75,6 +75,17 @@ class StepDepths:
     sensitivity: Array
     residual: Array
 
+    def inliers(self, threshold: float, behind: float | None = None) -> NDArray[np.bool_]:
+        """Return which of the N tracks are near their epipolar lines and not behind the cameras.
+
+        Args:
+            threshold: maximum absolute residual, pixels.
+            behind: maximum motion against the direction of the step along the epipolar line, pixels; None:
+                ``threshold``.
+        """
+        limit = threshold if behind is None else behind
+        return (np.abs(self.residual) < threshold) & (self.inverse > -limit * self.sensitivity)
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -145,9 +156,10 @@ def observe(rays: TrackedRays, T_prev_curr: Pose) -> Observation:
     """Return the agreement of N tracks with a pose of unit translation."""
     depths = step_depths(rays, T_prev_curr)
     noise = robust_sigma(depths.residual, NOISE_FLOOR * rays.width)
-    deviation = noise * depths.sensitivity
-    agreeing = (np.abs(depths.residual) < _INLIER * noise) & (depths.inverse > -_INLIER * deviation)
+    agreeing = depths.inliers(_INLIER * noise)
     motion = rotation_compensated_motion(rays, T_prev_curr.rotation)
     limit = SIGNIFICANT_PARALLAX * noise
     shows_direction = len(rays) < MIN_TRACKS or float(np.percentile(motion, 75)) >= limit
-    return Observation(depths, deviation**2, noise, agreeing, motion < 2.0 * limit, shows_direction)
+    return Observation(
+        depths, (noise * depths.sensitivity) ** 2, noise, agreeing, motion < 2.0 * limit, shows_direction
+    )

@@ -15,16 +15,19 @@ from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
-from iup_pose_ros.odometry.keyframes import is_keyframe_due
+from iup_pose_ros.odometry.keyframes import StationaryDetector, is_keyframe_due
 from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
-from iup_pose_ros.odometry.pose_check import check, check_rotation_rate
-from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
+from iup_pose_ros.odometry.pose_check import (
+    check,
+    check_rotation_rate,
+    choose_motion,
+    resolve_ambiguity,
+    resolve_contradiction,
+)
 from iup_pose_ros.odometry.scaled_step import Interval
-from iup_pose_ros.odometry.second_motion import choose_motion
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
-from iup_pose_ros.odometry.stationary import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
@@ -110,14 +113,14 @@ class VisualOdometry:
 
         A frame whose stamp does not increase is dropped and counted in ``refused_frames``; the update repeats
         the state and gives the reason. If the stamp is more than a second older, the clock has jumped back:
-        the keyframe is dropped, the pose stays. A frame with the same pixels as the last one, which some
-        drivers send under a new stamp, is counted in ``repeated_frames`` and otherwise ignored.
+        the keyframe is dropped, the pose stays. A frame that repeats the pixels of the last one, which
+        some drivers send under a new stamp, is counted in ``repeated_frames`` and otherwise ignored.
         """
         # 1. Stamp and pixels: the stamp must increase, and the pixels must differ from the last image.
         refusal = self._take_stamp(frame.stamp)
         if refusal:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
-        if self._image is not None and np.array_equal(frame.image, self._image):
+        if self._image is not None and frame.repeats(self._image):
             self.repeated_frames += 1
             return replace(self._report(frame), repeated=True)
         self._image = frame.image

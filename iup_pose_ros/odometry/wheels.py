@@ -12,12 +12,15 @@ from scipy.spatial.transform import Rotation, Slerp
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.geometry.so3 import Array, exp
+from iup_pose_ros.stamps import StampClock
 
 # Nanoseconds: length of the history; maximum gap between samples for interpolation; an older stamp beyond
 # this is a clock that jumped back, within it a message out of order.
 _MEMORY = 120_000_000_000
 _MAX_GAP = 500_000_000
 _CLOCK_JUMP = 1_000_000_000
+# Seconds that an image waits for wheel odometry that is at least as recent.
+_PATIENCE = 0.3
 
 
 class WheelMotion(Protocol):
@@ -109,6 +112,24 @@ class WheelHistory(MotionHistory):
 
     def __init__(self) -> None:
         super().__init__("wheel odometry")
+
+
+class WheelsOfFrames:
+    """Wheel motion between the stamps of frames (implements WheelMotion).
+
+    Args:
+        history: poses by nanoseconds since the epoch.
+        clock: clock of the frames' stamps.
+    """
+
+    def __init__(self, history: WheelHistory, clock: StampClock) -> None:
+        self._history = history
+        self._clock = clock
+
+    def between(self, start: float, end: float) -> Pose:
+        """See WheelMotion.between."""
+        clock = self._clock
+        return self._history.between(clock.nanoseconds(start), clock.nanoseconds(end), _PATIENCE)
 
 
 class GyroHistory(MotionHistory):

@@ -15,17 +15,19 @@ from iup_pose_ros.bags.ground_truth import (
     read_ground_truth_topic,
 )
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.camera_config import CameraConfig
+from iup_pose_ros.bags.topics import SensorTopics
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
-from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.estimators.oom_fallback import OutOfMemoryFallback
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.evaluation.reports.console import print_comparison
 from iup_pose_ros.evaluation.runs.accuracy import check_quaternion_order
 from iup_pose_ros.evaluation.runs.evaluated_run import EvaluatedRun
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
+from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.progress import progress_bar
 from iup_pose_ros.replay.bag_report import write_report
+from iup_pose_ros.replay.bag_sensors import sensor_topics
 from iup_pose_ros.replay.offline import run_offline
 from iup_pose_ros.replay.playback import run_in_node
 from iup_pose_ros.replay.recorded import read_recorded_run
@@ -72,9 +74,8 @@ class BagEvaluationOptions:
         rate: playback rate, 1 as recorded; 0 waits for the node, so that no image is dropped.
         recorded: recording of a node's outputs on the bag, evaluated instead of running the node.
         report: folder for the report, created if needed; None: no report.
-        network: weights and device of learned estimators.
-        camera: settings for reading images and camera_info.
-        mask_topic: topic of masks of the images; offline only.
+        config: settings of the node, except the estimator.
+        sensors: topics of masks and of sensors beside the camera.
     """
 
     bag: Path
@@ -86,9 +87,8 @@ class BagEvaluationOptions:
     rate: float = 1.0
     recorded: Path | None = None
     report: Path | None = None
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    camera: CameraConfig = field(default_factory=CameraConfig)
-    mask_topic: str | None = None
+    config: NodeConfig = field(default_factory=NodeConfig)
+    sensors: SensorTopics = field(default_factory=SensorTopics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +135,12 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
     """
     # Create all estimators first, so that a wrong name or weights file is reported before any run.
     names = () if options.recorded is not None else options.estimators
-    estimators = {name: create_estimator(name, options.network) for name in names}
-    with BagReader(
-        options.bag, options.image_topic, options.info_topic, options.camera, options.mask_topic
-    ) as bag:
+    config = options.config
+    estimators = {
+        name: OutOfMemoryFallback(name, config.network, config.on_out_of_memory, create_estimator)
+        for name in names
+    }
+    with BagReader(options.bag, options.image_topic, options.info_topic, config, options.sensors) as bag:
         truth = options.truth.read(bag)
         if options.report is not None:
             try:
@@ -166,17 +168,18 @@ def run_evaluation(options: BagEvaluationOptions, title: str, console: Console) 
 def _run(
     options: BagEvaluationOptions, bag: BagReader, estimator: RelativePoseEstimator, console: Console
 ) -> RunRecord:
+    config, topics = options.config, sensor_topics(bag, options.config, (options.truth.topic,))
     with progress_bar(console, estimator.name) as advance:
 
         def progress() -> None:
             advance(bag.image_count)
 
         if not options.real_time:
-            return run_offline(bag, estimator, progress)
+            return run_offline(bag, estimator, progress, config, topics)
         with tempfile.TemporaryDirectory() as scratch:
             log = (options.report or Path(scratch)) / f"{estimator.name}.log"
             return run_in_node(
-                bag, estimator.name, progress, rate=options.rate, log=log, network=options.network
+                bag, estimator.name, progress, rate=options.rate, log=log, config=config, topics=topics
             )
 
 

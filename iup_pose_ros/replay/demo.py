@@ -14,10 +14,10 @@ from rich.console import Console
 from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
 from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.bags.writer import CameraExtrinsics
-from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.evaluation.reports.console import print_summary, write_metrics
 from iup_pose_ros.evaluation.reports.trajectory_plot import plot_run
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.progress import progress_bar
 from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, run_evaluation
 from iup_pose_ros.replay.node_process import NodeProcessError
@@ -37,20 +37,18 @@ class DemoOptions:
         ground_truth: TUM file with T_world_camera of the bag's camera, if any.
         sequence: sequence folder (bags/sequence.py).
         output: folder for the results, created if needed.
-        estimator: name of the estimator.
         rate: playback rate, 1 as recorded; 0 waits for the node, so that no image is dropped.
         offline: process every image without ROS instead of running the node.
-        camera: settings for reading images and camera_info.
+        config: settings of the node.
     """
 
     bag: Path | None
     ground_truth: Path | None
     sequence: Path | None
     output: Path
-    estimator: str
     rate: float
     offline: bool
-    camera: CameraConfig = field(default_factory=CameraConfig)
+    config: NodeConfig = field(default_factory=NodeConfig)
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,16 @@ def run_demo(options: DemoOptions, console: Console) -> str:
     Raises:
         IupPoseError: an input or output is unusable.
     """
+    estimator = options.config.estimator
     with _input(options, console) as source:
         evaluation_options = BagEvaluationOptions(
             source.bag,
-            (options.estimator,),
+            (estimator,),
             TruthSource(source.ground_truth),
             real_time=not options.offline,
             rate=options.rate,
             report=options.output,
-            camera=options.camera,
+            config=options.config,
         )
         try:
             evaluation = run_evaluation(evaluation_options, source.name, console)
@@ -86,12 +85,12 @@ def run_demo(options: DemoOptions, console: Console) -> str:
     for note in evaluation.notes:
         if note.startswith(("Warning", "No ground truth")):
             console.print(note)
-    run = evaluation.runs[options.estimator]
+    run = evaluation.runs[estimator]
     if run.record.poses:
-        title = f"{options.estimator} on {source.name}, {run.record.mode}"
+        title = f"{estimator} on {source.name}, {run.record.mode}"
         comment = "T_odom_camera of the optical frame"
         write_tum(options.output / "trajectory.tum", run.record.trajectory, comment)
-        write_metrics(options.output / "metrics.json", {options.estimator: run.values}, input=source.name)
+        write_metrics(options.output / "metrics.json", {estimator: run.values}, input=source.name)
         plot_run(options.output / "trajectory.png", title, run.record, run.accuracy)
         print_summary(console, title, run.values)
         written = "report.html, trajectory.png, trajectory.tum, metrics.json"

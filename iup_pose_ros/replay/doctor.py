@@ -14,12 +14,11 @@ from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.camera_frames import frame_name, optical_frame_warning
 from iup_pose_ros.errors import IupPoseError
 from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.stamp_intervals import StampIntervals
-from iup_pose_ros.stamps import NANOSECONDS, epoch_seconds, nanoseconds
+from iup_pose_ros.message_poses import frame_name, optical_frame_warning
+from iup_pose_ros.stamps import NANOSECONDS, StampIntervals, epoch_seconds, nanoseconds
 
 EXAMINED = 10.0
 """Seconds of a recording or of live topics that are examined."""

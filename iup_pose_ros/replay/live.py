@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, Range
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster
 
 from iup_pose_ros.bags.messages import COMPRESSED_IMAGE, header_stamp
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.bags.static_transforms import TF_STATIC, StaticTransforms
-from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.bags.recording import RecordedMessage
+from iup_pose_ros.bags.static_transforms import TF_STATIC
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.node.params_file import NODE_NAME
+from iup_pose_ros.node.settings import NodeConfig
+from iup_pose_ros.replay.bag_sensors import camera_mount, sensors_first
 from iup_pose_ros.replay.node_process import NodeProcess, NodeProcessError, Parameter, isolated_environment
 from iup_pose_ros.replay.player import Player
 from iup_pose_ros.replay.recorder import Recorder
 from iup_pose_ros.replay.ros_session import ros_session
 
-NODE_NAME = "vo_node"
-BASE_FRAME = "base_link"
+_TYPES = {"mask": Image, "range": Range, "wheel_odometry": Odometry, "imu": Imu}
+_DEFAULT_CONFIG = NodeConfig()
+_NO_TOPICS: Mapping[str, str] = {}
 _START_TIMEOUT = 60.0
 _ANSWER_TIMEOUT = 5.0
 # Both sides of a connection do not learn of it at the same moment.
@@ -38,12 +43,13 @@ def run_live(
     *,
     rate: float,
     log: Path,
-    network: NetworkOptions | None = None,
+    config: NodeConfig = _DEFAULT_CONFIG,
+    topics: Mapping[str, str] = _NO_TOPICS,
 ) -> RunRecord:
     """Play a recording to ``vo_node`` and collect its outputs.
 
-    The camera's extrinsics are those of the recording (/tf_static, base_link to the camera); without them the
-    node assumes that the camera frame is the base frame.
+    The extrinsics of camera and sensors are those of the recording (/tf_static); without those of the camera
+    the node assumes that the camera frame is the base frame.
 
     Args:
         bag: the recording.
@@ -52,73 +58,81 @@ def run_live(
         rate: playback rate, 1 as recorded; 0 waits for the node's state after every image, so that none is
             dropped.
         log: file for the node's output.
-        network: weights and device of learned estimators; None: the node's own defaults.
+        config: settings of the node, except estimator and transports.
+        topics: topics of the sensors that the settings use (``sensor_topics``).
 
     Raises:
+        DataError: the recording lacks what the settings require.
         NodeProcessError: the node does not start, exits unexpectedly or with a code other than 0 on SIGINT.
     """
     environment = isolated_environment()
-    extrinsics = StaticTransforms.read(bag).find(BASE_FRAME, bag.camera_frame)
-    image_type = CompressedImage if bag.camera.image_kind == COMPRESSED_IMAGE else Image
-    types = {bag.camera.image: image_type, bag.camera.info: CameraInfo}
-    remaps = {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info}
+    extrinsics = camera_mount(bag, config)
+    types: dict[str, type[Any]] = {
+        topic: CompressedImage if bag.topics[topic].kind == COMPRESSED_IMAGE else _TYPES.get(name, Image)
+        for name, topic in {"image": bag.camera.image, **topics}.items()
+    }
+    types[bag.camera.info] = CameraInfo
+    remaps = {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info, **topics}
+    parameters: dict[str, Parameter] = {
+        **config.parameters,
+        "estimator": estimator,
+        "autostart": True,
+        "image_transport": "raw",
+        "depth_transport": "raw",
+        "assume_identity_mount": extrinsics is None,
+    }
+    if types[bag.camera.image] is CompressedImage:
+        parameters["image_transport"] = "compressed"
+    if "depth" in topics and types[topics["depth"]] is CompressedImage:
+        parameters["depth_transport"] = "compressedDepth"
+    # The other subscriptions are always best effort.
+    adapting = [bag.camera.image, bag.camera.info]
+    adapting += [topics[name] for name in ("depth", "range") if name in topics]
+    reliable = adapting if config.input_reliability != "best_effort" else []
     with (
         ros_session("iup_pose_replay", environment) as node,
-        NodeProcess(_parameters(bag, estimator, extrinsics, network), remaps, environment, log) as process,
+        NodeProcess(parameters, remaps, environment, log) as process,
     ):
         # Kept until the end: latched transforms exist as long as their publisher.
         broadcaster = StaticTransformBroadcaster(node) if extrinsics is not None else None
         if broadcaster is not None:
             recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
             broadcaster.sendTransform([transform for each in recorded for transform in each.transforms])
-        recorder, player = Recorder(node, f"/{NODE_NAME}"), Player(node, types)
+        recorder = Recorder(node, f"/{NODE_NAME}")
+        player = Player(node, types, reliable)
         wait_for_topics(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
             wait_for_topics(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
         time.sleep(_SETTLING_TIME)
-        _play(bag, rate, player, recorder, process, progress)
+        messages = bag.messages(types)
+        if rate == 0.0:
+            # After an image nothing is sent until the node has answered.
+            messages = sensors_first(messages, (bag.camera.image, bag.camera.info))
+        _play(bag.camera.image, player.play(messages, rate), rate == 0.0, recorder, process, progress)
         process.stop()
         return recorder.record(estimator, extrinsics or Pose.identity())
 
 
 def _play(
-    bag: BagReader,
-    rate: float,
-    player: Player,
+    image_topic: str,
+    played: Iterator[tuple[RecordedMessage, float]],
+    waits: bool,
     recorder: Recorder,
     process: NodeProcess,
     progress: Callable[[], None],
 ) -> None:
-    """Play all messages; note the sending time of the images."""
+    """Play all messages; note the sending time of the images and, if ``waits``, wait for their states."""
     stamp = 0
-    for message, sent_at in player.play(bag.camera_messages(), rate):
-        if message.topic != bag.camera.image:
+    for message, sent_at in played:
+        if message.topic != image_topic:
             continue
         process.check_running()
         stamp = header_stamp(message.data)
         recorder.sent(stamp, sent_at)
-        if rate == 0.0:
+        if waits:
             recorder.wait_for_state(stamp, _ANSWER_TIMEOUT)
         progress()
     recorder.wait_for_state(stamp, _ANSWER_TIMEOUT)
-
-
-def _parameters(
-    bag: BagReader, estimator: str, extrinsics: Pose | None, network: NetworkOptions | None
-) -> dict[str, Parameter]:
-    """Return the node's parameters."""
-    compressed = bag.camera.image_kind == COMPRESSED_IMAGE
-    learned: dict[str, Parameter] = {}
-    if network is not None:
-        learned = {"weights": str(network.weights or ""), "device": network.device}
-    return {
-        **learned,
-        **asdict(bag.config),
-        "estimator": estimator,
-        "base_frame": BASE_FRAME,
-        "image_transport": "compressed" if compressed else "raw",
-        "assume_identity_mount": extrinsics is None,
-    }
 
 
 def wait_for_topics(condition: Callable[[], bool], process: NodeProcess) -> None:

@@ -11,8 +11,8 @@ import tf2_ros
 from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
 from iup_pose_ros.bags.topics import CameraTopics, TopicSummary, find_camera
 from iup_pose_ros.camera_config import CameraConfig
-from iup_pose_ros.errors import DataError
-from iup_pose_ros.node.camera_extrinsics import ExtrinsicsError, ExtrinsicsLookup
+from iup_pose_ros.errors import DataError, ExtrinsicsError
+from iup_pose_ros.node.camera_extrinsics import ExtrinsicsLookup
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.settings import NodeConfig

@@ -61,6 +61,7 @@ class NodeOutputs:
                 metric=bool(message.metric),
                 inference_time=float(message.inference_time),
                 inlier_probability=float(message.inlier_probability),
+                scale_source=str(message.scale_source),
             )
             for message in self.edges
         ]

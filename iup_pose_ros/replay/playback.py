@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.errors import IupPoseError
-from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
+from iup_pose_ros.node.settings import NodeConfig
 
 
 def run_in_node(
@@ -18,7 +18,8 @@ def run_in_node(
     *,
     rate: float,
     log: Path,
-    network: NetworkOptions | None = None,
+    config: NodeConfig,
+    topics: Mapping[str, str],
 ) -> RunRecord:
     """Call ``live.run_live`` with these arguments; without ROS raise an error with the remedy.
 
@@ -32,4 +33,4 @@ def run_in_node(
             f"the node cannot run without ROS 2 ({error}); source a distribution, use `make demo`, or run "
             "without ROS: --every-frame, in the demo --offline"
         ) from error
-    return run_live(bag, estimator, progress, rate=rate, log=log, network=network)
+    return run_live(bag, estimator, progress, rate=rate, log=log, config=config, topics=topics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -18,24 +18,25 @@ class Player:
     Args:
         node: the ROS node that publishes.
         types: message class by topic.
+        reliable: topics whose subscriptions vo_node starts with best effort and then makes reliable.
     """
 
-    def __init__(self, node: Node, types: Mapping[str, type[Any]]) -> None:
+    def __init__(self, node: Node, types: Mapping[str, type[Any]], reliable: Collection[str]) -> None:
         self._node = node
+        self._reliable = reliable
         # A reliable publisher serves reliable and best-effort subscriptions.
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self._publishers = {topic: node.create_publisher(kind, topic, qos) for topic, kind in types.items()}
 
     @property
     def is_heard(self) -> bool:
-        """Whether every topic has a reliable subscription (vo_node starts with best effort, then adapts)."""
-        return all(
-            publisher.get_subscription_count() > 0
-            and any(
+        """Whether every topic has a subscription, those of ``reliable`` a reliable one."""
+        return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values()) and all(
+            any(
                 info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
                 for info in self._node.get_subscriptions_info_by_topic(topic)
             )
-            for topic, publisher in self._publishers.items()
+            for topic in self._reliable
         )
 
     def play(

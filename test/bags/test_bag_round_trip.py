@@ -11,6 +11,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.reader import BagReader
+from iup_pose_ros.bags.topics import SensorTopics
 from iup_pose_ros.bags.writer import STORAGES, CameraExtrinsics, CameraNames, write_camera_bag
 from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.errors import DataError, ImageError
@@ -182,7 +183,7 @@ def test_masks_of_a_topic_go_with_the_images_that_follow_within_the_timeout(
             if index in (1, 2):
                 # A segmentation takes longer than the camera: its masks are recorded after their images.
                 write("/camera/mask", messages.IMAGE, stamp + 1, messages.image_message(mask, stamp, "eye"))
-    with BagReader(path, config=CameraConfig(mask_timeout=0.1), mask_topic="/camera/mask") as bag:
+    with BagReader(path, config=CameraConfig(mask_timeout=0.1), sensors=SensorTopics("/camera/mask")) as bag:
         shares = [frame.masked_share for frame in bag.frames()]
     # The second mask is 100 ms old at image 4 and 150 ms at image 5.
     np.testing.assert_allclose(shares, [0.0, 1 / 64, 2 / 64, 2 / 64, 2 / 64, 0.0])
@@ -192,4 +193,4 @@ def test_a_mask_topic_that_is_missing_or_of_another_type_is_refused(make_bag: Ma
     path = make_bag()
     for topic, words in (("/nothing", "no topic /nothing"), ("/camera/camera_info", "Image is required")):
         with pytest.raises(DataError, match=words):
-            BagReader(path, mask_topic=topic)
+            BagReader(path, sensors=SensorTopics(topic))

@@ -13,7 +13,7 @@ from iup_pose_ros.estimators.epipolar.solver import unit_relative_pose
 from iup_pose_ros.estimators.network.conversion import relative_pose
 from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.directions import tangent_basis
+from iup_pose_ros.geometry.pose import tangent_basis
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import RelativePose
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -19,9 +17,7 @@ from iup_pose_ros.estimators.pose_evidence import (
     InlierModel,
     PoseEvidence,
     check_probability,
-    with_second_motion,
 )
-from iup_pose_ros.evaluation.metrics.pair_errors import rotation_error_deg
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.types import Matches
 
@@ -94,7 +90,7 @@ def test_features_count_what_agrees_beyond_chance() -> None:
     tracked = candidate(found, "tracks")
     points = np.concatenate([found.matches.points_prev, other.matches.points_prev])
     cells = {(int(8 * u / cameras.previous.width), int(8 * v / cameras.previous.height)) for u, v in points}
-    assert evidence.features([tracked])[0] == pytest.approx(
+    assert evidence.features(tracked) == pytest.approx(
         {
             "constant": 1.0,
             "from tracks": 1.0,
@@ -107,7 +103,6 @@ def test_features_count_what_agrees_beyond_chance() -> None:
             "tracks own count": np.log(81.0),
             "sift count": np.log(1.0 + 20 - 0.03 * 40),
             "sift share": 20 / 45,
-            "rival": -3.0,
         }
     )
 
@@ -118,7 +113,7 @@ def test_fewer_agreeing_matches_than_by_chance_count_as_none() -> None:
     evidence = PoseEvidence(
         CameraPair.of(found.previous, found.current), {"tracks": found.matches, "sift": nonsense}
     )
-    (features,) = evidence.features([candidate(found, "tracks")])
+    features = evidence.features(candidate(found, "tracks"))
     assert features["sift count"] == features["sift share"] == 0.0
 
 
@@ -127,8 +122,9 @@ def test_probability_is_the_logistic_function_of_the_weighted_features() -> None
     evidence = PoseEvidence(CameraPair.of(found.previous, found.current), {"tracks": found.matches})
     weights = {"constant": -3.0, "tracks share": 2.0, "from tracks": 0.25, "unknown": 100.0}
     model = InlierModel({"tracks": weights, "tracks sift": {"constant": 9.0}})
-    probabilities = model.probabilities(evidence, [candidate(found, "tracks"), candidate(found, "sift")])
-    assert probabilities == pytest.approx([expit(-3.0 + 2.0 * 80 / 85 + 0.25), expit(-3.0 + 2.0 * 80 / 85)])
+    assert model.probability(evidence, candidate(found, "tracks")) == pytest.approx(
+        expit(-3.0 + 2.0 * 80 / 85 + 0.25)
+    )
 
 
 def test_without_fitted_weights_agreeing_matches_make_a_pose_probable() -> None:
@@ -136,64 +132,11 @@ def test_without_fitted_weights_agreeing_matches_make_a_pose_probable() -> None:
     evidence = PoseEvidence(CameraPair.of(found.previous, found.current), {"tracks": found.matches})
     model = InlierModel({"tracks sift": {"constant": -9.0}})
     right = candidate(found, "tracks")
+    assert model.probability(evidence, right) > 0.9
     wrong = make_scene(
         np.random.default_rng(5), turned(random_pose(np.random.default_rng(1)), 40.0), 80, noise=0.2
     )
-    assert model.probabilities(evidence, [right])[0] > 0.9
-    assert model.probabilities(evidence, [candidate(wrong, "tracks")])[0] < 0.2
-
-
-def two_motions(share: float) -> tuple[Scene, Scene, Matches]:
-    """A scene, an object that moves otherwise, and the matches of both; ``share`` of 200 are the object's."""
-    still = scene(round(200 * (1 - share)), noise=0.2)
-    moves = make_scene(
-        np.random.default_rng(7),
-        turned(random_pose(np.random.default_rng(1)), 25.0),
-        round(200 * share),
-        noise=0.2,
-    )
-    return still, moves, still.matches.followed_by(moves.matches)
-
-
-def test_a_pose_is_fitted_to_the_matches_that_contradict_the_best_supported_one() -> None:
-    still, moves, both = two_motions(share=0.4)
-    evidence = PoseEvidence(CameraPair.of(still.previous, still.current), {"tracks": both})
-    first = candidate(still, "tracks")
-    candidates = with_second_motion([first], evidence, still.previous, still.current)
-    assert [found.kind for found in candidates] == ["tracks", "second motion"]
-    assert rotation_error_deg(candidates[1].T_prev_curr, moves.T_prev_curr) < 0.5
-
-
-def test_without_contradicting_matches_there_is_no_second_motion() -> None:
-    found = scene(80, noise=0.2)
-    evidence = PoseEvidence(CameraPair.of(found.previous, found.current), {"tracks": found.matches})
-    first = candidate(found, "tracks")
-    assert with_second_motion([first], evidence, found.previous, found.current) == [first]
-    assert with_second_motion([], evidence, found.previous, found.current) == []
-
-
-def test_the_rival_is_the_pose_with_the_most_matches_of_its_own() -> None:
-    still, moves, both = two_motions(share=0.4)
-    cameras = CameraPair.of(still.previous, still.current)
-    evidence = PoseEvidence(cameras, {"tracks": both})
-    first, second = candidate(still, "tracks"), candidate(moves, "sift")
-    found = [features["rival"] for features in evidence.features([first, second])]
-    agree = [len(evidence.agreeing(each.T_prev_curr)) for each in (first, second)]
-    shared = sum(agree) - 200  # every match agrees with one of both
-    ratio = np.log((agree[1] - shared + 3) / (agree[0] - shared + 3))
-    assert found == pytest.approx([ratio, -ratio])
-    assert ratio < -0.2
-
-
-def test_a_pose_that_is_nearly_the_same_is_no_rival() -> None:
-    found = scene(80, noise=0.2)
-    evidence = PoseEvidence(CameraPair.of(found.previous, found.current), {"tracks": found.matches})
-    first = candidate(found, "tracks")
-    for degrees, is_rival in ((8.0, False), (12.0, True)):
-        T_prev_curr = turned(first.T_prev_curr, degrees)
-        errors = replace(first.result.errors, T_prev_curr=T_prev_curr)
-        other = Candidate(replace(first.result, errors=errors), "sift")
-        assert (evidence.features([first, other])[1]["rival"] > 0.0) == is_rival
+    assert model.probability(evidence, candidate(wrong, "tracks")) < 0.2
 
 
 def test_a_pose_is_refused_below_the_minimum_probability() -> None:

@@ -1,4 +1,4 @@
-"""What the fuzz tests share: damaged bytes, the number of inputs, and limits of time and memory.
+"""What the fuzz tests share: messages, damaged bytes, the number of inputs, and limits of time and memory.
 
 `make fuzz` sets FUZZ=1 and tries up to a hundred times as many inputs, new ones each time. Without it the
 inputs are the same in every run.
@@ -12,8 +12,10 @@ import signal
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -120,3 +122,43 @@ def _resident(name: str) -> int:
 
 def _hangs(number: int, frame: Any) -> None:
     raise TimeoutError(f"no result after {_HANG} s")
+
+
+def header(frame_id: str = "camera_optical") -> SimpleNamespace:
+    """Header of a message."""
+    return SimpleNamespace(frame_id=frame_id, stamp=SimpleNamespace(sec=1, nanosec=2))
+
+
+def raw(
+    encoding: str, width: int, height: int, step: int, data: bytes, is_bigendian: int = 0
+) -> SimpleNamespace:
+    """sensor_msgs/Image with any values."""
+    fields = {"encoding": encoding, "width": width, "height": height, "step": step, "data": data}
+    return SimpleNamespace(header=header(), is_bigendian=is_bigendian, **fields)
+
+
+def camera_info(width: int, height: int) -> SimpleNamespace:
+    """camera_info of a usual camera."""
+    region = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
+    fields = {
+        "header": header(),
+        "width": width,
+        "height": height,
+        "distortion_model": "plumb_bob",
+        "d": [-0.1, 0.01, 0.001, 0.0, 0.0],
+        "k": [width, 0.0, width / 2 - 0.5, 0.0, width, height / 2 - 0.5, 0.0, 0.0, 1.0],
+        "p": [width, 0.0, width / 2 - 0.5, 0.0, 0.0, width, height / 2 - 0.5, 0.0, 0.0, 0.0, 1.0, 0.0],
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": region,
+    }
+    return SimpleNamespace(**fields)
+
+
+def check_frame(frame: Any) -> None:
+    """Fails if a frame, unless it is None, is not consistent."""
+    if frame is None:
+        return
+    assert frame.image.dtype == np.uint8
+    assert frame.image.shape[:2] == (frame.intrinsics.height, frame.intrinsics.width)
+    assert np.isfinite(frame.intrinsics.matrix).all()

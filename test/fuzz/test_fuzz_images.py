@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from fuzzing import Limits, damaged, fuzz, with_checksums
+from fuzzing import Limits, camera_info, check_frame, damaged, fuzz, header, raw, with_checksums
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,33 +41,6 @@ def compressed(data):
     return SimpleNamespace(header=header(), format="jpeg", data=data)
 
 
-def header(frame_id="camera_optical"):
-    return SimpleNamespace(frame_id=frame_id, stamp=SimpleNamespace(sec=1, nanosec=2))
-
-
-def raw(encoding, width, height, step, data, is_bigendian=0):
-    fields = {"encoding": encoding, "width": width, "height": height, "step": step, "data": data}
-    return SimpleNamespace(header=header(), is_bigendian=is_bigendian, **fields)
-
-
-def camera_info(width, height):
-    """camera_info of a usual camera."""
-    region = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
-    fields = {
-        "header": header(),
-        "width": width,
-        "height": height,
-        "distortion_model": "plumb_bob",
-        "d": [-0.1, 0.01, 0.001, 0.0, 0.0],
-        "k": [width, 0.0, width / 2 - 0.5, 0.0, width, height / 2 - 0.5, 0.0, 0.0, 1.0],
-        "p": [width, 0.0, width / 2 - 0.5, 0.0, 0.0, width, height / 2 - 0.5, 0.0, 0.0, 0.0, 1.0, 0.0],
-        "binning_x": 0,
-        "binning_y": 0,
-        "roi": region,
-    }
-    return SimpleNamespace(**fields)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def small_maximum():
     """The largest file is of a megapixel here, so that a larger one shows in the memory."""
@@ -82,14 +55,6 @@ def limits():
     large = cv2.imencode(".png", picture(SIDE, np.uint16))[1].tobytes()
     decode_compressed_image(compressed(large))  # what is loaded once does not count
     return Limits(SIDE * SIDE * 3 * 2)
-
-
-def check_frame(frame):
-    if frame is None:
-        return
-    assert frame.image.dtype == np.uint8
-    assert frame.image.shape[:2] == (frame.intrinsics.height, frame.intrinsics.width)
-    assert np.isfinite(frame.intrinsics.matrix).all()
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)

@@ -218,18 +218,20 @@ class Bench:
         t.x, t.y, t.z = (float(value) for value in translation)
         self._static_tf.publish(TFMessage(transforms=[transform]))
 
-    def call(self, service_type: Any, name: str, request: Any, timeout: float = 60.0) -> Any:
-        """The answer of a service of the node."""
+    def call(
+        self, service_type: Any, name: str, request: Any, timeout: float = 60.0, attempts: int = ATTEMPTS
+    ) -> Any:
+        """The answer of a service of the node; many attempts are for requests that change nothing."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(service_type, f"/vo_node/{name}")
         client = self._clients[name]
         assert client.wait_for_service(timeout), f"no service {name}"
         answered = threading.Event()
         # DDS may lose what is sent before both ends know each other, or to a node that has just ended.
-        for _ in range(ATTEMPTS):
+        for _ in range(attempts):
             future = client.call_async(request)
             future.add_done_callback(lambda _: answered.set())
-            if answered.wait(timeout / ATTEMPTS):
+            if answered.wait(timeout / attempts):
                 return future.result()
             client.remove_pending_request(future)
         raise AssertionError(f"no answer of service {name}")
@@ -243,7 +245,7 @@ class Bench:
 
     def life_cycle(self) -> str:
         """State of the life cycle."""
-        label: str = self.call(GetState, "get_state", GetState.Request()).current_state.label
+        label: str = self.call(GetState, "get_state", GetState.Request(), attempts=30).current_state.label
         return label
 
     def bring_to(self, goal: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from iup_pose_msgs.msg import TrackingState
 from moving_texture import view
 from node_bench import OUTPUTS, camera_info, image_message, set_stamp, wait_until
+from std_srvs.srv import Trigger
 
 from iup_pose_ros.stamps import nanoseconds
 
@@ -62,9 +63,9 @@ def tracking_camera(camera):
 
 
 def published_stamps(bench):
-    """Stamps of everything published but the tracking state."""
+    """Stamps of everything published with the stamp of an image: all but the tracking state and the twist."""
     stamps = set()
-    for topic in OUTPUTS:
+    for topic in set(OUTPUTS) - {"/vo_node/twist"}:
         for message in bench.received(topic):
             header = message.transforms[0].header if topic == "/tf" else message.header
             stamps.add(nanoseconds(header.stamp))
@@ -155,6 +156,42 @@ def test_only_unusable_images_count_as_lost(tracking_camera, bench):
     image, info = tracking_camera.take()
     break_data(image, info)
     assert bench.show(image, info).state == TrackingState.LOST
+
+
+def test_negative_stamps_are_ignored(tracking_camera, bench, node):
+    """message_filters raises an exception for them."""
+    image, info = tracking_camera.take()
+    image.header.stamp.sec = info.header.stamp.sec = -5
+    bench.infos.publish(info)
+    bench.images.publish(image)
+    tracking_camera.recover()
+    assert "unexpected" not in node.log
+
+
+def test_a_mount_that_changes_is_an_error_until_it_returns_or_a_reset(tracking_camera, bench):
+    words = "transform base_link <- camera_optical has changed by 20.0 deg and 0.30 m since the first image"
+    turned = (0.0, 0.0, np.sin(np.radians(10.0)), np.cos(np.radians(10.0)))
+
+    def shows_the_change():
+        return words in bench.show(*tracking_camera.take()).reason
+
+    bench.mount_camera(turned, (0.3, 0.0, 0.0))
+    wait_until(shows_the_change, 20.0, lambda: f"{bench.states()[-1]}")
+    bench.clear()
+    assert {state.state for state in tracking_camera.show_good(6)} == {TrackingState.LOST}
+    assert published_stamps(bench) == set()
+
+    bench.mount_camera((0.0, 0.0, 0.02, 1.0), (0.01, 0.0, 0.0))
+    wait_until(lambda: not shows_the_change(), 20.0, lambda: f"{bench.states()[-1]}")
+    tracking_camera.recover()
+
+    bench.mount_camera(turned, (0.31, 0.0, 0.0))
+    wait_until(lambda: "call ~/reset" in bench.show(*tracking_camera.take()).reason, 20.0, lambda: "no error")
+    assert bench.call(Trigger, "reset", Trigger.Request()).success
+    tracking_camera.recover()
+    bench.mount_camera((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0))
+    wait_until(lambda: "call ~/reset" in bench.show(*tracking_camera.take()).reason, 20.0, lambda: "no error")
+    assert bench.call(Trigger, "reset", Trigger.Request()).success
 
 
 def test_errors_of_a_bad_stream_are_throttled(tracking_camera, bench, node):

@@ -71,10 +71,12 @@ def test_the_last_camera_info_is_held_where_it_is_rarer_than_images(start_node, 
     bench.clear()
     running.send_until(lambda state: state.state == TrackingState.TRACKING, with_info=False)
     assert "has a lower rate than the images: the last one is used for every image" in node.log
+    assert node.stop() == 0  # a node that is killed counts as a subscriber for 20 s
 
 
 def test_a_picture_that_is_sent_again_and_again_is_said_after_the_timeout(start_node, bench, stream):
-    running = stream(start_node(parameters={"assume_identity_mount": True, "input_timeout": 1.0}))
+    node = start_node(parameters={"assume_identity_mount": True, "input_timeout": 1.0})
+    running = stream(node)
     running.send_until(lambda state: state.state == TrackingState.TRACKING)
     picture = image_message(view(0.08 * running.index), 0).data
     bench.clear()
@@ -82,6 +84,7 @@ def test_a_picture_that_is_sent_again_and_again_is_said_after_the_timeout(start_
     state = bench.wait_for_reason("pixels have not changed")
     assert state.state == TrackingState.LOST
     assert state.frames_dropped_invalid > 5
+    assert node.stop() == 0
 
 
 def test_images_in_the_frame_of_the_cameras_body_are_named(start_node, bench):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from moving_texture import HEIGHT, WIDTH, K
-from node_bench import camera_info, image_message
+from node_bench import camera_info, image_message, stamp_of
 
 from iup_pose_ros.demo_scene.planes import PlaneScene, TexturedPlane, render
 from iup_pose_ros.geometry import so3
@@ -101,7 +101,7 @@ def test_the_filter_owns_the_transform_between_the_frames_of_the_node(name):
 def test_late_images_are_fused_at_their_time(name):
     values = parameters(name)
     assert values["smooth_lagged_data"] is True
-    assert values["history_length"] >= PARAMETERS["keyframe_interval"].default
+    assert values["history_length"] >= 3.0  # longer than the node takes for an image on a slow machine
 
 
 def room():
@@ -148,8 +148,8 @@ def turn(bench, start_module_node):
     for index, image in enumerate(views()):
         stamp = START + index * PERIOD
         bench.show(image_message(image, stamp), camera_info(stamp))
-    last = bench.received("/vo_node/keyframe_edge")[-1].header.stamp
-    bench.wait_for("/vo_node/twist", lambda message: message.header.stamp == last)
+    middle = nanoseconds(bench.received("/vo_node/keyframe_edge")[-1].header.stamp) - PERIOD // 2
+    bench.wait_for("/vo_node/twist", lambda message: stamp_of(message) == middle)
     assert len(bench.received("/vo_node/twist")) == FRAMES - 1
     return bench
 

@@ -1,23 +1,33 @@
-"""Services, parameters and the life cycle in any order, against a stream of images, leave a node that works.
+"""Requests in any order and messages with any values, between good images, leave a node that works.
 
-`make fuzz` sets FUZZ=1: ten orders of a minute each.
+`make fuzz` sets FUZZ=1: ten orders of a minute each, and 5,000 messages.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
 import time
 
+import numpy as np
 import pytest
 from iup_pose_msgs.msg import TrackingState
 from iup_pose_msgs.srv import SaveTrajectory
 from node_bench import LIFE_CYCLE, Drive, wait_until
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 
-SEEDS, SECONDS = (10, 60.0) if os.environ.get("FUZZ") else (1, 10.0)
+from iup_pose_ros.node.settings import PARAMETERS
+
+SEEDS, SECONDS, MESSAGES = (10, 60.0, 5_000) if os.environ.get("FUZZ") else (1, 10.0, 60)
 RATE = 20.0
+NUMBERS = (0, 1, 2, 15, 320, 640, 65_535, 2**31 - 1)
+FLOATS = (0.0, -1.0, 1e-300, 1e300, math.nan, math.inf, -math.inf, 260.0)
+ENCODINGS = ("", "mono8", "mono16", "32FC1", "bayer_rggb8", "nv12", "16UC3", "jpeg", "\N{SNOWMAN}")
 
 
 class Stream:
@@ -100,3 +110,99 @@ def test_any_order_of_requests_leaves_a_node_that_works(bench, node, seed):
     assert node.threads() == threads
     assert "unexpected" not in node.log
     assert count > 5
+
+
+def change_image(rng, image):
+    """Give one field of an image any value."""
+    field = rng.choice(["encoding", "width", "height", "step", "data", "is_bigendian", "stamp", "frame_id"])
+    if field == "encoding":
+        image.encoding = rng.choice(ENCODINGS)
+    elif field == "data":
+        image.data = image.data[: rng.randrange(len(image.data))]
+    elif field == "stamp":
+        image.header.stamp.sec = rng.randrange(-(2**31), 2**31)
+    elif field == "frame_id":
+        image.header.frame_id = rng.choice(["", "/", "camera_left"])
+    else:
+        setattr(image, field, rng.randrange(2) if field == "is_bigendian" else rng.choice(NUMBERS))
+
+
+def change_info(rng, info):
+    """Give one field of a camera_info any value."""
+    field = rng.choice(["width", "height", "binning_x", "distortion_model", "d", "k", "roi"])
+    if field == "distortion_model":
+        info.distortion_model = rng.choice(["", "equidistant", "rational_polynomial", "\N{SNOWMAN}"])
+    elif field == "d":
+        info.d = [rng.choice(FLOATS) for _ in range(rng.randrange(15))]
+    elif field == "k":
+        k = np.array(info.k)
+        k[rng.randrange(9)] = rng.choice(FLOATS)
+        info.k = k
+    elif field == "roi":
+        info.roi.width, info.roi.height, info.roi.x_offset = (rng.choice(NUMBERS) for _ in range(3))
+    else:
+        setattr(info, field, rng.choice(NUMBERS))
+
+
+def any_parameter(rng):
+    """A parameter of the node, or an unknown one, with a value of any type."""
+    value = rng.choice(
+        [
+            ParameterValue(type=1, bool_value=rng.random() < 0.5),
+            ParameterValue(type=2, integer_value=rng.choice(NUMBERS)),
+            ParameterValue(type=3, double_value=rng.choice(FLOATS)),
+            ParameterValue(type=4, string_value=rng.choice(["", "nan", "\N{SNOWMAN}" * 99])),
+            ParameterValue(type=8, double_array_value=list(FLOATS)),
+            ParameterValue(),
+        ]
+    )
+    return Parameter(name=rng.choice([*PARAMETERS, "no_such_parameter"]), value=value)
+
+
+def test_any_values_in_messages_leave_a_node_that_works(bench, node):
+    rng = random.Random(0)
+    bench.start_afresh()
+    drive = Drive(bench)
+    masks = bench.node.create_publisher(Image, "/mask", 5)
+    drive.show(8)
+    for _ in range(MESSAGES):
+        image, info = drive.messages()
+        mask = Image(header=image.header, height=240, width=320, encoding="mono8", step=320)
+        mask.data = bytes(320 * 240)
+        changed = rng.choice(["image", "info", "mask", "parameter", "none"])
+        if changed == "parameter":
+            request = SetParameters.Request(parameters=[any_parameter(rng)])
+            assert bench.call(SetParameters, "set_parameters", request).results
+        elif changed == "info":
+            change_info(rng, info)
+        elif changed != "none":
+            change_image(rng, mask if changed == "mask" else image)
+        masks.publish(mask)
+        bench.infos.publish(info)
+        bench.images.publish(image)
+        time.sleep(0.02)
+        assert node.process.poll() is None, node.log
+    defaults = {name: item.default for name, item in PARAMETERS.items() if item.at_run_time}
+    assert all(result.successful for result in bench.set_parameters(**defaults))
+    check_odometry(bench.received("/vo_node/odometry"))
+    bench.clear()
+
+    def tracks():
+        state = drive.show(1)[0]
+        return state.state == TrackingState.TRACKING and not state.reason
+
+    wait_until(tracks, 30.0, lambda: f"{bench.states()[-1]}")
+    bench.node.destroy_publisher(masks)
+    assert [line for line in node.log.splitlines() if "unexpected" in line] == []
+
+
+def check_odometry(messages):
+    """Fails if a pose or its covariance is not one."""
+    assert messages
+    for message in messages:
+        pose = message.pose.pose
+        np.testing.assert_allclose(
+            np.linalg.norm([getattr(pose.orientation, axis) for axis in "xyzw"]), 1.0, atol=1e-6
+        )
+        assert np.isfinite([getattr(pose.position, axis) for axis in "xyz"]).all()
+        np.linalg.cholesky(np.reshape(message.pose.covariance, (6, 6)))

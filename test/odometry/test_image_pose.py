@@ -335,7 +335,7 @@ def test_stamps_of_poses_increase_strictly(flown: list[OdometryUpdate]):
 @pytest.mark.slow
 def test_covariance_between_keyframes_is_that_of_the_errors_on_a_rendered_flight():
     camera = CAMERA.resized(320, 240)
-    trajectory = fly(rate=30.0).select(np.arange(60, 210))
+    trajectory = fly(rate=30.0).select(np.arange(60, 160))
     with one_thread_per_operation():
         images = list(render_flight(build_room(), trajectory, camera, 0))
     truth = {float(stamp): trajectory.pose(k) for k, stamp in enumerate(trajectory.stamps)}
@@ -354,5 +354,5 @@ def test_covariance_between_keyframes_is_that_of_the_errors_on_a_rendered_flight
     print(
         f"{len(values)} poses between keyframes: NEES {np.mean(values):.1f}, median {np.median(values):.1f}"
     )
-    assert len(values) > 80
+    assert len(values) > 50
     assert 0.5 * 6.0 < np.mean(values) < 2.0 * 6.0

@@ -334,9 +334,24 @@ def test_a_range_sensor_that_measures_what_the_camera_does_not_see_is_refused(po
         run(source, Surface(room), FORWARD)
 
 
-def range_message(value: float, stamp: int = 5, frame: str = "sensor") -> SimpleNamespace:
+def range_message(
+    value: float,
+    stamp: int = 5,
+    frame: str = "sensor",
+    limits: tuple[float, float] = (0.2, 8.0),
+    field_of_view: float = 0.1,
+) -> SimpleNamespace:
     header = SimpleNamespace(stamp=SimpleNamespace(sec=stamp, nanosec=0), frame_id=frame)
-    return SimpleNamespace(header=header, range=value, min_range=0.2, max_range=8.0, field_of_view=0.1)
+    low, high = limits
+    return SimpleNamespace(
+        header=header, range=value, min_range=low, max_range=high, field_of_view=field_of_view
+    )
+
+
+def range_history(message: SimpleNamespace) -> RangeHistory:
+    messages = MessageHistory("range")
+    messages.add(message)
+    return RangeHistory(messages, 0.02, lambda seconds: round(seconds * 1e9), lambda *_: pose())
 
 
 @pytest.mark.parametrize(
@@ -350,11 +365,22 @@ def range_message(value: float, stamp: int = 5, frame: str = "sensor") -> Simple
     ],
 )
 def test_ranges_without_a_target_are_told_apart(value, reason):
-    messages = MessageHistory("range")
-    messages.add(range_message(value))
-    history = RangeHistory(messages, 0.02, lambda seconds: round(seconds * 1e9), lambda *_: pose())
     with pytest.raises(EstimationError, match=reason):
-        history.at(5.0)
+        range_history(range_message(value)).at(5.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (range_message(0.0, limits=(0.0, 8.0)), "range 0 m is too near; the sensor measures 0.001 to 8 m"),
+        (range_message(1e30, limits=(0.0, np.inf)), r"range 1e\+30 m is out of reach"),
+        (range_message(2.0, field_of_view=27.0), "field of view of 27 rad; 0 to pi is accepted"),
+        (range_message(2.0, field_of_view=np.nan), "field of view of nan rad"),
+    ],
+)
+def test_a_range_that_its_own_limits_allow_must_be_plausible(message, reason):
+    with pytest.raises(EstimationError, match=reason):
+        range_history(message).at(5.0)
 
 
 def test_a_range_is_a_point_on_the_x_axis_of_its_frame():

@@ -15,10 +15,10 @@ from iup_pose_ros.estimators.epipolar.planar_ambiguity import second_pose
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
-from iup_pose_ros.odometry import pose_choice
+from iup_pose_ros.odometry import pose_check
 from iup_pose_ros.odometry.depths import InverseDepths
 from iup_pose_ros.odometry.image_pose import ImagePose
-from iup_pose_ros.odometry.pose_choice import resolve_ambiguity, resolve_contradiction
+from iup_pose_ros.odometry.pose_check import resolve_ambiguity, resolve_contradiction
 from iup_pose_ros.odometry.track_geometry import TrackedRays, observe
 from iup_pose_ros.types import Matches, RelativePose
 
@@ -120,7 +120,7 @@ def test_depths_count_by_the_scatter_of_the_tracks_costs(
     """120 tracks whose costs differ by mean +- 1 are worth mean sqrt(120) / 4 standard deviations."""
     rays, inverse, true, other = ambiguity()
     costs = {id(true): 2.0 + mean + np.where(np.arange(COUNT) % 2, 1.0, -1.0), id(other): np.full(COUNT, 2.0)}
-    monkeypatch.setattr(pose_choice, "_depth_costs", lambda relative, *_: costs[id(relative)])
+    monkeypatch.setattr(pose_check, "_depth_costs", lambda relative, *_: costs[id(relative)])
     found = resolve_ambiguity(estimate_of(true, other, 0.2), rays, known_depths(inverse, 0.01))
     second = expit(logit(0.2) + logit(norm.cdf(mean * np.sqrt(COUNT) / 4.0)))
     assert bool(second > 0.5) == is_swapped
@@ -139,7 +139,7 @@ def test_costs_are_squared_errors_of_the_depths_over_both_variances(sigma: float
     errors[:3] = 1.5, -2.0, 20.0
     known = known_depths(inverse, sigma)
     moved = replace(known, inverse=inverse / 2.0 + errors * np.sqrt(variance + (2.0 * sigma) ** 2) / 2.0)
-    costs = pose_choice._depth_costs(true, rays, moved, ROWS)
+    costs = pose_check._depth_costs(true, rays, moved, ROWS)
     assert costs[:3] == pytest.approx([1.5**2, 2.0**2, 9.0], rel=0.1)
     assert costs[3:].max() < 0.1
 
@@ -170,7 +170,7 @@ STEP = pose(0.08, 0.0, 0.06, (0.02, -0.05, 0.03))  # of length 0.1
 
 def resected(sigma_t: float, known: int = 80) -> ImagePose:
     """The true pose by resection; ``sigma_t`` is that of the direction once its covariance is widened."""
-    covariance = np.diag(np.repeat([(0.1 * sigma_t) ** 2, 0.001**2], 3)) / pose_choice._UNMODELLED
+    covariance = np.diag(np.repeat([(0.1 * sigma_t) ** 2, 0.001**2], 3)) / pose_check._UNMODELLED
     motion = PoseWithCovariance(STEP, covariance)
     ids = np.arange(known, dtype=np.int64)
     return ImagePose(

@@ -4,7 +4,7 @@ import numpy as np
 from odometry_scenes import INTRINSICS
 
 from iup_pose_ros.odometry import OdometryConfig
-from iup_pose_ros.odometry.stationary import StationaryDetector
+from iup_pose_ros.odometry.keyframes import StationaryDetector
 from iup_pose_ros.odometry.tracks import Tracks
 from iup_pose_ros.types import Frame
 

@@ -9,6 +9,7 @@ from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.odometry.keyframes import tracked_motion
 from iup_pose_ros.odometry.track_geometry import (
+    StepDepths,
     fitted_rotation,
     robust_sigma,
     rotation_compensated_motion,
@@ -78,3 +79,11 @@ def test_robust_sigma_ignores_a_third_of_outliers():
     assert 0.5 < robust_sigma(residuals, 0.1) < 0.8
     assert robust_sigma(np.zeros(10), 0.1) == 0.1
     assert robust_sigma(np.zeros(0), 0.1) == 0.1
+
+
+def test_inliers_are_near_their_epipolar_lines_and_not_behind_the_cameras():
+    residual = np.array([0.9, -0.9, 1.1, 0.0, 0.0, 0.0])
+    inverse = np.array([0.1, 0.1, 0.1, -0.19, -0.21, -0.41])
+    depths = StepDepths(inverse, np.full(6, 0.2), residual)
+    assert depths.inliers(1.0).tolist() == [True, True, False, True, False, False]
+    assert depths.inliers(1.0, behind=2.0).tolist() == [True, True, False, True, True, False]

@@ -123,7 +123,7 @@ def test_lost_tracking_fails_the_demo_but_is_still_reported(sequence_folder: Pat
         (["--sequence", "missing"], "missing does not exist"),
         (["--bag", "a", "--sequence", "b"], "give one"),
         (["--gt", "a.tum"], "ground truth of --bag"),
-        (["--bag", "a", "--estimator", "epipolar_kit"], "did you mean 'epipolar_klt'"),
+        (["--bag", "a", "--estimator", "epipolar_kit"], "estimator is 'epipolar_kit'; accepted are"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

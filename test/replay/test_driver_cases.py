@@ -145,14 +145,17 @@ def test_brightness_of_every_kind_is_tracked(bag: Path, tmp_path: Path, edit: Ed
     assert_as_without_trouble(values)
 
 
-def test_images_sent_again_are_left_out_and_counted(bag: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [0, 12], ids=["equal", "with a counter"])
+def test_images_sent_again_are_left_out_and_counted(bag: Path, tmp_path: Path, changed: int) -> None:
     kept: list[Any] = []
 
     def repeat(index: int, message: Any) -> Any:
         if index % 3 != 2:
             kept[:] = [message]
             return message
-        return replace(kept[0], header=message.header)
+        pixels = pixels_of(kept[0]).copy()
+        pixels[2 : 2 + changed, 3 : 3 + changed] = 40 + 4 * index
+        return replace(with_pixels(kept[0], pixels), header=message.header)
 
     path = rewritten(bag, tmp_path / "bag", repeat, unchanged)
     values, output = figures(path, tmp_path / "report")

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.directions import tangent_basis
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, tangent_basis
 from iup_pose_ros.geometry.so3 import Array, hat
 from iup_pose_ros.types import Frame, Matches
 
@@ -141,6 +140,17 @@ class EpipolarErrors:
         current = _ray_errors(cameras.current, cameras.current.rays(points.points_curr), by_current)
         both = previous + current if cameras.one_camera else np.hstack([previous, current])
         return both / self._gradient_norms[:, None]
+
+    def inliers(self, threshold: float, noise: float) -> NDArray[np.bool_]:
+        """Return which of the N matches are inliers: small residual, rays that intersect in front.
+
+        PoseLib's inliers exclude matches whose rays diverge due to noise: half of them in a pure rotation.
+
+        Args:
+            threshold: maximum absolute residual, pixels.
+            noise: standard deviation of a pixel coordinate, pixels; see ``in_front``.
+        """
+        return (np.abs(self.residuals) < threshold) & self.in_front(noise)
 
     def in_front(self, noise: float) -> NDArray[np.bool_]:
         """Return whether (N,) rays intersect in front of both cameras, or have too little parallax to decide.

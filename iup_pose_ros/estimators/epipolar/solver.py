@@ -235,12 +235,8 @@ class EpipolarSolver:
         return float(np.clip(noise_scale(residuals, limit), *bounds))
 
     def _inliers(self, errors: EpipolarErrors, limit: float) -> EpipolarErrors:
-        """Select inliers: residuals below ``limit`` pixels, rays that intersect in front of both cameras.
-
-        PoseLib's inliers exclude matches whose rays diverge due to noise: half of them in a pure rotation.
-        """
-        max_noise = errors.cameras.pixels(self._config.threshold)
-        inlier = (np.abs(errors.residuals) < limit) & errors.in_front(max_noise)
+        """Select the inliers with residuals below ``limit`` pixels; raise EstimationError if too few."""
+        inlier = errors.inliers(limit, errors.cameras.pixels(self._config.threshold))
         count, total = int(np.count_nonzero(inlier)), len(inlier)
         if count < self._config.min_inliers:
             raise EstimationError(

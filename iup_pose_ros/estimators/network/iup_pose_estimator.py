@@ -23,7 +23,6 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from iup_pose_ros.errors import ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
-from iup_pose_ros.estimators.epipolar.residuals import CameraPair
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.frame_cache import FrameCache
 from iup_pose_ros.estimators.network.conversion import (
@@ -40,7 +39,6 @@ from iup_pose_ros.estimators.pose_evidence import (
     InlierModel,
     PoseEvidence,
     check_probability,
-    with_second_motion,
 )
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint
 from iup_pose_ros.model.folding import fold_batch_norm
@@ -147,12 +145,11 @@ class IUPPoseEstimator:
         if self.model.config.decoders:
             return self._decoded_pose(self.predict(previous, current), previous, current)
         found = self.match(previous, current)
-        first = Candidate(self._solver.fit(previous, current, found.confident), "network")
-        evidence = PoseEvidence(CameraPair.of(previous, current), {"network": found.confident})
-        candidates = with_second_motion([first], evidence, previous, current)
-        best, probability = self._inlier_model.most_probable(evidence, candidates)
+        result = self._solver.fit(previous, current, found.confident)
+        evidence = PoseEvidence(result.errors.cameras, {"network": found.confident})
+        probability = self._inlier_model.probability(evidence, Candidate(result, "network"))
         check_probability(probability)
-        pose = apply_sigma_calibration(best.result.pose, self.calibration)
+        pose = apply_sigma_calibration(result.pose, self.calibration)
         return replace(pose, attention=found.attention, inlier_probability=probability)
 
     @torch.inference_mode()

@@ -15,8 +15,7 @@ from scipy.stats import chi2, norm, spearmanr
 
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.directions import NO_MOTION, tangent_basis
-from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.geometry.pose import NO_MOTION, Pose, PoseWithCovariance, tangent_basis
 from iup_pose_ros.geometry.so3 import Array
 
 SIGMAS = (1, 2, 3)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iup_pose_ros.geometry.directions import NO_MOTION
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import NO_MOTION, Pose
 from iup_pose_ros.geometry.so3 import Array, geodesic_angle
 
 AUC_THRESHOLDS = (5, 10, 20)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +17,6 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.estimators.hybrid import HybridEstimator
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.pose_evidence import InlierModel
-from iup_pose_ros.evaluation.pairs.degradations import DEGRADATIONS, degraded
 from iup_pose_ros.evaluation.pairs.evaluate import evaluate_on, load_frames, scene_of, subsampled
 from iup_pose_ros.evaluation.pairs.fit_inlier_model import Example, candidate_examples, fit_inlier_model
 from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import fit_sigma_calibration, set_errors
@@ -26,11 +24,6 @@ from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport
 from iup_pose_ros.model.checkpoint import load_checkpoint, save_checkpoint
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.progress import progress_bar
-
-# One of so many pairs is also an example with the next kind of degradation. Moving objects are left out: two
-# images do not tell which of two motions is that of the scene.
-_DEGRADED_EVERY = 3
-_DEGRADATIONS = [name for name in DEGRADATIONS if name not in ("none", "moving_object")]
 
 
 def calibrate_weights(
@@ -65,16 +58,11 @@ def calibrate_weights(
     chosen = {name: subsampled(pairs, max_pairs, seed) for name, pairs in sets.items()}
     hybrid = HybridEstimator(IUPPoseEstimator(model, device=device))
     examples: dict[str, list[Example]] = {}
-    kinds = cycle(_DEGRADATIONS)
     with progress_bar(console, "candidate poses") as advance:
         for name, pairs in chosen.items():
             examples[name] = []
-            for row, pair in enumerate(pairs):
-                frames = load_frames(pair)
-                examples[name] += candidate_examples(hybrid, frames, pair)
-                if row % _DEGRADED_EVERY == 0:
-                    changed = degraded(next(kinds), frames, pair, seed)
-                    examples[name] += candidate_examples(hybrid, changed, pair)
+            for pair in pairs:
+                examples[name] += candidate_examples(hybrid, load_frames(pair), pair)
                 advance(sum(map(len, chosen.values())))
     report = _cross_validate(chosen, examples, model, device, console)
     calibrated = replace(

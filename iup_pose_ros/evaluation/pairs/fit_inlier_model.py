@@ -16,12 +16,7 @@ from scipy.special import expit
 
 from iup_pose_ros.datasets.image_pair import DataSetPair
 from iup_pose_ros.estimators.hybrid import HybridEstimator
-from iup_pose_ros.estimators.pose_evidence import (
-    INLIER_ERROR_DEG,
-    Candidate,
-    PoseEvidence,
-    with_second_motion,
-)
+from iup_pose_ros.estimators.pose_evidence import INLIER_ERROR_DEG, PoseEvidence
 from iup_pose_ros.evaluation.metrics.pair_errors import (
     direction_error_deg,
     pose_errors_deg,
@@ -52,25 +47,18 @@ def candidate_examples(
 ) -> list[Example]:
     """Return the candidates of one pair after each stage of the search."""
     examples = []
-    for evidence, candidates, _ in estimator.stages(*frames):
-        examples += _labelled(evidence, candidates, pair)
-        if evidence.kinds == "tracks network":
-            # The candidates of the estimator iup_pose.
-            alone = PoseEvidence(evidence.cameras, {"network": evidence.matches["network"]})
-            own = [candidate for candidate in candidates if candidate.kind == "network"]
-            examples += _labelled(alone, with_second_motion(own, alone, *frames), pair)
-    return examples
-
-
-def _labelled(evidence: PoseEvidence, candidates: Sequence[Candidate], pair: DataSetPair) -> list[Example]:
-    """Return candidates with their features as examples."""
-    examples = []
-    for candidate, features in zip(candidates, evidence.features(candidates), strict=True):
-        T_1_0 = candidate.T_prev_curr.inverse()
-        rotation = np.array([rotation_error_deg(T_1_0, pair.T_1_0)])
-        direction = np.array([direction_error_deg(T_1_0, pair.T_1_0)])
-        is_inlier = bool(pose_errors_deg(rotation, direction)[0] < INLIER_ERROR_DEG)
-        examples.append(Example(evidence.kinds, features, is_inlier))
+    for stage in estimator.stages(*frames):
+        for candidate in stage.candidates:
+            T_1_0 = candidate.T_prev_curr.inverse()
+            rotation = np.array([rotation_error_deg(T_1_0, pair.T_1_0)])
+            direction = np.array([direction_error_deg(T_1_0, pair.T_1_0)])
+            is_inlier = bool(pose_errors_deg(rotation, direction)[0] < INLIER_ERROR_DEG)
+            features = stage.evidence.features(candidate)
+            examples.append(Example(stage.evidence.kinds, features, is_inlier))
+            if stage.evidence.kinds == "tracks network" and candidate.kind == "network":
+                # The same pose as the estimator iup_pose returns it.
+                alone = PoseEvidence(stage.evidence.cameras, {"network": stage.evidence.matches["network"]})
+                examples.append(Example(alone.kinds, alone.features(candidate), is_inlier))
     return examples
 
 

@@ -20,7 +20,7 @@ from scipy.stats import chi2
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.pairs.report import PairResult, PairsReport, consistencies
-from iup_pose_ros.geometry.directions import tangent_basis
+from iup_pose_ros.geometry.pose import tangent_basis
 from iup_pose_ros.geometry.so3 import Array
 
 BLOCKS = ("rotation", "direction")

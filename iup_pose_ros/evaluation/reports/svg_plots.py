@@ -20,6 +20,8 @@ from iup_pose_ros.odometry import TrackingState
 _COLOURS = ("#1f6fb4", "#d1495b", "#2a9d5c", "#8a5fbf", "#c77f1a")
 _TRUTH = "#444444"
 _ALL_STATES = {TrackingState.TRACKING: "#9ecae1", **STATE_COLOURS}
+_CARRIED = "metric scale carried on"
+_SCALES = {"metric scale measured": "#2a9d5c", _CARRIED: "#b5dfc3"}
 # Fixes the otherwise random element ids.
 _REPRODUCIBLE = {"svg.hashsalt": "iup_pose_ros", "path.simplify": True}
 
@@ -83,7 +85,7 @@ def drift_svg(drift: Drift, start: float) -> str:
 
 
 def states_svg(runs: Mapping[str, EvaluatedRun]) -> str:
-    """Plot the tracking state of each run over time; return SVG text."""
+    """Plot tracking state and, below it, state of the metric scale of each run over time; return SVG text."""
     figure = Figure(figsize=(11.0, 0.9 + 0.45 * len(runs)), layout="constrained")
     axes = figure.subplots()
     start = min(float(run.record.image_stamps[0]) for run in runs.values())
@@ -92,11 +94,20 @@ def states_svg(runs: Mapping[str, EvaluatedRun]) -> str:
         for state, colour in _ALL_STATES.items():
             spans = [(begin - start, stop - begin) for begin, stop in state_spans(run.record, state)]
             axes.broken_barh(spans, (row - 0.35, 0.7), color=colour, lw=0.0)
+        for label, colour in _SCALES.items():
+            spans = [
+                (edge.previous_stamp - start, edge.current_stamp - edge.previous_stamp)
+                for edge in run.record.edges
+                if edge.metric and edge.has_carried_scale == (label == _CARRIED)
+            ]
+            axes.broken_barh(spans, (row + 0.35, 0.15), color=colour, lw=0.0)
     axes.set_yticks(range(len(runs)), list(runs))
     axes.invert_yaxis()
     axes.set_xlim(0.0, max(end - start, 1e-3))
     axes.set_xlabel("time [s]")
     patches = [Patch(color=colour, label=state.name.lower()) for state, colour in _ALL_STATES.items()]
+    if any(edge.metric for run in runs.values() for edge in run.record.edges):
+        patches += [Patch(color=colour, label=label) for label, colour in _SCALES.items()]
     figure.legend(handles=patches, loc="outside upper left", ncols=len(patches), fontsize=9, frameon=False)
     return _svg(figure)
 

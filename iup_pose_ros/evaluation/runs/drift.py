@@ -11,8 +11,7 @@ from iup_pose_ros.errors import DataError
 from iup_pose_ros.evaluation.metrics.consistency import Consistency
 from iup_pose_ros.evaluation.runs.run_record import StampedPose
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.directions import NO_MOTION
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import NO_MOTION, Pose
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.geometry.trajectory import Trajectory
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from iup_pose_ros.evaluation.runs.accuracy import Accuracy
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
-from iup_pose_ros.geometry.directions import NO_MOTION, tangent_basis
-from iup_pose_ros.geometry.pose import PoseWithCovariance
+from iup_pose_ros.geometry.pose import NO_MOTION, PoseWithCovariance, tangent_basis
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,8 @@ class EdgeRow:
         direction_sigma_deg: reported standard deviation of the direction, per axis of the tangent plane.
         inlier_probability: reported probability that both errors are below 10 degrees; NaN where the
             estimator does not report it.
+        metric: whether the length is in metres.
+        scale_source: source of the length; empty if unknown.
     """
 
     previous_stamp: float
@@ -37,6 +38,8 @@ class EdgeRow:
     rotation_sigma_deg: float
     direction_sigma_deg: float
     inlier_probability: float
+    metric: bool
+    scale_source: str
 
     @property
     def ranking_error_deg(self) -> float:
@@ -64,6 +67,8 @@ def edge_rows(record: RunRecord, accuracy: Accuracy | None) -> list[EdgeRow]:
             *errors.get(edge.current_stamp, unknown),
             *sigmas_deg(edge.T_prev_curr),
             edge.inlier_probability,
+            edge.metric,
+            edge.scale_source,
         )
         for edge, frames in zip(record.edges, record.frames_per_edge, strict=True)
     ]

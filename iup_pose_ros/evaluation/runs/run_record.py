@@ -12,6 +12,7 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.geometry.trajectory import Trajectory
 from iup_pose_ros.odometry import TrackingState
+from iup_pose_ros.odometry.scaled_step import CARRIED_LENGTH, HELD_LENGTH
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,7 @@ class EdgeRecord:
         metric: whether the translation is in metres.
         inference_time: run time of the estimator, seconds.
         inlier_probability: probability of errors below 10 degrees; NaN if the estimator does not report it.
+        scale_source: source of the length of the translation; empty if unknown.
     """
 
     previous_stamp: float
@@ -57,6 +59,12 @@ class EdgeRecord:
     metric: bool
     inference_time: float
     inlier_probability: float = math.nan
+    scale_source: str = ""
+
+    @property
+    def has_carried_scale(self) -> bool:
+        """Return whether the length follows from earlier ones, not from a measurement of the scale source."""
+        return self.scale_source.endswith((HELD_LENGTH, CARRIED_LENGTH))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +104,12 @@ class RunRecord:
         if not self.frames:
             return float("nan")
         return float(np.mean([frame.state in states for frame in self.frames]))
+
+    @property
+    def pose_share(self) -> float:
+        """Return the fraction of processed images with a pose; NaN without images."""
+        posed = {pose.stamp for pose in self.poses}
+        return float(np.mean([frame.stamp in posed for frame in self.frames])) if self.frames else math.nan
 
     @property
     def frames_per_edge(self) -> Array:

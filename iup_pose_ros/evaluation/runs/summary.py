@@ -76,6 +76,11 @@ def run_metrics(record: RunRecord) -> Metrics:
         "tracked_share": record.share(TrackingState.TRACKING, TrackingState.STATIONARY),
         "stationary_share": record.share(TrackingState.STATIONARY),
         "lost_share": record.share(TrackingState.LOST),
+        "pose_share": record.pose_share,
+        "metric_share": float(np.mean([edge.metric for edge in record.edges])) if record.edges else math.nan,
+        "carried_scale_share": (
+            float(np.mean([edge.has_carried_scale for edge in record.edges])) if record.edges else math.nan
+        ),
         "latency_ms_p50": 1e3 * percentile(latencies, 50),
         "latency_ms_p99": 1e3 * percentile(latencies, 99),
         "latency_ms_estimator_p50": 1e3 * percentile(inference_times, 50),

@@ -16,8 +16,7 @@ from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.directions import tangent_basis
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, tangent_basis
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Matches, RelativePose
 
@@ -210,3 +209,12 @@ def test_only_points_before_both_cameras_are_in_front():
     moves = np.array([[-40.0, 0.0], [-0.5, 0.0], [0.5, 0.0], [40.0, 0.0]])
     errors = EpipolarErrors(pose, Matches(center, center + moves), CameraPair(CAMERA, CAMERA, True))
     assert errors.in_front(0.5).tolist() == [True, True, True, False]
+
+
+def test_inliers_have_small_residuals_and_intersect_in_front():
+    pose = Pose(np.eye(3), np.array([1.0, 0.0, 0.0]))
+    center = np.array([[320.0, 240.0]] * 4)
+    moves = np.array([[-40.0, 0.0], [-40.0, 1.0], [-40.0, 2.0], [40.0, 0.0]])
+    errors = EpipolarErrors(pose, Matches(center, center + moves), CameraPair(CAMERA, CAMERA, True))
+    # The Sampson error of a vertical distance d is d / sqrt(2).
+    assert errors.inliers(1.0, noise=0.5).tolist() == [True, True, False, False]

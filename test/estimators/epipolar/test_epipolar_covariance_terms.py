@@ -19,8 +19,7 @@ from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarError
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, unit_relative_pose
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.directions import tangent_basis
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, tangent_basis
 from iup_pose_ros.types import Matches
 
 Array = NDArray[np.float64]

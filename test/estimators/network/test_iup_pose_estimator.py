@@ -31,7 +31,7 @@ from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibr
 from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.directions import tangent_basis
+from iup_pose_ros.geometry.pose import tangent_basis
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, save_checkpoint
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.correspondence import MatchedRays

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from iup_pose_ros.node.inputs import InfoRarity
-from iup_pose_ros.stamp_intervals import StampIntervals
+from iup_pose_ros.stamps import StampIntervals
 
 PERIOD = 33_000_000
 

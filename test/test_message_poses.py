@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iup_pose_ros.camera_frames import frame_name, optical_frame_warning
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.message_poses import frame_name, optical_frame_warning
 
 # Axes of an optical frame that looks ahead, in a base with x ahead and z up.
 AHEAD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
