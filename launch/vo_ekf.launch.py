@@ -57,21 +57,9 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, *vo_arguments_declared(), OpaqueFunction(function=start_nodes)])
-
-
-def vo_arguments_declared() -> list[DeclareLaunchArgument]:
-    """The other arguments of vo.launch.py, so that --show-args lists them here, too."""
-    included = runpy.run_path(str(VO_LAUNCH_FILE))
-    described = dict(included["ARGUMENTS"]) | {
-        name: ("", f"{text}; empty: as in params_file")
-        for name, (_, text) in included["PARAMETER_ARGUMENTS"].items()
-    }
-    return [
-        DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in described.items()
-        if name not in (*ARGUMENTS, *FOLLOWING)
-    ]
+    # The other arguments of vo.launch.py, so that --show-args lists them here, too.
+    others = runpy.run_path(str(VO_LAUNCH_FILE))["declared_arguments"]((*ARGUMENTS, *FOLLOWING))
+    return LaunchDescription([*arguments, *others, OpaqueFunction(function=start_nodes)])
 
 
 def start_nodes(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:
