@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nav_msgs.msg import Odometry
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, Range
 from tf2_msgs.msg import TFMessage
@@ -17,12 +18,13 @@ from iup_pose_ros.bags.messages import COMPRESSED_IMAGE, header_stamp
 from iup_pose_ros.bags.reader import BagReader
 from iup_pose_ros.bags.recording import RecordedMessage
 from iup_pose_ros.bags.static_transforms import TF_STATIC
+from iup_pose_ros.errors import NodeProcessError
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.node.params_file import NODE_NAME
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.replay.bag_sensors import camera_mount, sensors_first
-from iup_pose_ros.replay.node_process import NodeProcess, NodeProcessError, Parameter, isolated_environment
+from iup_pose_ros.replay.node_process import NodeProcess, isolated_environment
 from iup_pose_ros.replay.player import Player
 from iup_pose_ros.replay.recorder import Recorder
 from iup_pose_ros.replay.ros_session import ros_session
@@ -66,51 +68,56 @@ def run_live(
         NodeProcessError: the node does not start, exits unexpectedly or with a code other than 0 on SIGINT.
     """
     environment = isolated_environment()
+    image, info = bag.camera.image, bag.camera.info
     extrinsics = camera_mount(bag, config)
-    types: dict[str, type[Any]] = {
-        topic: CompressedImage if bag.topics[topic].kind == COMPRESSED_IMAGE else _TYPES.get(name, Image)
-        for name, topic in {"image": bag.camera.image, **topics}.items()
-    }
-    types[bag.camera.info] = CameraInfo
-    remaps = {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info, **topics}
-    parameters: dict[str, Parameter] = {
-        **config.parameters,
-        "estimator": estimator,
-        "autostart": True,
-        "image_transport": "raw",
-        "depth_transport": "raw",
-        "assume_identity_mount": extrinsics is None,
-    }
-    if types[bag.camera.image] is CompressedImage:
-        parameters["image_transport"] = "compressed"
-    if "depth" in topics and types[topics["depth"]] is CompressedImage:
-        parameters["depth_transport"] = "compressedDepth"
-    # The other subscriptions are always best effort.
-    adapting = [bag.camera.image, bag.camera.info]
-    adapting += [topics[name] for name in ("depth", "range") if name in topics]
+    # 1. What is played, and which of it the node reads reliably; the other subscriptions are best effort.
+    types = _message_types(bag, topics)
+    adapting = [image, info, *(topics[name] for name in ("depth", "range") if name in topics)]
     reliable = adapting if config.input_reliability != "best_effort" else []
+    # 2. The node on the topics of the recording.
+    remaps = {"__node": NODE_NAME, "image": image, "camera_info": info, **topics}
+    parameters = {**config.parameters, "estimator": estimator, "autostart": True}
+    parameters["assume_identity_mount"] = extrinsics is None
+    parameters["image_transport"] = "compressed" if types[image] is CompressedImage else "raw"
+    depth_type = types.get(topics.get("depth", ""))
+    parameters["depth_transport"] = "compressedDepth" if depth_type is CompressedImage else "raw"
     with (
         ros_session("iup_pose_replay", environment) as node,
         NodeProcess(parameters, remaps, environment, log) as process,
     ):
-        # Kept until the end: latched transforms exist as long as their publisher.
-        broadcaster = StaticTransformBroadcaster(node) if extrinsics is not None else None
-        if broadcaster is not None:
-            recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
-            broadcaster.sendTransform([transform for each in recorded for transform in each.transforms])
+        # 3. Static transforms. Latched ones exist as long as their publisher, which is kept until the end.
+        broadcaster = None if extrinsics is None else _broadcast_transforms(bag, node)
+        # 4. All topics connected.
         recorder = Recorder(node, f"/{NODE_NAME}")
         player = Player(node, types, reliable)
         wait_for_topics(lambda: player.is_heard and recorder.hears, process)
         if broadcaster is not None:
             wait_for_topics(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
         time.sleep(_SETTLING_TIME)
+        # 5. Playback. After an image nothing is sent until the node has answered, if it is waited for.
         messages = bag.messages(types)
         if rate == 0.0:
-            # After an image nothing is sent until the node has answered.
-            messages = sensors_first(messages, (bag.camera.image, bag.camera.info))
-        _play(bag.camera.image, player.play(messages, rate), rate == 0.0, recorder, process, progress)
+            messages = sensors_first(messages, (image, info))
+        _play(image, player.play(messages, rate), rate == 0.0, recorder, process, progress)
         process.stop()
         return recorder.record(estimator, extrinsics or Pose.identity())
+
+
+def _message_types(bag: BagReader, topics: Mapping[str, str]) -> dict[str, type[Any]]:
+    """Return the message class of each topic that is played."""
+    types: dict[str, type[Any]] = {bag.camera.info: CameraInfo}
+    for name, topic in {"image": bag.camera.image, **topics}.items():
+        is_compressed = bag.topics[topic].kind == COMPRESSED_IMAGE
+        types[topic] = CompressedImage if is_compressed else _TYPES.get(name, Image)
+    return types
+
+
+def _broadcast_transforms(bag: BagReader, node: Node) -> StaticTransformBroadcaster:
+    """Publish the recorded static transforms, latched."""
+    broadcaster = StaticTransformBroadcaster(node)
+    recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
+    broadcaster.sendTransform([transform for each in recorded for transform in each.transforms])
+    return broadcaster
 
 
 def _play(

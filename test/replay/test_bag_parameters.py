@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.topics import SensorTopics
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.cli import app
 from iup_pose_ros.commands.node_options import node_config
 from iup_pose_ros.demo_scene.planes import render
@@ -179,7 +180,7 @@ def evaluate(bag: Path, *arguments: str | Path) -> Result:
 
 def run(bag: Path, folder: Path, sensors: SensorTopics = NO_TOPICS, **parameters: Any) -> EvaluatedRun:
     """The run with a parameter file."""
-    config = node_config(write_parameters(folder, estimator=ESTIMATOR, **parameters))
+    config = node_config(write_parameters(folder, estimator=ESTIMATOR, **parameters), CameraConfig())
     truth = TruthSource(topic="/ground_truth")
     options = BagEvaluationOptions(bag, (config.estimator,), truth, config=config, sensors=sensors)
     return run_evaluation(options, "flight", Console(quiet=True)).runs[ESTIMATOR]
