@@ -114,15 +114,7 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
     variance = np.full(len(rays), (_UNKNOWN_DEPTH * typical) ** 2)
     variance[is_known] = 1.0 / known.information[is_known]
     # 2. Robust Gauss-Newton steps of the pose; the most likely depths follow.
-    pose, inverse = start, measured
-    for _ in range(_ITERATIONS):
-        system = _LinearSystem.at(rays, pose, inverse, measured, variance)
-        step = system.solved(np.einsum("nij,ni->j", system.weighted, system.residual))
-        pose = Pose(exp(step[3:]) @ pose.rotation, pose.translation + step[:3])
-        change = system.by_pose @ step
-        inverse = measured + np.sum(system.gain * (system.residual - change), axis=1)
-        if np.abs(change).max() < _CONVERGED:
-            break
+    pose, inverse, system = _most_likely(rays, start, measured, variance)
     pixels = system.noise * rays.focal
     if pixels > _MAXIMUM_NOISE * rays.width:
         raise EstimationError(f"the tracks disagree by {pixels:.1f} pixels: they do not show one motion")
@@ -148,6 +140,22 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
         (system.residual - system.by_depth * (inverse - measured)[:, None])[inliers],
         known_inliers,
     )
+
+
+def _most_likely(
+    rays: TrackedRays, start: Pose, measured: Array, variance: Array
+) -> tuple[Pose, Array, _LinearSystem]:
+    """Return the most likely pose and inverse depths (N,), and the linear system of the last iteration."""
+    pose, inverse = start, measured
+    for _ in range(_ITERATIONS):
+        system = _LinearSystem.at(rays, pose, inverse, measured, variance)
+        step = system.solved(np.einsum("nij,ni->j", system.weighted, system.residual))
+        pose = Pose(exp(step[3:]) @ pose.rotation, pose.translation + step[:3])
+        change = system.by_pose @ step
+        inverse = measured + np.sum(system.gain * (system.residual - change), axis=1)
+        if np.abs(change).max() < _CONVERGED:
+            break
+    return pose, inverse, system
 
 
 @dataclass(frozen=True, eq=False)
