@@ -53,15 +53,15 @@ ARGUMENTS = {
     "gt_topic": ("", "topic of the recording with ground truth"),
     "gt_frame": (
         "",
-        "frame whose poses the ground truth holds; empty: what its messages say, else the camera",
+        "frame of the ground-truth poses; empty: that of its messages, else the camera",
     ),
-    "output": ("replay_output", "folder to make for the recording of the outputs and the report"),
+    "output": ("replay_output", "folder to create for the recorded outputs and the report"),
     "rate": ("1.0", "playback rate, 1 as recorded"),
     "image": ("", "topic of the images; empty: the one in the recording"),
     "camera_info": ("", "topic of their calibration; empty: the one in the recording"),
     "base_frame": (
         "base_link",
-        "frame of the robot; where /tf_static does not hold the camera's mount, the camera's",
+        "frame of the robot; taken for the camera's if /tf_static lacks the camera's pose on it",
     ),
 }
 

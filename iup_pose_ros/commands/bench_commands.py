@@ -42,7 +42,9 @@ def bench(
     threads: Threads = "1",
     batches: Batches = "1",
     repeats: Annotated[int, typer.Option(min=1, help="Number of measured calls or images.")] = 30,
-    warm_up: Annotated[int, typer.Option(min=0, help="Number of calls or images before them.")] = 3,
+    warm_up: Annotated[
+        int, typer.Option(min=0, help="Number of calls or images before the measured ones.")
+    ] = 3,
     weights: Weights = None,
     device: Device = "auto",
     json_file: JsonFile = None,

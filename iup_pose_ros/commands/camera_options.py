@@ -39,7 +39,9 @@ RangeTopic = Annotated[
 ]
 WheelOdometryTopic = Annotated[
     str | None,
-    typer.Option(help="Topic of wheel odometry, if scale_source or motion_prior is odometry; as above."),
+    typer.Option(
+        help="Topic of wheel odometry, if scale_source or motion_prior is odometry; default: the only one."
+    ),
 ]
 ImuTopic = Annotated[
     str | None, typer.Option(help="Topic of the IMU, if motion_prior is imu; default: the only one.")

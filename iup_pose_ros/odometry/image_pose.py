@@ -28,7 +28,7 @@ _UNKNOWN_DEPTH = 1.0  # relative standard deviation of an inverse depth that is 
 # Errors of neighbouring tracks correlate: this many count as one.
 _TRACKS_PER_OBSERVATION = 4.0
 # Minimum change of the noise from one image to the next, as a share of it.
-_LEAST_CHANGE = 0.3
+_MIN_CHANGE = 0.3
 _MIN_DEPTH_RATIO = 0.05  # minimum depth in the image relative to that in the keyframe
 _INLIER = 3.5  # standard deviations
 _MAXIMUM_NOISE = 1.0 / 640.0  # fraction of the image width
@@ -82,7 +82,7 @@ class ImagePose:
         by_noise = self.by_noise + later.by_noise
         if len(here) >= MIN_TRACKS:
             change = later.residuals[there] - self.residuals[here]
-            noise = robust_sigma(change.ravel(), _LEAST_CHANGE * later.noise)
+            noise = robust_sigma(change.ravel(), _MIN_CHANGE * later.noise)
             by_noise = later.by_noise * (noise / later.noise) ** 2
         by_depths = later.by_depths - self.by_depths
         covariance = symmetrised(by_noise + by_depths @ by_depths.T)
