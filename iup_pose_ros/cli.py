@@ -32,9 +32,6 @@ app = typer.Typer(
 )
 evaluate_app = typer.Typer(help="Evaluate against ground truth.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
-pair_commands.register(app, evaluate_app)
-bag_commands.register(app, evaluate_app)
-bench_commands.register(app)
 
 PlayedBag = Annotated[
     Path | None, typer.Option(help="rosbag2 recording to play: folder, .mcap or .db3 file.")
@@ -126,6 +123,11 @@ def train(
     weights = train_network(read_config(config), resume, Console())
     typer.echo(f"weights: {weights}")
 
+
+# After the commands above, which --help lists first.
+bag_commands.register(app, evaluate_app)
+pair_commands.register(app, evaluate_app)
+bench_commands.register(app)
 
 if __name__ == "__main__":
     app()
