@@ -20,7 +20,6 @@ from iup_pose_ros.types import Frame
 FRAME = Frame(np.zeros((240, 320), dtype=np.uint8), INTRINSICS, 0.0, "camera_optical")
 MOTION = pose(0.25, 0.05, 0.15, (0.01, 0.03, -0.02))
 TYPICAL = 0.15
-PERIOD = 1.0 / 30.0
 
 
 def tracks_to(cloud: Cloud, T_key_image: Pose, stamp: float = 0.1) -> Tracks:
