@@ -1,4 +1,4 @@
-"""Every term of the covariance of a pose between keyframes, against least squares or computed independently."""
+"""Every term of the covariance of a pose between keyframes, against least squares or one by one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ Array = NDArray[np.float64]
 FRAME = Frame(np.zeros((240, 320), dtype=np.uint8), INTRINSICS, 0.0, "camera_optical")
 MOTION = pose(0.25, 0.05, 0.15, (0.01, 0.03, -0.02))
 TYPICAL = 0.15
-NOISE = (
-    0.25 / 640.0 * 320.0 / 260.0
-)  # of exact tracks: a quarter of a pixel of an image 640 pixels wide, z = 1
+# Assumed noise of exact tracks, z = 1: a quarter of a pixel of an image that is 640 pixels wide.
+NOISE = 0.25 / 640.0 * 320.0 / 260.0
 
 
 def exact_tracks(cloud: Cloud) -> Tracks:
@@ -40,7 +39,7 @@ def predicted(rays: Array, inverse: Array, error: Array) -> Array:
 
 
 def information(rays: Array, inverse: Array, sigma: Array) -> Array:
-    """Information (6, 6) of exact image points and of inverse depths with these deviations, by differences."""
+    """Information (6, 6) of exact image points and of inverse depths with these deviations (N,)."""
     step = 1e-6
     by_pose = np.stack(
         [
@@ -69,12 +68,17 @@ def test_noise_of_tracks_and_independent_errors_of_depths_are_those_of_least_squ
     np.testing.assert_allclose(found.motion.covariance, found.by_noise, atol=1e-15)
 
 
-def image(ids: Array, residuals: Array, by_noise: Array, by_depths: Array) -> ImagePose:
+def test_without_known_depths_the_scale_is_as_uncertain_as_it_is_large():
+    found = resection(exact_tracks(Cloud(80)), InverseDepths.none(), TYPICAL, MOTION)
+    translation = found.motion.pose.translation
+    assert np.linalg.norm(translation) > 0.01
+    np.testing.assert_allclose(found.by_depths[:, 6], [*translation, 0.0, 0.0, 0.0])
+
+
+def image(ids: NDArray[np.int64], residuals: Array, by_noise: Array, by_depths: Array) -> ImagePose:
     """An image at its keyframe, with a noise of 1e-3 of its tracks."""
     motion = PoseWithCovariance(Pose.identity(), by_noise + by_depths @ by_depths.T)
-    return ImagePose(
-        0.1, 0, 0.0, motion, by_noise, by_depths, 1e-3, ids.astype(np.int64), residuals, len(ids)
-    )
+    return ImagePose(0.1, 0, 0.0, motion, by_noise, by_depths, 1e-3, ids, residuals, len(ids))
 
 
 @pytest.mark.parametrize(("change", "noise"), [(0.0, 0.3e-3), (0.8e-3, 1.4826 * 0.8e-3)])
@@ -86,10 +90,8 @@ def test_motion_between_images_has_the_noise_of_the_changes_of_their_tracks(chan
     by_noise = np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     first, second = rng.normal(size=(2, 6, 7))
     found = image(ids, residuals, by_noise, first).motion_to(image(ids, moved, by_noise, second))
-    depths = second - first
-    np.testing.assert_allclose(
-        found.covariance, by_noise * (noise / 1e-3) ** 2 + depths @ depths.T, rtol=1e-6
-    )
+    expected = by_noise * (noise / 1e-3) ** 2 + (second - first) @ (second - first).T
+    np.testing.assert_allclose(found.covariance, expected, rtol=1e-6)
 
 
 def test_motion_between_images_without_common_tracks_has_the_noise_of_both():
