@@ -273,7 +273,7 @@ def test_other_commands_and_options_go_with_the_file(sensor_bag: Path, tmp_path:
             (),
             "does not connect chassis (base_frame)",
         ),
-        ({}, ("--recorded", "x"), "omit --params-file"),
+        ({}, ("--recorded", "x"), "omit --real-time, --params-file"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(
