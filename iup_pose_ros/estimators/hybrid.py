@@ -2,8 +2,9 @@
 
 1. The given tracks, or own Lucas-Kanade tracks, are sufficient where they constrain the pose well. Otherwise
    the network matches keypoints, then Lucas-Kanade tracks start from these matches, then SIFT features are
-   matched. Each kind of matches adds candidate poses and is evidence for or against all candidates. The
-   search ends as soon as one candidate is probable enough.
+   matched. If no tracks were given, a second, larger network matches last. Each kind of matches adds
+   candidate poses and is evidence for or against all candidates. The search ends as soon as one candidate is
+   probable enough.
 2. A pose of low probability is not returned: a failed estimate does less harm than a wrong pose.
 3. The most probable candidate is refined with tracks that start from all matches that agree with it.
 """
@@ -27,6 +28,7 @@ from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEn
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.estimators.network.second_network import SecondNetwork
 from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
 from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
 from iup_pose_ros.geometry.pose import Pose
@@ -40,6 +42,7 @@ _KIND_NAMES = {
     "network": "network matches",
     "guided": "guided tracks",
     "sift": "SIFT matches",
+    "second_network": "matches of the second network",
 }
 
 
@@ -87,6 +90,8 @@ class HybridEstimator:
         calibration: calibration of the standard deviations.
         inlier_model: model of the probability of candidates.
         config: settings.
+        second_network: larger network for pairs without given tracks whose pose is uncertain after all other
+            kinds. It takes too long between images of a video, which tracks connect.
     """
 
     name = "hybrid"
@@ -97,8 +102,10 @@ class HybridEstimator:
         calibration: SigmaCalibration | None = None,
         inlier_model: InlierModel | None = None,
         config: HybridConfig = HybridConfig(),
+        second_network: MatchingNetwork | None = None,
     ) -> None:
         self.network = network
+        self._second_network = second_network
         self._calibration = calibration or SigmaCalibration()
         self._inlier_model = inlier_model or InlierModel({})
         self._config = config
@@ -123,10 +130,11 @@ class HybridEstimator:
         on_gpu = network.device.type == "cuda"
         always = options.ask_network == "always" or (options.ask_network == "auto" and on_gpu)
         config = HybridConfig(always_ask=always)
-        weights = network.weights
+        weights, second = network.weights, SecondNetwork(options) if options.second_network else None
         if weights is None:
-            return cls(network, config=config)
-        return cls(network, weights.hybrid_calibration, InlierModel(weights.inlier_model), config)
+            return cls(network, config=config, second_network=second)
+        inlier_model = InlierModel(weights.inlier_model, second.weights.inlier_model if second else None)
+        return cls(network, weights.hybrid_calibration, inlier_model, config, second)
 
     @property
     def info(self) -> EstimatorInfo:
@@ -156,39 +164,44 @@ class HybridEstimator:
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
-        """Yield the state of the search after each kind of matches: tracks, network, guided tracks, SIFT."""
+        """Yield the state of the search after each kind of matches, in the order of ``_KIND_NAMES``."""
         evidence, candidates = PoseEvidence(CameraPair.of(previous, current)), list[Candidate]()
+
+        def add(kind: str, found: Matches, solver: EpipolarSolver) -> EpipolarResult | None:
+            """Add matches to the evidence, and their pose, which is returned, to the candidates."""
+            evidence.matches[kind] = found
+            result = _try(lambda: solver.fit(previous, current, found))
+            if result is not None:
+                candidates.append(Candidate(result, kind))
+            return result
+
         tracks = self._tracker.match(previous, current) if matches is None else matches
-        evidence.matches["tracks"] = tracks
-        tracked = _try(lambda: self._track_solver.fit(previous, current, tracks))
+        tracked = add("tracks", tracks, self._track_solver)
         if tracked is not None:
-            candidates.append(Candidate(self._retracked(previous, current, tracked), "tracks"))
+            candidates[0] = Candidate(self._retracked(previous, current, tracked), "tracks")
         yield Stage(evidence, candidates)
 
-        found = _try(lambda: self.network.match(previous, current))
-        if found is not None:
-            confident = found.confident
-            evidence.matches["network"] = confident
-            matched = _try(lambda: self._network_solver.fit(previous, current, confident))
-            if matched is not None:
-                candidates.append(Candidate(matched, "network"))
-            yield Stage(evidence, candidates, found.attention)
+        network = _try(lambda: self.network.match(previous, current))
+        attention = None if network is None else network.attention
+        if network is not None:
+            matched = add("network", network.confident, self._network_solver)
+            yield Stage(evidence, candidates, attention)
 
-            guided = self._guided_tracker.match(previous, current, found.matches, found.weights)
-            evidence.matches["guided"] = guided
-            poses = [_try(lambda: self._track_solver.fit(previous, current, guided))]
+            guided = self._guided_tracker.match(previous, current, network.matches, network.weights)
+            add("guided", guided, self._track_solver)
             if matched is not None:
                 start = matched.T_prev_curr
-                poses.append(_try(lambda: self._track_solver.refine(start, previous, current, guided)))
-            candidates += [Candidate(pose, "guided") for pose in poses if pose is not None]
-            yield Stage(evidence, candidates, found.attention)
+                refined = _try(lambda: self._track_solver.refine(start, previous, current, guided))
+                candidates += [] if refined is None else [Candidate(refined, "guided")]
+            yield Stage(evidence, candidates, attention)
 
-        features = self._sift.match(previous, current)
-        evidence.matches["sift"] = features
-        pose = _try(lambda: self._sift_solver.fit(previous, current, features))
-        if pose is not None:
-            candidates.append(Candidate(pose, "sift"))
-        yield Stage(evidence, candidates, None if found is None else found.attention)
+        add("sift", self._sift.match(previous, current), self._sift_solver)
+        yield Stage(evidence, candidates, attention)
+
+        if network is not None and self._second_network is not None and matches is None:
+            second = self._second_network.match(previous, current)
+            add("second_network", second.confident, self._network_solver)
+            yield Stage(evidence, candidates, attention)
 
     def _most_probable(self, stage: Stage) -> tuple[float, Candidate | None]:
         """Return the candidate of the highest probability, and this probability."""

@@ -264,6 +264,37 @@ def test_own_matches_are_searched_for_where_the_given_ones_agree_on_nothing(
     assert network.asked == 1
 
 
+# The second network
+
+
+def test_the_second_network_is_asked_last_and_finds_what_all_else_does_not() -> None:
+    scene = synthetic()
+    second = FakeNetwork(scene.matches)
+    estimator = HybridEstimator(FakeNetwork(unrelated_matches(30)), second_network=second)
+    kinds = [stage.evidence.kinds for stage in estimator.stages(scene.previous, scene.current)]
+    assert kinds[-1] == "tracks network guided sift second_network"
+    found = estimator.estimate(scene.previous, scene.current)
+    assert second.asked == 2
+    assert max(angles(found, scene)) < 1.0
+
+
+def test_the_second_network_is_not_asked_where_tracks_connect_the_images() -> None:
+    scene = synthetic()
+    second = FakeNetwork(scene.matches)
+    estimator = HybridEstimator(FakeNetwork(unrelated_matches(30)), second_network=second)
+    with pytest.raises(EstimationError, match="no pose was found"):
+        estimator.estimate(scene.previous, scene.current, unrelated_matches(40))
+    assert second.asked == 0
+
+
+@pytest.mark.usefixtures("without_sift")
+def test_the_second_network_is_not_asked_where_the_pose_is_probable(wide: tuple[Scene, Matches]) -> None:
+    scene, truth = wide
+    second = FakeNetwork(truth)
+    HybridEstimator(FakeNetwork(truth), second_network=second).estimate(scene.previous, scene.current)
+    assert second.asked == 0
+
+
 # No pose rather than a wrong one
 
 
