@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -28,7 +29,13 @@ from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
-from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
+from iup_pose_ros.estimators.pose_evidence import (
+    Candidate,
+    InlierModel,
+    PoseEvidence,
+    check_probability,
+    motion_past_fixed,
+)
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -72,11 +79,13 @@ class Stage(NamedTuple):
         evidence: matches of all kinds so far.
         candidates: poses estimated from these matches.
         attention: attention map of the network; None before the network ran.
+        is_contested: whether many matches stay in place and contradict the pose of those that move.
     """
 
     evidence: PoseEvidence
     candidates: list[Candidate]
     attention: NDArray[np.float32] | None = None
+    is_contested: bool = False
 
 
 class HybridEstimator:
@@ -156,10 +165,29 @@ class HybridEstimator:
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
-        """Yield the state of the search after each kind of matches: tracks, network, guided tracks, SIFT."""
-        evidence, candidates = PoseEvidence(CameraPair.of(previous, current)), list[Candidate]()
+        """Yield the state of the search after each kind of matches: tracks, network, guided tracks, SIFT.
+
+        Once the matches that move prevail over those fixed in the image, the search starts again without the
+        latter (see ``PoseEvidence``).
+        """
         tracks = self._tracker.match(previous, current) if matches is None else matches
-        evidence.matches["tracks"] = tracks
+        solvers = {"network": self._network_solver, "sift": self._sift_solver}
+        for stage in self._search(previous, current, tracks):
+            evidence, kind = stage.evidence, list(stage.evidence.matches)[-1]
+            solver = solvers.get(kind, self._track_solver)
+            T_moving = motion_past_fixed(evidence, kind, partial(solver.fit, previous, current))
+            if T_moving is not None and evidence.prevails(T_moving):
+                yield from self._search(previous, current, tracks, T_moving)
+                return
+            yield stage._replace(is_contested=T_moving is not None)
+
+    def _search(
+        self, previous: Frame, current: Frame, tracks: Matches, T_moving: Pose | None = None
+    ) -> Iterator[Stage]:
+        """Yield the stages of a search; with the pose of what moves, without what is fixed in the image."""
+        evidence = PoseEvidence(CameraPair.of(previous, current), T_moving=T_moving)
+        candidates: list[Candidate] = []
+        tracks = evidence.add("tracks", tracks)
         tracked = _try(lambda: self._track_solver.fit(previous, current, tracks))
         if tracked is not None:
             candidates.append(Candidate(self._retracked(previous, current, tracked), "tracks"))
@@ -167,15 +195,14 @@ class HybridEstimator:
 
         found = _try(lambda: self.network.match(previous, current))
         if found is not None:
-            confident = found.confident
-            evidence.matches["network"] = confident
+            confident = evidence.add("network", found.confident)
             matched = _try(lambda: self._network_solver.fit(previous, current, confident))
             if matched is not None:
                 candidates.append(Candidate(matched, "network"))
             yield Stage(evidence, candidates, found.attention)
 
             guided = self._guided_tracker.match(previous, current, found.matches, found.weights)
-            evidence.matches["guided"] = guided
+            guided = evidence.add("guided", guided)
             poses = [_try(lambda: self._track_solver.fit(previous, current, guided))]
             if matched is not None:
                 start = matched.T_prev_curr
@@ -184,7 +211,7 @@ class HybridEstimator:
             yield Stage(evidence, candidates, found.attention)
 
         features = self._sift.match(previous, current)
-        evidence.matches["sift"] = features
+        features = evidence.add("sift", features)
         pose = _try(lambda: self._sift_solver.fit(previous, current, features))
         if pose is not None:
             candidates.append(Candidate(pose, "sift"))
@@ -202,6 +229,8 @@ class HybridEstimator:
     def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
         """Return whether the search can end; a pose from tracks only must also have small sigmas."""
         config = self._config
+        if stage.is_contested:
+            return False
         if len(stage.evidence.matches) > 1:
             return probability >= config.sufficient_probability
         if config.always_ask or probability < config.sufficient_track_probability:
