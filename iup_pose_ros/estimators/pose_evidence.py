@@ -58,8 +58,8 @@ class PoseEvidence:
     Args:
         cameras: intrinsics of both images.
         matches: matches by kind.
-        T_moving: pose of the matches that move, with which ``add`` leaves out what is fixed in the image; None:
-            it adds all matches.
+        T_moving: pose of the matches that move, with which ``add`` leaves out what is fixed in the image;
+            None: it adds all matches.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class PoseEvidence:
         count, by_fixed, by_moving = 0, self._no_cells(), self._no_cells()
         for kind, matches in self.matches.items():
             fixed = self.fixed(kind, T_prev_curr)
-            count += np.count_nonzero(fixed)
+            count += int(np.count_nonzero(fixed))
             by_fixed |= self._covered(matches.chosen(fixed))
             moves = self._agree(kind, T_prev_curr) & ~self.cameras.in_place(matches)
             by_moving |= self._covered(matches.chosen(moves))

@@ -16,8 +16,8 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.stamps import decimal_seconds
 
 DEFAULT_FILE = "trajectory.tum"
-# Poses are stored in blocks, 64 bytes each. The maximum of 400,000 takes 26 MB and is reached after nearly four
-# hours at 30 images per second.
+# Poses are stored in blocks, 64 bytes each. The maximum of 400,000 takes 26 MB and is reached after nearly
+# four hours at 30 images per second.
 _POSE = np.dtype([("stamp", np.int64), ("pose", np.float64, 7)])
 _BLOCK = 1_000  # poses
 _MAX_BLOCKS = 400
