@@ -138,11 +138,15 @@ def check_rotation_rate(pose: Pose, interval: float, config: OdometryConfig, sou
         )
 
 
-def fixed_in_image(tracks: Tracks, minimum: int) -> NDArray[np.bool_]:
+def fixed_in_image(tracks: Tracks, known: InverseDepths, minimum: int) -> NDArray[np.bool_]:
     """Return which of N tracks are on drops or dirt on the lens or on the robot itself; see ``PoseEvidence``.
+
+    Tracks that have shown parallax are part of the scene: if they stay in place, an object moves in front
+    of a resting camera.
 
     Args:
         tracks: N tracks between the two frames.
+        known: inverse depths of the same tracks in the keyframe.
         minimum: minimum number of tracks of the motion that they contradict.
     """
     evidence = PoseEvidence(CameraPair.of(tracks.keyframe, tracks.latest), {"tracks": tracks.matches})
@@ -150,7 +154,8 @@ def fixed_in_image(tracks: Tracks, minimum: int) -> NDArray[np.bool_]:
     T_moving = motion_past_fixed(evidence, "tracks", partial(solver.fit, tracks.keyframe, tracks.latest))
     if T_moving is None or not evidence.prevails(T_moving):
         return np.zeros(len(tracks), dtype=np.bool_)
-    return evidence.fixed("tracks", T_moving)
+    has_parallax = known.inverse * np.sqrt(known.information) > _DEVIATIONS
+    return evidence.fixed("tracks", T_moving) & ~has_parallax
 
 
 def choose_motion(relative: RelativePose, tracks: Tracks, known: InverseDepths, minimum: int) -> RelativePose:

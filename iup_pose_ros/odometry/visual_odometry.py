@@ -149,7 +149,8 @@ class VisualOdometry:
             return self._between_keyframes(tracks, locate=not contradiction)
 
         # 6. Relative pose by the estimator, checked against the tracks without those fixed in the image.
-        fixed = fixed_in_image(tracks, self._config.minimum_tracks)
+        known = self._scale.depths.of(tracks.ids)
+        fixed = fixed_in_image(tracks, known, self._config.minimum_tracks)
         self._tracker.avoid(tracks.points_latest[fixed])
         tracks = tracks.kept(~fixed)
         try:

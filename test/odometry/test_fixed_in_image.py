@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from odometry_scenes import INTRINSICS, frame, pose
+from odometry_scenes import INTRINSICS, Cloud, frame, pose
 
 from iup_pose_ros.estimators.registry import create_estimator
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.odometry import TrackingState, VisualOdometry
+from iup_pose_ros.odometry.depths import InverseDepths
+from iup_pose_ros.odometry.pose_check import fixed_in_image
+from iup_pose_ros.odometry.tracks import Tracks
 from iup_pose_ros.types import Frame
 
 RATE = 15.0
@@ -44,3 +47,25 @@ def test_what_is_fixed_in_the_image_does_not_steer_the_pose():
         direction = np.degrees(np.arccos(np.clip(units[0] @ units[1], -1.0, 1.0)))
         assert direction < 6.0 or np.radians(direction) < 3.0 * edge.sigma_t, edge.current_stamp
         assert np.degrees(so3.angle(truth.rotation @ found.rotation.T)) < 0.5, edge.current_stamp
+
+
+def test_tracks_that_have_shown_parallax_are_part_of_the_scene():
+    """The same tracks stay in place in the image; of half of them a depth is known from earlier steps."""
+    moving = Cloud(150).rays(pose(), pose(0.5, 0.1, turn=(0.0, 0.1, 0.0)))
+    still = np.random.default_rng(2).uniform([0.0, 200.0], [320.0, 240.0], (60, 2))
+    before, after = (INTRINSICS.project(rays) for rays in (moving.previous, moving.current))
+    view = frame(0.0, pose())
+    tracks = Tracks(
+        view,
+        replace(view, stamp=1.0),
+        np.arange(210),
+        np.vstack([before, still]),
+        np.vstack([after, still + 0.05]),
+        210,
+        0,
+    )
+    known = np.arange(210) >= 180
+    depths = InverseDepths.independent(tracks.ids, np.full(210, 0.2), np.where(known, 1e4, 0.0))
+    fixed = fixed_in_image(tracks, depths, 20)
+    np.testing.assert_array_equal(fixed[150:], ~known[150:])
+    assert np.count_nonzero(fixed[:150]) < 5
