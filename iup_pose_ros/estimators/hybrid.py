@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -30,7 +31,13 @@ from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, Matchi
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.network.second_network import SecondNetwork
 from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
-from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
+from iup_pose_ros.estimators.pose_evidence import (
+    Candidate,
+    InlierModel,
+    PoseEvidence,
+    check_probability,
+    motion_past_fixed,
+)
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -75,11 +82,13 @@ class Stage(NamedTuple):
         evidence: matches of all kinds so far.
         candidates: poses estimated from these matches.
         attention: attention map of the network; None before the network ran.
+        is_contested: whether many matches stay in place and contradict the pose of those that move.
     """
 
     evidence: PoseEvidence
     candidates: list[Candidate]
     attention: NDArray[np.float32] | None = None
+    is_contested: bool = False
 
 
 class HybridEstimator:
@@ -116,7 +125,13 @@ class HybridEstimator:
         # Most tracks are inliers, so few iterations suffice.
         self._track_solver = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
         self._network_solver = EpipolarSolver(self.name, MATCH_SOLVER)
-        self._sift_solver = EpipolarSolver(self.name)
+        self._solvers = {
+            "tracks": self._track_solver,
+            "network": self._network_solver,
+            "guided": self._track_solver,
+            "sift": EpipolarSolver(self.name),
+            "second_network": self._network_solver,
+        }
 
     @classmethod
     def from_options(cls, options: NetworkOptions) -> HybridEstimator:
@@ -164,19 +179,42 @@ class HybridEstimator:
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
-        """Yield the state of the search after each kind of matches, in the order of ``_KIND_NAMES``."""
-        evidence, candidates = PoseEvidence(CameraPair.of(previous, current)), list[Candidate]()
+        """Yield the state of the search after each kind of matches, in the order of ``_KIND_NAMES``.
 
-        def add(kind: str, found: Matches, solver: EpipolarSolver) -> EpipolarResult | None:
+        Once the matches that move prevail over those fixed in the image, the search starts again without the
+        latter (see ``PoseEvidence``).
+        """
+        with_second = matches is None
+        tracks = self._tracker.match(previous, current) if matches is None else matches
+        for stage in self._search(previous, current, tracks, with_second):
+            evidence, kind = stage.evidence, list(stage.evidence.matches)[-1]
+            T_moving = motion_past_fixed(evidence, kind, partial(self._solvers[kind].fit, previous, current))
+            if T_moving is not None and evidence.prevails(T_moving):
+                yield from self._search(previous, current, tracks, with_second, T_moving)
+                return
+            yield stage._replace(is_contested=T_moving is not None)
+
+    def _search(
+        self,
+        previous: Frame,
+        current: Frame,
+        tracks: Matches,
+        with_second: bool,
+        T_moving: Pose | None = None,
+    ) -> Iterator[Stage]:
+        """Yield the stages of a search; with the pose of what moves, without what is fixed in the image."""
+        evidence = PoseEvidence(CameraPair.of(previous, current), T_moving=T_moving)
+        candidates: list[Candidate] = []
+
+        def add(kind: str, found: Matches) -> EpipolarResult | None:
             """Add matches to the evidence, and their pose, which is returned, to the candidates."""
-            evidence.matches[kind] = found
-            result = _try(lambda: solver.fit(previous, current, found))
+            used = evidence.add(kind, found)
+            result = _try(lambda: self._solvers[kind].fit(previous, current, used))
             if result is not None:
                 candidates.append(Candidate(result, kind))
             return result
 
-        tracks = self._tracker.match(previous, current) if matches is None else matches
-        tracked = add("tracks", tracks, self._track_solver)
+        tracked = add("tracks", tracks)
         if tracked is not None:
             candidates[0] = Candidate(self._retracked(previous, current, tracked), "tracks")
         yield Stage(evidence, candidates)
@@ -184,23 +222,22 @@ class HybridEstimator:
         network = _try(lambda: self.network.match(previous, current))
         attention = None if network is None else network.attention
         if network is not None:
-            matched = add("network", network.confident, self._network_solver)
+            matched = add("network", network.confident)
             yield Stage(evidence, candidates, attention)
 
-            guided = self._guided_tracker.match(previous, current, network.matches, network.weights)
-            add("guided", guided, self._track_solver)
+            add("guided", self._guided_tracker.match(previous, current, network.matches, network.weights))
             if matched is not None:
                 start = matched.T_prev_curr
+                guided = evidence.matches["guided"]
                 refined = _try(lambda: self._track_solver.refine(start, previous, current, guided))
                 candidates += [] if refined is None else [Candidate(refined, "guided")]
             yield Stage(evidence, candidates, attention)
 
-        add("sift", self._sift.match(previous, current), self._sift_solver)
+        add("sift", self._sift.match(previous, current))
         yield Stage(evidence, candidates, attention)
 
-        if network is not None and self._second_network is not None and matches is None:
-            second = self._second_network.match(previous, current)
-            add("second_network", second.confident, self._network_solver)
+        if network is not None and self._second_network is not None and with_second:
+            add("second_network", self._second_network.match(previous, current).confident)
             yield Stage(evidence, candidates, attention)
 
     def _most_probable(self, stage: Stage) -> tuple[float, Candidate | None]:
@@ -215,6 +252,8 @@ class HybridEstimator:
     def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
         """Return whether the search can end; a pose from tracks only must also have small sigmas."""
         config = self._config
+        if stage.is_contested:
+            return False
         if len(stage.evidence.matches) > 1:
             return probability >= config.sufficient_probability
         if config.always_ask or probability < config.sufficient_track_probability:

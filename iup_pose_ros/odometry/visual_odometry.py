@@ -23,6 +23,7 @@ from iup_pose_ros.odometry.pose_check import (
     check,
     check_rotation_rate,
     choose_motion,
+    fixed_in_image,
     resolve_ambiguity,
     resolve_contradiction,
 )
@@ -147,7 +148,11 @@ class VisualOdometry:
         if not due and self._state is not TrackingState.LOST:
             return self._between_keyframes(tracks, locate=not contradiction)
 
-        # 6. Relative pose by the estimator, checked against the tracks.
+        # 6. Relative pose by the estimator, checked against the tracks without those fixed in the image.
+        known = self._scale.depths.of(tracks.ids)
+        fixed = fixed_in_image(tracks, known, self._config.minimum_tracks)
+        self._tracker.avoid(tracks.points_latest[fixed])
+        tracks = tracks.kept(~fixed)
         try:
             relative, seconds = self._estimate(tracks)
         except EstimationError as error:
