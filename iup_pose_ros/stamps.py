@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 NANOSECONDS = 1_000_000_000
+CLOCK_JUMP = 1.0
+"""Seconds by which the stamp of an image is older than the last one if the clock was set back."""
 
 # Maximum number of intervals that are kept, and minimum number for a warning.
 _MAX_INTERVALS = 60
