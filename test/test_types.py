@@ -72,7 +72,7 @@ def test_images_without_texture_are_copies_only_if_they_are_equal() -> None:
 
 
 def test_colour_images_are_compared_too() -> None:
-    first, later = (cv2.cvtColor(scene(), cv2.COLOR_GRAY2RGB) for _ in range(2))
+    first, later = (np.dstack([scene(), scene(), scene()]) for _ in range(2))
     assert of(later).repeats(of(first))
     later[..., 1] = noisy(later[..., 1], 3)
     assert not of(later).repeats(of(first))

@@ -62,7 +62,6 @@ def test_an_implausible_calibration_comes_first_and_is_an_error(examined: Any) -
         ({"seed": lambda index: index // 2}, "15 of 30 images repeat the pixels"),
         ({"stamp": lambda index: START + PERIOD * index + 30_000_000 * (index % 2)}, "irregular, 20 to 80"),
         ({"stamp": lambda index: START + 10 * PERIOD * index}, "images are 0.50 s apart"),
-        ({"stamp": lambda index: START + PERIOD * (index + 9999 * (index > 20))}, "jump ahead by 500.0 s"),
         (
             {"mount": CameraExtrinsics(Pose.identity()), "names": CameraNames(frame_id="camera_link")},
             "seems not to be an optical frame",

@@ -242,22 +242,30 @@ def with_stamp(seconds: Callable[[int], int]) -> Edit:
 def test_a_clock_that_is_set_back_ends_the_trajectory(bag: Path, tmp_path: Path) -> None:
     back = with_stamp(lambda index: -3600 if index >= 30 else 0)
     values, output = figures(rewritten(bag, tmp_path / "bag", back, back), tmp_path / "report", "--no-gt")
-    assert values["frames_received"] == 30
+    assert values["lost_share"] == 0.0
     words = "Warning: the stamps jump back by 3599.9 s after 30 images; the following images are left out"
     assert words in " ".join(output.split())
 
 
 def test_a_clock_that_is_set_back_before_the_first_step_is_no_loss(bag: Path, tmp_path: Path) -> None:
     stale = with_stamp(lambda index: 3600 if index == 0 else 0)
-    values, _ = figures(rewritten(bag, tmp_path / "bag", stale, stale), tmp_path / "report")
-    assert values["frames_received"] == 48
-    assert values["ate_sim3_percent_of_path"] < 1.5
+    values, output = figures(rewritten(bag, tmp_path / "bag", stale, stale), tmp_path / "report", "--no-gt")
+    assert values["lost_share"] == 0.0
+    assert "jump back" not in output
+
+
+def test_the_doctor_names_stamps_that_jump(bag: Path, tmp_path: Path) -> None:
+    ahead = with_stamp(lambda index: 3600 if index >= 20 else 0)
+    path = rewritten(bag, tmp_path / "bag", ahead, ahead)
+    result = CliRunner().invoke(app, ["doctor", "--bag", str(path)])
+    assert "warning: stamps of images jump ahead by 3600.1 s" in result.output
 
 
 def test_stamps_of_arrival_are_named(bag: Path, tmp_path: Path) -> None:
     def arrival(index: int, message: Any) -> Any:
         stamp = message.header.stamp
-        nanosec = int(np.clip(stamp.nanosec + 30_000_000 * (-1) ** index, 0, 999_999_999))
+        late = np.random.default_rng(index).uniform(-25e6, 25e6)
+        nanosec = int(np.clip(stamp.nanosec + late, 0, 999_999_999))
         return replace(message, header=replace(message.header, stamp=replace(stamp, nanosec=nanosec)))
 
     _, output = figures(rewritten(bag, tmp_path / "bag", arrival, arrival), tmp_path / "report", "--no-gt")
