@@ -78,7 +78,10 @@ class Frame:
         """Return whether the image is a copy of that of an earlier frame, apart from text written into it."""
         if self.grey.shape != earlier.grey.shape:
             return False
-        changed = np.asarray(_blocks(self.grey != earlier.grey).any(axis=(1, 3)))
+        differs = self.grey != earlier.grey
+        if np.count_nonzero(differs) > differs.size / 2:  # most new images, without a look at their blocks
+            return False
+        changed = np.asarray(_blocks(differs).any(axis=(1, 3)))
         textured = np.ptp(_blocks(self.grey), axis=(1, 3)) >= _BLOCK_CONTRAST
         if not textured.any():
             return np.array_equal(self.grey, earlier.grey)
