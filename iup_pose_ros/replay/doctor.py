@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,7 @@ class CameraExamination:
         self._last = frame
 
     def findings(self) -> Iterator[Finding]:
-        """Yield the problems of images, stamps and calibration, most urgent first."""
+        """Yield the problems of images, stamps and calibration."""
         for fault, count in self._faults.most_common():
             yield Finding(f"{count} of {len(self.stamps)} images cannot be used: {fault}", is_fatal=True)
         if self.stamps and not self.frame_id:
@@ -96,7 +96,9 @@ class CameraExamination:
             yield Finding(f"{gap}: the driver paused, or its clock was set meanwhile; start it afterwards")
         if self._repeats:
             repetition = f"{self._repeats} of {self._used} images repeat the pixels of the previous one"
-            yield Finding(f"{repetition}: the driver sends images again")
+            yield Finding(
+                f"{repetition}: the driver sends images again", is_fatal=self._repeats > self._used / 2
+            )
         for warning in self._warnings:
             yield Finding(warning)
 
@@ -128,7 +130,12 @@ def examine(bag: BagReader, base_frame: str) -> list[Finding]:
         where = "no transform" if TF_STATIC in bag.topics else f"no {TF_STATIC}"
         extrinsics = StaticTransforms.read(bag).find(base_frame, frame)
         findings += extrinsics_findings(extrinsics, where, base_frame, frame)
-    return findings
+    return by_urgency(findings)
+
+
+def by_urgency(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings, those that make images unusable first, otherwise in their order."""
+    return sorted(findings, key=lambda finding: not finding.is_fatal)
 
 
 def extrinsics_findings(
