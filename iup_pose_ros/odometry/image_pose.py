@@ -93,8 +93,8 @@ class ImagePose:
         """Return an upper bound (6, 6) of the growth of the covariance due to the depths until a later image.
 
         With the same errors x of the depths, the pose errs by B x here and by (B + D) x there. The covariance
-        grows by D D^T + D B^T + B D^T, which may be indefinite and is at most (1 + a) D D^T + B B^T / a for any
-        a > 0. The bound is small with the ratio of the translations' errors as a, and exact for D = B / a, as
+        grows by D D^T + D B^T + B D^T, which may be indefinite and is at most (1 + a) D D^T + B B^T / a for
+        any a > 0. With the ratio of the translations' errors as a, this is small, and exact for D = B / a, as
         with an error of the scale at constant velocity.
         """
         errors, change = self.by_depths, later.by_depths - self.by_depths

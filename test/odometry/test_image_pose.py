@@ -166,7 +166,7 @@ def test_motion_between_two_images_is_surer_than_the_poses_are():
 
 @pytest.mark.parametrize("shares", [(1, 2, 3, 4, 5), (1, 1.5, 3, 3.1, 5)], ids=["even", "uneven"])
 def test_motions_of_consecutive_images_add_up_to_the_covariance_of_the_pose(shares):
-    """The scale errs in all images of a keyframe alike; a filter adds the motions as if they were independent."""
+    """The scale errs in all images of a keyframe alike, but a filter takes their motions as independent."""
     cloud = Cloud(300, noise=0.05)
     depths = known_depths(cloud, 0.01)
     depths = replace(depths, common=0.05 * depths.inverse[:, None] * np.eye(1, 6))
