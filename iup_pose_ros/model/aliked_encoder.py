@@ -19,6 +19,7 @@ from torch.nn import functional
 from iup_pose_ros.model.deformable_convolution import deform_conv2d
 from iup_pose_ros.model.keypoints import CELL, KeypointMaps
 from iup_pose_ros.model.precision import full_precision
+from iup_pose_ros.model.rays import vector_like
 
 STRIDES = (1, 2, 8, 32)
 CHANNELS = (16, 32, 64, 128)
@@ -138,7 +139,7 @@ class AlikedEncoder(nn.Module):
         height, width = maps.scores.shape[-2:]
         step = torch.arange(PATCH, device=pixels.device) - PATCH // 2
         neighbours = torch.stack([step.repeat(PATCH), step.repeat_interleave(PATCH)], dim=1)
-        edge = pixels.new_tensor([width - 1, height - 1])
+        edge = vector_like(pixels, width - 1, height - 1)
         centre = pixels.floor().clamp(min=1).minimum(edge - 1.0)
         patches = _sampled(maps.levels, centre[:, :, None] + neighbours, edge)
         offsets = self.offsets(patches.flatten(2)).unflatten(2, (2, POSITIONS)).transpose(2, 3)
