@@ -15,8 +15,8 @@ INITIAL_POSES = ("identity", "solve")
 KEYPOINT_ENCODERS = ("xfeat", "aliked")
 """Encoders of the keypoint matcher; all others belong to the grid matcher."""
 
-# Largest sizes, so that a foreign file cannot ask for a network that fills the memory; 4096 for all others.
-_LARGEST = {"image_area": 4096 * 4096, "alignment_layers": 64}
+# Maximum sizes, so that a foreign file cannot ask for a network that fills the memory; 4096 for all others.
+_MAX_SIZES = {"image_area": 4096 * 4096, "alignment_layers": 64}
 
 
 def _require_choice(what: str, value: str, accepted: Collection[str]) -> None:
@@ -82,10 +82,10 @@ class IUPPoseConfig:
                 continue
             if isinstance(value, bool) or not isinstance(value, int if field.type == "int" else (int, float)):
                 raise ConfigurationError(f"{field.name} is {value!r}; type {field.type} is required")
-            largest = _LARGEST.get(field.name, 4096)
-            if not 0 < value <= largest:
+            maximum = _MAX_SIZES.get(field.name, 4096)
+            if not 0 < value <= maximum:
                 raise ConfigurationError(
-                    f"{field.name} is {value}; it must be positive and at most {largest}"
+                    f"{field.name} is {value}; it must be positive and at most {maximum}"
                 )
         if not (self.decoders or self.initial_pose == "solve"):
             raise ConfigurationError("decoders: false requires initial_pose: solve")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -13,7 +13,8 @@ from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.odometry import OdometryConfig, OdometryUpdate, TrackingState, VisualOdometry
 from iup_pose_ros.odometry.track_geometry import TrackedRays
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
@@ -144,6 +145,25 @@ def with_object(
     return replace(seen, image=image, mask=mask.astype(np.uint8) if masked else None)
 
 
+PERIOD = 0.1  # seconds between the frames of drive()
+CONFIG = OdometryConfig(maximum_tracks=300)
+
+
+def forward_right(time: float) -> Pose:
+    """A curve at 1 m/s or so, made to last four seconds among the walls."""
+    return pose(-0.8 + 0.9 * time, 0.05 * time, 0.5 * time, turn=(0.0, 0.03 * time, 0.0))
+
+
+def drive(vo: VisualOdometry, path: Callable[[float], Pose], indices: Iterable[int]) -> list[OdometryUpdate]:
+    """Updates of the frames with these numbers along a path."""
+    return [vo.process(frame(PERIOD * k, path(PERIOD * k))) for k in indices]
+
+
+def states(updates: list[OdometryUpdate]) -> set[TrackingState]:
+    """States that occur in updates."""
+    return {update.state for update in updates}
+
+
 def black(stamp: float) -> Frame:
     """What a covered camera sees: darkness and a little noise."""
     rng = np.random.default_rng(int(stamp * 1e4) % 2**31)
@@ -183,7 +203,30 @@ class Oracle:
         return self.change(answer)
 
 
+def odometry(path: Path, config: OdometryConfig = CONFIG) -> tuple[VisualOdometry, Oracle]:
+    """Odometry with an estimator that knows the path."""
+    oracle = Oracle(path)
+    return VisualOdometry(oracle, config), oracle
+
+
 def positive_definite(covariance: NDArray[np.float64]) -> bool:
     """Whether a covariance is finite, symmetric and positive definite."""
     symmetric = np.allclose(covariance, covariance.T, rtol=1e-9, atol=0.0)
     return bool(np.all(np.isfinite(covariance)) and symmetric and np.linalg.eigvalsh(covariance)[0] > 0.0)
+
+
+def deviations(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations of a covariance."""
+    return np.sqrt(np.diag(covariance))
+
+
+def error_of(found: PoseWithCovariance, truth: Pose) -> NDArray[np.float64]:
+    """Error (6,) of a pose, in the order and the axes of its covariance."""
+    turn = so3.log(truth.rotation @ found.pose.rotation.T)
+    return np.concatenate([truth.translation - found.pose.translation, turn])
+
+
+def nees(found: PoseWithCovariance, truth: Pose) -> float:
+    """Normalised estimation error squared of a pose."""
+    error = error_of(found, truth)
+    return float(error @ np.linalg.solve(found.covariance, error))
