@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from iup_pose_ros.blas import use_one_blas_thread
 from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.commands import bag_commands, bench_commands, pair_commands
 from iup_pose_ros.commands.camera_options import (
@@ -24,6 +25,7 @@ from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors
 from iup_pose_ros.commands.node_options import ParamsFile, node_config
 from iup_pose_ros.errors import DataError
 
+use_one_blas_thread()
 app = typer.Typer(
     help="Monocular visual odometry for ROS 2 with learned and classical relative pose estimators.",
     no_args_is_help=True,

@@ -226,10 +226,14 @@ def folder_model(ros_model: str, coefficients: Sequence[float]) -> str:
     Raises:
         DataError: intrinsics.yaml does not support the model.
     """
-    if not any(coefficients) and ros_model != "equidistant":
+    is_fisheye = lens_model(ros_model, any(coefficients)) == "equidistant" and len(coefficients) > 0
+    if not any(coefficients) and not is_fisheye:
         return "none"
-    known_model = lens_model(ros_model)
-    names = [name for name, (known, _) in _MODELS.items() if known == known_model and name != "none"]
+    names = [
+        name
+        for name, (known, counts) in _MODELS.items()
+        if (known == "equidistant") == is_fisheye and len(coefficients) in counts
+    ]
     if not names:
         raise DataError(f"distortion model {ros_model!r} cannot be written; accepted: {', '.join(_MODELS)}")
     return names[0]

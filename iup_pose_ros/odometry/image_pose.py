@@ -75,8 +75,9 @@ class ImagePose:
     def motion_to(self, later: ImagePose) -> PoseWithCovariance:
         """Return T_image_later, the motion to a later image of the same keyframe.
 
-        Most errors of the tracks are the same in both images. The covariance contains those that are not: the
-        change of the residuals of the image points, and the change of the errors due to the depths.
+        The covariance contains the change of the residuals of the image points, and the growth of the errors
+        due to the depths. These are common to all images of a keyframe, but a filter adds up the covariances
+        of the motions as if they were independent; growth gives the sum the covariance of the pose.
         """
         _, here, there = np.intersect1d(self.ids, later.ids, assume_unique=True, return_indices=True)
         by_noise = self.by_noise + later.by_noise
@@ -84,10 +85,24 @@ class ImagePose:
             change = later.residuals[there] - self.residuals[here]
             noise = robust_sigma(change.ravel(), _MIN_CHANGE * later.noise)
             by_noise = later.by_noise * (noise / later.noise) ** 2
-        by_depths = later.by_depths - self.by_depths
-        covariance = symmetrised(by_noise + by_depths @ by_depths.T)
+        covariance = symmetrised(by_noise + self._growth_by_depths(later))
         back = PoseWithCovariance.exact(self.motion.pose.inverse())
         return back @ PoseWithCovariance(later.motion.pose, covariance)
+
+    def _growth_by_depths(self, later: ImagePose) -> Array:
+        """Return an upper bound (6, 6) of the growth of the covariance due to the depths until a later image.
+
+        With the same errors x of the depths, the pose errs by B x here and by (B + D) x there. The covariance
+        grows by D D^T + D B^T + B D^T, which may be indefinite and is at most (1 + a) D D^T + B B^T / a for
+        any a > 0. With the ratio of the translations' errors as a, this is small, and exact for D = B / a, as
+        with an error of the scale at constant velocity.
+        """
+        errors, change = self.by_depths, later.by_depths - self.by_depths
+        size, growth = np.linalg.norm(errors[:3]), np.linalg.norm(change[:3])
+        if size == 0.0 or growth == 0.0:
+            return np.asarray(change @ change.T)
+        ratio = size / growth
+        return np.asarray((1.0 + ratio) * change @ change.T + errors @ errors.T / ratio)
 
 
 def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose) -> ImagePose:

@@ -7,9 +7,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
@@ -23,10 +20,9 @@ from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.scaled_step import Interval
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
+from iup_pose_ros.stamps import CLOCK_JUMP
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
-# Seconds: an older stamp within this of the last one is dropped; beyond it the clock has jumped back.
-_CLOCK_JUMP = 1.0
 _DEFAULT_CONFIG = OdometryConfig()
 _IDENTITY_EXTRINSICS = Pose.identity()
 _NO_SENSORS = MetricSensors()
@@ -68,7 +64,7 @@ class VisualOdometry:
         """Reset to the origin and clear all state."""
         self.refused_frames = 0
         self.repeated_frames = 0
-        self._image: NDArray[np.uint8] | None = None
+        self._frame: Frame | None = None
         self._state = TrackingState.INITIALIZING
         self._reason = _WAITING
         self._stamp: float | None = None
@@ -114,10 +110,10 @@ class VisualOdometry:
         refusal = self._take_stamp(frame.stamp)
         if refusal:
             return OdometryUpdate(self._state, refusal, frame.stamp, frame.frame_id, refused=True)
-        if self._image is not None and frame.repeats(self._image):
+        if self._frame is not None and frame.repeats(self._frame):
             self.repeated_frames += 1
             return replace(self._report(frame), repeated=True)
-        self._image = frame.image
+        self._frame = frame
 
         # 2. Tracks: track the points of the last keyframe into the frame, or start a keyframe.
         reference = self._reference(frame)
@@ -141,7 +137,11 @@ class VisualOdometry:
         if not due and self._state is not TrackingState.LOST:
             return self._between_keyframes(tracks, locate=not contradiction)
 
-        # 6. Relative pose by the estimator, checked against the tracks.
+        # 6. Relative pose by the estimator, checked against the tracks without those fixed in the image.
+        known = self._scale.depths.of(tracks.ids)
+        fixed = pose_check.fixed_in_image(tracks, known, self._config.minimum_tracks)
+        self._tracker.avoid(tracks.points_latest[fixed])
+        tracks = tracks.kept(~fixed)
         try:
             relative, seconds = self._estimate(tracks)
         except EstimationError as error:
@@ -155,12 +155,12 @@ class VisualOdometry:
     def _take_stamp(self, stamp: float) -> str:
         """Accept the stamp of the next frame, or return why the frame is dropped."""
         last = self._stamp
-        if not math.isfinite(stamp) or (last is not None and last - _CLOCK_JUMP <= stamp <= last):
+        if not math.isfinite(stamp) or (last is not None and last - CLOCK_JUMP <= stamp <= last):
             self.refused_frames += 1
             return f"non-monotonic timestamp {stamp:.6f} s (last {last} s); frame dropped"
         if last is not None and stamp < last:
             self._abandon("the clock jumped back")
-            self._integrator.restart_clock(stamp, _CLOCK_JUMP)
+            self._integrator.restart_clock(stamp, CLOCK_JUMP)
         self._stamp = stamp
         return ""
 

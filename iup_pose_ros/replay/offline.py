@@ -27,6 +27,7 @@ from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.odometry import OdometryUpdate
 from iup_pose_ros.odometry.sensor_histories import SensorHistories
 from iup_pose_ros.replay.bag_sensors import RecordedMounts, SensorFeed, camera_mount, sensors_first
+from iup_pose_ros.stamps import CLOCK_JUMP, StampIntervals
 
 _DEFAULT_CONFIG = NodeConfig()
 _NO_TOPICS: Mapping[str, str] = {}
@@ -75,11 +76,13 @@ def run_offline(
             info = bag.deserialized(message, messages.CAMERA_INFO)
         elif message.topic == bag.camera.image:
             image = bag.deserialized(message, bag.camera.image_kind)
+            if run.ends_before(messages.stamp_of(image) * 1e-9):
+                break
             run.process(image, info, masks.image(messages.stamp_of(image)))
             progress()
         else:
             run.warn(feed.add(message))
-    run.check_usable(f"bag {bag.path}")
+    run.check_usable(f"bag {bag.path}", bag.image_count)
     return run.record(estimator.name)
 
 
@@ -102,6 +105,7 @@ class _Run:
         self._edges: list[EdgeRecord] = []
         self._fault = ""
         self._warnings: dict[str, str] = {}
+        self._intervals = StampIntervals()
 
     @property
     def notes(self) -> list[str]:
@@ -114,14 +118,13 @@ class _Run:
                 f"{self.repeated} of {len(self.stamps)} images repeat the pixels of the previous one, "
                 "ignored: the driver sends images again"
             )
-        return [*notes, *self._warnings.values()]
+        return [*notes, *self._warnings.values(), *filter(None, [self._intervals.warning])]
 
-    def check_usable(self, source: str) -> None:
-        """Raise DataError if images were dropped and fewer than two are left, which show no motion."""
-        if len(self.frames) < 2 and (self.refused or self.repeated):
+    def check_usable(self, source: str, images: int) -> None:
+        """Raise DataError if fewer than two of the images of a bag are usable, which show no motion."""
+        if len(self.frames) < min(2, images):
             raise DataError(
-                f"{source}: {len(self.frames)} of {len(self.stamps)} images are usable: "
-                f"{'; '.join(self.notes)}"
+                f"{source}: {len(self.frames)} of {images} images are usable: {'; '.join(self.notes)}"
             )
 
     def record(self, estimator: str) -> RunRecord:
@@ -140,10 +143,22 @@ class _Run:
             notes=self.notes,
         )
 
+    def ends_before(self, stamp: float) -> bool:
+        """Return whether the clock was set back before the image at ``stamp``, which ends the trajectory."""
+        back = self.frames[-1].stamp - stamp if self._poses else 0.0
+        if back <= CLOCK_JUMP:
+            return False
+        self.warn(
+            f"the stamps jump back by {back:.1f} s after {len(self.stamps)} images; the following images are "
+            "left out, since a trajectory has increasing stamps"
+        )
+        return True
+
     def process(self, image: Any, info: Any, mask: Any) -> None:
         """Process an image and record its update; as in the node, an unusable image is only counted."""
         start = time.perf_counter()
         self.stamps.append(messages.stamp_of(image) * 1e-9)
+        self._intervals.add(messages.stamp_of(image))
         try:
             update = self._pipeline.process(image, info, mask).update
         except (ImageError, CalibrationError) as error:

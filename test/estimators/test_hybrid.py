@@ -23,6 +23,7 @@ from iup_pose_ros.estimators.hybrid import HybridConfig, HybridEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftFrontEnd
 from iup_pose_ros.estimators.matching.guided_klt import GuidedTracker
 from iup_pose_ros.estimators.pose_evidence import InlierModel
+from iup_pose_ros.geometry import so3
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches
 
@@ -191,6 +192,66 @@ def test_own_matches_are_searched_for_where_the_given_ones_agree_on_nothing(
     assert rotation < 0.5
     assert direction < 2.0
     assert network.asked == 1
+
+
+# The second network
+
+
+def test_the_second_network_is_asked_last_and_finds_what_all_else_does_not() -> None:
+    scene = synthetic()
+    second = FakeNetwork(scene.matches)
+    estimator = HybridEstimator(FakeNetwork(unrelated_matches(30)), second_network=second)
+    kinds = [stage.evidence.kinds for stage in estimator.stages(scene.previous, scene.current)]
+    assert kinds[-1] == "tracks network guided sift second_network"
+    found = estimator.estimate(scene.previous, scene.current)
+    assert second.asked == 2
+    assert max(angles(found, scene)) < 1.0
+
+
+def test_the_second_network_is_not_asked_where_tracks_connect_the_images() -> None:
+    scene = synthetic()
+    second = FakeNetwork(scene.matches)
+    estimator = HybridEstimator(FakeNetwork(unrelated_matches(30)), second_network=second)
+    with pytest.raises(EstimationError, match="no pose was found"):
+        estimator.estimate(scene.previous, scene.current, unrelated_matches(40))
+    assert second.asked == 0
+
+
+@pytest.mark.usefixtures("without_sift")
+def test_the_second_network_is_not_asked_where_the_pose_is_probable(wide: tuple[Scene, Matches]) -> None:
+    scene, truth = wide
+    second = FakeNetwork(truth)
+    HybridEstimator(FakeNetwork(truth), second_network=second).estimate(scene.previous, scene.current)
+    assert second.asked == 0
+
+
+@pytest.mark.usefixtures("without_sift")
+@pytest.mark.parametrize("known_by", ["tracks", "network"])
+def test_matches_that_are_fixed_in_the_image_do_not_decide(known_by: str) -> None:
+    """Half of the matches are on drops; without those of the network the tracks alone show the motion."""
+    scene = synthetic(count=80)
+    points = np.random.default_rng(4).uniform([0.0, 0.0], [640.0, 240.0], (120, 2))
+    drops = Matches(points, points + 0.1)
+    moving = scene.matches if known_by == "tracks" else NO_MATCHES
+    network = FakeNetwork(NO_MATCHES if known_by == "tracks" else scene.matches)
+    estimator = HybridEstimator(network)
+    found = estimator.estimate(scene.previous, scene.current, drops.followed_by(moving))
+    assert max(angles(found, scene)) < 3.0
+    *_, last = estimator.stages(scene.previous, scene.current, drops.followed_by(moving))
+    assert len(last.evidence.matches["tracks"]) < len(moving) + 10
+
+
+@pytest.mark.usefixtures("without_sift")
+def test_an_object_before_a_resting_camera_does_not_decide() -> None:
+    scene = synthetic(count=300)
+    column, row = scene.matches.points_prev.T
+    person = scene.matches.chosen((column < 320.0) & (row > 120.0))
+    points = np.random.default_rng(4).uniform([0.0, 0.0], [640.0, 480.0], (120, 2))
+    tracks = Matches(points, points + 0.1).followed_by(person)
+    network = FakeNetwork()
+    found = HybridEstimator(network).estimate(scene.previous, scene.current, tracks)
+    assert network.asked == 1
+    assert np.degrees(so3.angle(found.T_prev_curr.rotation)) < 0.5
 
 
 # No pose rather than a wrong one

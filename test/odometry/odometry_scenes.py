@@ -105,6 +105,20 @@ def render(T_world_camera: Pose, intrinsics: Intrinsics = INTRINSICS) -> NDArray
     return image
 
 
+def depths(T_world_camera: Pose, intrinsics: Intrinsics = INTRINSICS) -> NDArray[np.float64]:
+    """Depth (H, W) of the walls along the optical axis, metres; NaN where there is none."""
+    y, x = np.mgrid[: intrinsics.height, : intrinsics.width]
+    rays = intrinsics.rays(np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64))
+    rays = rays @ T_world_camera.rotation.T
+    found = np.full(len(rays), np.nan)
+    for depth, left, top, width, height in _WALLS:
+        distance = (depth - T_world_camera.translation[2]) / rays[:, 2]
+        across, down = (T_world_camera.translation + distance[:, None] * rays)[:, :2].T - [[left], [top]]
+        inside = (across >= 0.0) & (across <= width) & (down >= 0.0) & (down <= height)
+        found[inside & (distance > 0.0)] = distance[inside & (distance > 0.0)]
+    return found.reshape(intrinsics.height, intrinsics.width)
+
+
 def frame(stamp: float, T_world_camera: Pose, noise: float = 1.0) -> Frame:
     """The walls as a camera sees them at ``stamp``, with grey-level noise."""
     rng = np.random.default_rng(int(stamp * 1e4) % 2**31)

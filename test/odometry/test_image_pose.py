@@ -135,3 +135,20 @@ def test_motion_between_two_images_is_surer_than_the_poses_are():
     assert np.trace(increment.covariance) < 0.3 * np.trace(poses[1].motion.covariance)
     start = ImagePose.of_keyframe(tracks)
     np.testing.assert_allclose(start.motion_to(poses[0]).covariance, poses[0].motion.covariance)
+
+
+@pytest.mark.parametrize("shares", [(1, 2, 3, 4, 5), (1, 1.5, 3, 3.1, 5)], ids=["even", "uneven"])
+def test_motions_of_consecutive_images_add_up_to_the_covariance_of_the_pose(shares):
+    """The scale errs in all images of a keyframe alike, but a filter takes their motions as independent."""
+    cloud = Cloud(300, noise=0.05)
+    depths = known_depths(cloud, 0.01)
+    depths = replace(depths, common=0.05 * depths.inverse[:, None] * np.eye(1, 6))
+    last = ImagePose.of_keyframe(tracks_to(cloud, MOTION))
+    total = PoseWithCovariance.exact(Pose.identity())
+    for number, share in enumerate(shares):
+        tracks = tracks_to(cloud, pose(0.08 * share, 0.0, 0.04 * share), 0.1 * (number + 1))
+        image = resection(tracks, depths, TYPICAL, last.motion.pose)
+        total, last = total @ last.motion_to(image), image
+    deviation = [np.sqrt(np.trace(each.covariance[:3, :3])) for each in (total, last.motion)]
+    assert deviation[1] > 0.9 * 0.05 * np.linalg.norm(last.motion.pose.translation)
+    assert 0.95 < deviation[0] / deviation[1] < 1.5

@@ -31,11 +31,17 @@ from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import tangent_basis
-from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, save_checkpoint
+from iup_pose_ros.model.checkpoint import (
+    CheckpointInfo,
+    SigmaCalibration,
+    load_checkpoint_info,
+    save_checkpoint,
+)
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.correspondence import MatchedRays
 from iup_pose_ros.model.iup_pose import IUPPose
-from iup_pose_ros.types import Matches, RelativePose
+from iup_pose_ros.types import Frame, Matches, RelativePose
+from iup_pose_ros.weights import find_weights
 
 AREA = PRESETS["small_grid"].image_area
 
@@ -287,6 +293,23 @@ def test_the_hybrid_estimator_asks_the_network_of_a_weights_file_when_the_option
         ConfigurationError, match="unknown ask_network 'never'; accepted: auto, always, when_need"
     ):
         NetworkOptions(ask_network="never")
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_second_network_of_hybrid_is_that_of_the_shipped_weights_medium(runs: bool) -> None:
+    hybrid = HybridEstimator.from_options(
+        NetworkOptions(device="cpu", image_area=96 * 96, second_network=runs)
+    )
+    rng = np.random.default_rng(0)
+    camera = Intrinsics(100.0, 100.0, 48.0, 48.0, 96, 96)
+    frames = [
+        Frame(rng.integers(0, 255, (96, 96), dtype=np.uint8), camera, float(i), "camera") for i in range(2)
+    ]
+    *_, stage = hybrid.stages(frames[0], frames[1])
+    assert ("second_network" in stage.evidence.matches) == runs
+    shipped = load_checkpoint_info(find_weights(Path("medium")))
+    assert shipped.config == PRESETS["medium"]
+    assert "tracks network guided sift second_network" in shipped.inlier_model
 
 
 @pytest.fixture(scope="module")
