@@ -21,6 +21,7 @@ from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.pose_check import (
     check,
+    check_confirmed,
     check_rotation_rate,
     choose_motion,
     resolve_ambiguity,
@@ -258,6 +259,7 @@ class VisualOdometry:
                 chosen = resolve_contradiction(relative, self._resection(tracks))
                 check(chosen, rays, tracks.interval, self._config)
                 relative = chosen
+            check_confirmed(relative, rays, known, self._config.minimum_tracks)
         return relative, seconds
 
     def _between_keyframes(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
@@ -267,7 +269,9 @@ class VisualOdometry:
             self._state, self._reason = TrackingState.INITIALIZING, _WAITING
             return self._report(tracks.latest)
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
-        if self._config.odometry_rate == "keyframe" or not locate:
+        # Tracks that no step has measured, after a loss, may be those of a moving object.
+        is_measured = bool(np.isin(tracks.ids, self._scale.depths.ids).any())
+        if self._config.odometry_rate == "keyframe" or not locate or not is_measured:
             return self._report(tracks.latest)
         self._adopt_keyframe(tracks)
         last = self._last_image(tracks)
