@@ -5,6 +5,7 @@ Nothing here imports ROS: the node uses it with the messages of rclpy, the bag r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from iup_pose_ros.types import DepthImage, Frame
 
 _DEFAULT_CONFIG = CameraConfig()
 _MASK_ENCODINGS = ("mono8", "8UC1")
+# Topics of rectified images: .../image_rect, .../image_rect_color, .../rect/image, .../rectified/image.
+_RECTIFIED = re.compile(r"/(image_)?rect(ified)?(_\w+)?(/|$)")
 
 
 class Calibration(NamedTuple):
@@ -166,8 +169,7 @@ class FrameBuilder:
             )
             self._calibration = calibration
             self._warnings = tuple(self._rectifier.warnings)
-            name = self._topic.removesuffix("/compressed").rpartition("/")[2]
-            if name.startswith("image_rect") and any(calibration.distortion):
+            if _RECTIFIED.search(self._topic) and any(calibration.distortion):
                 self._warnings += (
                     f"the name of {self._topic} indicates rectified images, but camera_info has distortion "
                     "coefficients D, which are applied: set image_is_rectified if the images are rectified",
@@ -234,4 +236,9 @@ def _window(info: Any, width: int, height: int) -> SensorWindow:
             + f", but the image has {width}x{height}"
         )
     left, top = (int(roi.x_offset), int(roi.y_offset)) if has_region else (0, 0)
+    if left + region[0] > info.width or top + region[1] > info.height:
+        raise CalibrationError(
+            f"the region of interest in camera_info, {roi.width}x{roi.height} at ({left}, {top}), reaches "
+            f"beyond its image of {info.width}x{info.height} pixels"
+        )
     return SensorWindow(left, top, width, height, *binning)

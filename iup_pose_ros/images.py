@@ -97,6 +97,8 @@ _ENCODINGS: dict[str, _Encoding] = {
     "mono16": _Encoding(1, _first_channel, item="u2"),
     "rgb16": _Encoding(3, _unchanged, item="u2"),
     "bgr16": _Encoding(3, _colour(cv2.COLOR_BGR2RGB), item="u2"),
+    "rgba16": _Encoding(4, _colour(cv2.COLOR_RGBA2RGB), item="u2"),
+    "bgra16": _Encoding(4, _colour(cv2.COLOR_BGRA2RGB), item="u2"),
     # Generic encodings have OpenCV's channel order (BGR), as everywhere in ROS.
     "8UC1": _Encoding(1, _first_channel),
     "8UC3": _Encoding(3, _colour(cv2.COLOR_BGR2RGB)),

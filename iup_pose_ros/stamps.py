@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 NANOSECONDS = 1_000_000_000
+CLOCK_JUMP = 1.0
+"""Seconds by which the stamp of an image is older than the last one if the clock was set back."""
 
 # Maximum number of intervals that are kept, and minimum number for a warning.
 _MAX_INTERVALS = 60
 _MIN_INTERVALS = 20
-# Maximum deviation from a multiple of the median interval (missing images cause multiples), relative to it.
-_TOLERANCE = 0.3
+# Maximum deviation from a multiple of the median interval (missing images cause multiples, to this number),
+# relative to it.
+_TOLERANCE, _MAX_MULTIPLE = 0.3, 5.0
 _MAX_IRREGULAR_SHARE = 0.2
 
 
@@ -79,7 +82,7 @@ class StampIntervals:
         if len(intervals) < _MIN_INTERVALS:
             return ""
         median = float(np.median(intervals))
-        multiples = np.maximum(np.rint(intervals / median), 1.0)
+        multiples = np.clip(np.rint(intervals / median), 1.0, _MAX_MULTIPLE)
         irregular = float(np.mean(np.abs(intervals / median - multiples) > _TOLERANCE))
         if irregular <= _MAX_IRREGULAR_SHARE:
             return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,9 +19,11 @@ from iup_pose_ros.geometry.so3 import Array
 Picture = NDArray[np.uint8]
 # A mask is grown by so many pixels, half a tracked patch, so that no patch contains masked pixels.
 _MASK_MARGIN = 7
-# Maximum share of pixels that differ between copies of an image, into which a camera may have written a
-# counter. Noise changes most pixels of a new image.
-_CHANGED_IN_COPIES = 0.01
+# A copy of an image, into which a camera may have written the time, differs in at most this share of the
+# blocks of so many pixels and at least so many grey levels. Of a new image noise alone changes nearly all of
+# them, or after strong compression two fifths; uniform blocks, as of a simulated sky, may stay as they are.
+_CHANGED_IN_COPIES = 0.06
+_BLOCK, _BLOCK_CONTRAST = 16, 16
 
 # Within a window of 3x3 pixels, depths that differ by more than this share lie on an edge.
 _DEPTH_EDGE = 0.1
@@ -71,11 +74,18 @@ class Frame:
                 f"{self.intrinsics.width}x{self.intrinsics.height}"
             )
 
-    def repeats(self, image: NDArray[np.uint8]) -> bool:
-        """Return whether the pixels are those of an earlier image, apart from a counter written into it."""
-        if image.shape != self.image.shape:
+    def repeats(self, earlier: Frame) -> bool:
+        """Return whether the image is a copy of that of an earlier frame, apart from text written into it."""
+        if self.grey.shape != earlier.grey.shape:
             return False
-        return bool(np.count_nonzero(self.image != image) <= _CHANGED_IN_COPIES * image.size)
+        differs = self.grey != earlier.grey
+        if np.count_nonzero(differs) > differs.size / 2:  # most new images, without a look at their blocks
+            return False
+        changed = np.asarray(_blocks(differs).any(axis=(1, 3)))
+        textured = np.ptp(_blocks(self.grey), axis=(1, 3)) >= _BLOCK_CONTRAST
+        if not textured.any():
+            return np.array_equal(self.grey, earlier.grey)
+        return bool(np.mean(changed[textured]) <= _CHANGED_IN_COPIES)
 
     @cached_property
     def grey(self) -> NDArray[np.uint8]:
@@ -107,6 +117,12 @@ class Frame:
         columns, rows = np.rint(np.nan_to_num(points)).astype(np.intp).T
         inside = rows.clip(0, usable.shape[0] - 1), columns.clip(0, usable.shape[1] - 1)
         return np.asarray(usable[inside] > 0, dtype=np.bool_)
+
+
+def _blocks(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the whole blocks of an image (H, W) as (rows, block height, columns, block width)."""
+    rows, columns = (size // _BLOCK for size in image.shape)
+    return image[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,6 +186,10 @@ def test_drivers_that_adapt_k_themselves_and_report_binning_are_believed():
     [
         ({"width": 640, "height": 480, "binning_x": 4, "binning_y": 4}, "640x480 pixels, binning 4x4, but"),
         ({"width": 640, "height": 480, "roi": region(0, 0, 400, 240)}, "region of interest 400x240, but"),
+        (
+            {"width": 400, "height": 300, "roi": region(200, 0, 320, 240)},
+            r"320x240 at \(200, 0\), reaches beyond its image of 400x300",
+        ),
     ],
 )
 def test_binning_and_region_that_do_not_explain_the_size_are_refused_by_name(overrides, words):
@@ -207,7 +211,15 @@ def test_implausible_camera_matrices_are_refused(overrides, words):
         FrameBuilder(epoch_seconds).build(raw_image(), camera_info(**overrides))
 
 
-@pytest.mark.parametrize("topic", ["/camera/image_rect", "/camera/image_rect_color/compressed"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "/camera/image_rect",
+        "/camera/image_rect_color/compressed",
+        "/camera/infra1/image_rect_raw",
+        "/zed/rgb/color/rect/image",
+    ],
+)
 def test_rectified_images_with_distortion_are_doubted_aloud(topic):
     builder = FrameBuilder(epoch_seconds, topic=topic)
     builder.build(raw_image(), camera_info())

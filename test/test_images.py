@@ -90,10 +90,10 @@ def test_16_bit_grey_is_mapped_from_the_range_of_its_stream(encoding, is_bigendi
     np.testing.assert_array_equal(decoded, np.rint(values / 257.0).astype(np.uint8))
 
 
-@pytest.mark.parametrize("bgr", [False, True])
-def test_16_bit_colour_is_mapped_alike_in_all_channels(bgr):
-    stored = (RGB[..., ::-1] if bgr else RGB).astype("<u2") * 257
-    decoded = decode_image(message(stored, "bgr16" if bgr else "rgb16"), LevelMapping((0.0, 65535.0)))
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8"])
+def test_16_bit_colour_is_mapped_alike_in_all_channels(encoding):
+    stored = COLOUR_LAYOUTS[encoding].astype("<u2") * 257
+    decoded = decode_image(message(stored, f"{encoding[:-1]}16"), LevelMapping((0.0, 65535.0)))
     np.testing.assert_array_equal(decoded, RGB)
 
 

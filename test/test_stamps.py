@@ -18,9 +18,10 @@ def warning_of(intervals):
     return stamps.warning
 
 
-def test_stamps_of_arrival_are_named():
-    intervals = np.where(np.arange(60) % 2, 5_000_000, 61_000_000)
-    assert "irregular, 5 to 61 ms apart" in warning_of(intervals)
+@pytest.mark.parametrize("late", [61_000_000, 95_000_000])  # the second is 19 times 5 ms
+def test_stamps_of_arrival_are_named(late):
+    intervals = np.where(np.arange(61) % 2, late, 5_000_000)
+    assert f"irregular, 5 to {late // 1_000_000} ms apart" in warning_of(intervals)
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.05])

@@ -27,7 +27,7 @@ PAGES = {
 SUBSCRIBED = {
     "image": (
         "sensor_msgs/Image",
-        "rgb8, bgr8, rgba8, bgra8, rgb16, bgr16, mono8, mono16, 8UC1/3/4, 16UC1/3, 32FC1, bayer of 8 and 16 "
+        "rgb8, bgr8, rgba8 and bgra8 (or 16), mono8, mono16, 8UC1/3/4, 16UC1/3, 32FC1, bayer of 8 and 16 "
         "bits, yuv422, nv12 and others; with `image_transport` compressed `sensor_msgs/CompressedImage` "
         "(JPEG, PNG, WebP, TIFF, BMP) on `image/compressed`",
     ),

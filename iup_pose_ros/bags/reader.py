@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,14 @@ class BagReader(Recording):
         topic = self.sensors.mask
         return MaskFinder(iter(()) if topic is None else self.decoded(topic), timeout)
 
-    def pairs(self, stamps: Collection[int] | None = None) -> Iterator[tuple[Any, Any]]:
+    def pairs(
+        self, stamps: Collection[int] | None = None, seconds: float = math.inf
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield the images of the camera with the latest camera_info, before the first one with the first.
 
         Args:
             stamps: nanoseconds; if given, only these images.
+            seconds: from the first image's time of recording to the last one that is read.
 
         Raises:
             DataError: the file is damaged or a message does not have the type of its topic.
@@ -126,10 +130,15 @@ class BagReader(Recording):
         info = next(self.decoded(self.camera.info), None)
         if info is None:
             raise DataError(f"bag {self.path} holds zero messages on {self.camera.info}")
+        start: int | None = None
         for message in self.camera_messages():
             if message.topic == self.camera.info:
                 info = self.deserialized(message, messages.CAMERA_INFO)
-            elif stamps is None or messages.header_stamp(message.data) in stamps:
+                continue
+            start = message.time if start is None else start
+            if message.time - start > seconds * NANOSECONDS:
+                return
+            if stamps is None or messages.header_stamp(message.data) in stamps:
                 yield self.deserialized(message, self.camera.image_kind), info
 
     def frames(

@@ -19,6 +19,7 @@ from iup_pose_ros.errors import DataError
 AnyRecording = TypeVar("AnyRecording", bound="Recording")
 
 _FILE_SUFFIXES = (".mcap", ".db3")
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,10 @@ class Recording:
             DataError: it is not such a message, or the type is unknown.
         """
         try:
+            if message.data.startswith(_ZSTD_MAGIC):
+                raise DataError(
+                    "the message is compressed; give the bag's folder, whose metadata.yaml says how"
+                )
             if kind not in self._types.fielddefs:
                 # Types that are not part of ROS are defined by the bag itself.
                 definitions = [
@@ -148,7 +153,10 @@ def _open(path: Path) -> Reader:
             f"{path} is a ROS 1 bag; convert it to rosbag2: `rosbags-convert --src {path} --dst {path.stem}`"
         )
     if path.is_file() and path.suffix not in _FILE_SUFFIXES:
-        raise DataError(f"{path} is not a rosbag2 recording; a folder, .mcap or .db3 file is required")
+        raise DataError(
+            f"{path} is not a rosbag2 recording; a .mcap or .db3 file is required, or the recording's "
+            "folder, also if its files are compressed"
+        )
     try:
         reader = Reader(path)
         reader.open()
@@ -157,5 +165,7 @@ def _open(path: Path) -> Reader:
             raise DataError(
                 f"bag {path}: {error}; only serialization format cdr, which ROS 2 writes, is supported"
             ) from error
-        raise DataError(f"bag {path} cannot be read, it is damaged or truncated: {error}") from error
+        is_mcap = path.suffix == ".mcap" or any(path.glob("*.mcap"))
+        remedy = "; `mcap recover` saves the messages of a recording that was interrupted" if is_mcap else ""
+        raise DataError(f"bag {path} cannot be read, it is damaged or truncated: {error}{remedy}") from error
     return reader

@@ -18,7 +18,7 @@ _SENSOR_KINDS = {
     "imu": ("sensor_msgs/msg/Imu",),
 }
 _VIDEO_KINDS = ("FFMPEGPacket", "CompressedVideo")
-_COMPRESSED_SUFFIX = "/compressed"
+_COMPRESSED_SUFFIX, _DEPTH_SUFFIX = "/compressed", "/compressedDepth"
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,15 @@ def find_sensor(
 
 
 def _image_topics(topics: Mapping[str, TopicSummary]) -> list[str]:
-    """Return the image topics with messages, without compressed copies of others."""
+    """Return the image topics with messages, without compressed copies of others and compressed depth."""
     raw = [topic for topic, summary in topics.items() if summary.kind == IMAGE and summary.count]
     compressed = [
         topic
         for topic, summary in topics.items()
-        if summary.kind == COMPRESSED_IMAGE and summary.count and _base(topic) not in raw
+        if summary.kind == COMPRESSED_IMAGE
+        and summary.count
+        and _base(topic) not in raw
+        and not topic.endswith(_DEPTH_SUFFIX)
     ]
     return sorted(raw + compressed)
 

@@ -21,6 +21,9 @@ from iup_pose_ros.message_poses import QUATERNION_TOLERANCE
 _COLUMNS = ("timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
 _KITTI_COLUMNS = 12
 _NORM_TOLERANCE = QUATERNION_TOLERANCE
+_EUROC_COLUMNS = 17
+# Later than the year 5000: stamps in milli-, micro- or nanoseconds.
+_LAST_SECOND = 1e11
 
 
 def read_tum(path: Path | str) -> Trajectory:
@@ -125,7 +128,7 @@ def write_tum_rows(path: Path | str, stamps: Sequence[str], poses: Array, commen
 
 
 def _contents(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the number and columns of every line that is not empty or a comment."""
+    """Return the number and columns of every line that is not empty, a comment or the header."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -133,7 +136,9 @@ def _contents(path: Path) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"trajectory file {path} is not a text file; a TUM file is expected") from error
     split = (line.split("#", 1)[0].replace(",", " ").split() for line in lines)
-    return [(number, content) for number, content in enumerate(split, start=1) if content]
+    contents = [(number, content) for number, content in enumerate(split, start=1) if content]
+    has_header = bool(contents) and contents[0][1][0][0] not in "+-.0123456789"
+    return contents[1:] if has_header else contents
 
 
 def _rows(path: Path, columns: int, meaning: str) -> tuple[list[int], list[list[float]]]:
@@ -145,6 +150,8 @@ def _rows(path: Path, columns: int, meaning: str) -> tuple[list[int], list[list[
     for number, content in contents:
         if len(content) != columns:
             found = f"{len(content)} columns; {columns} are required"
+            if len(content) == _EUROC_COLUMNS:
+                found = f"{_EUROC_COLUMNS} columns, as EuRoC has them: `evo_traj euroc {path} --save_as_tum`"
             raise DataError(f"{path}, line {number}: {found}: {meaning}")
         try:
             rows.append([float(value) for value in content])
@@ -158,6 +165,8 @@ def _check_tum(path: Path, numbers: list[int], table: Array) -> None:
     finite = np.isfinite(table).all(axis=1)
     norms = np.linalg.norm(table[:, 4:], axis=1)
     increasing = np.diff(table[:, 0], prepend=-np.inf) >= 0.0
+    if table[0, 0] > _LAST_SECOND:
+        raise DataError(f"{path}, line {numbers[0]}: stamp {table[0, 0]:.0f}; stamps are in seconds")
     if not finite.all():
         raise DataError(f"{path}, line {numbers[int(finite.argmin())]}: a value is not finite")
     unit = np.abs(norms - 1.0) <= _NORM_TOLERANCE

@@ -22,7 +22,7 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.types import Matches
 
 # Kinds of matches and their inlier threshold, pixels for a longer image side of 640 pixels.
-KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5}
+KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5, "second_network": 2.0}
 # Ratio of matches that agree with a wrong pose by chance.
 _CHANCE = 0.03
 _SHARE_PRIOR = 5.0  # matches; regularises the inlier ratio of few matches
@@ -183,10 +183,15 @@ class InlierModel:
 
     Args:
         weights: weights by ``PoseEvidence.kinds`` and feature name; default: those of ``UNFITTED``.
+        more: further weights, of kinds that ``weights`` lacks.
     """
 
-    def __init__(self, weights: Mapping[str, Mapping[str, float]]) -> None:
-        self.weights = weights
+    def __init__(
+        self,
+        weights: Mapping[str, Mapping[str, float]],
+        more: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        self.weights = {**(more or {}), **weights}
 
     def probability(self, evidence: PoseEvidence, candidate: Candidate) -> float:
         """Return the probability that a candidate is correct."""

@@ -13,6 +13,10 @@ from iup_pose_ros.geometry.so3 import Array
 # Degrees: narrower than the longest tele lens, wider than any; and the aspect of a pixel, fx / fy.
 _PLAUSIBLE_FOV = (5.0, 179.0)
 _PLAUSIBLE_ASPECT = (0.5, 2.0)
+# Those of nearly all cameras: square pixels, and a principal point near the middle, as a share of the size.
+# With K of half the resolution it is near a quarter.
+_USUAL_ASPECT = (0.8, 1.25)
+_USUAL_CENTRE = (0.28, 0.72)
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,15 @@ def plausibility_warnings(camera: Intrinsics) -> tuple[str, ...]:
             f"{_PLAUSIBLE_ASPECT[0]:g} to {_PLAUSIBLE_ASPECT[1]:g} is plausible: {hint}"
         )
     warnings = []
+    if not _USUAL_ASPECT[0] <= aspect <= _USUAL_ASPECT[1]:
+        warnings.append(f"fx / fy = {aspect:.3g} of the camera matrix K, 1 is usual: {hint}")
     for name, centre, size in (("cx", camera.cx, camera.width), ("cy", camera.cy, camera.height)):
         if not 0.0 < centre < size - 1.0:
             raise CalibrationError(
                 f"{name} = {centre:g} of the camera matrix K lies outside the {camera.width}x{camera.height} "
                 f"image; about {0.5 * size:g} is expected: {hint}"
             )
-        if not 0.26 * size < centre < 0.74 * size:  # K of half the resolution: 0.25
+        if not _USUAL_CENTRE[0] * size < centre < _USUAL_CENTRE[1] * size:
             warnings.append(
                 f"{name} = {centre:g} of the camera matrix K lies far from the middle of the "
                 f"{camera.width}x{camera.height} image, {0.5 * size:g}: {hint}"

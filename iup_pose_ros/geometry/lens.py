@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 from iup_pose_ros.errors import CalibrationError
 from iup_pose_ros.geometry.so3 import Array
 
-_COEFFICIENT_COUNTS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (0, 8, 12, 14), "equidistant": (0, 4)}
-_EQUIDISTANT_NAMES = ("fisheye", "kannala_brandt", "kannala_brandt4", "kb4")
-ACCEPTED_MODELS = ("", "none", *_COEFFICIENT_COUNTS, *_EQUIDISTANT_NAMES)
+# OpenCV tells its models by the number of coefficients alone, and some drivers name one and send the other's.
+_OPENCV_COUNTS = (0, 4, 5, 8, 12, 14)
+_COEFFICIENT_COUNTS = {
+    "plumb_bob": _OPENCV_COUNTS,
+    "rational_polynomial": _OPENCV_COUNTS,
+    "equidistant": (0, 4),
+}
+_OTHER_NAMES = {
+    "radtan": "plumb_bob",
+    **dict.fromkeys(("fisheye", "kannala_brandt", "kannala_brandt4", "kb4"), "equidistant"),
+}
+ACCEPTED_MODELS = ("", "none", *_COEFFICIENT_COUNTS, *_OTHER_NAMES)
 # Models of other calibration tools, which their users shall find named rather than unknown.
 _UNSUPPORTED_MODELS = (
     "double_sphere",
@@ -49,7 +58,7 @@ class Lens:
     Args:
         matrix: (3, 3) camera matrix, pixels; its skew is honoured.
         distortion: coefficients D as in sensor_msgs/CameraInfo; empty where there is none.
-        model: one of ``ACCEPTED_MODELS``.
+        model: one of ``ACCEPTED_MODELS``; of an undistorted camera any name but that of an unsupported model.
         width: image width in pixels.
         height: image height in pixels.
 
@@ -68,7 +77,7 @@ class Lens:
     ) -> None:
         self.matrix = matrix
         self._size = (width, height)
-        self._model = lens_model(model)
+        self._model = lens_model(model, any(distortion))
         self._coefficients = _checked_coefficients(distortion, self._model)
         self.fold = np.inf
         if not self.is_pinhole:
@@ -187,23 +196,24 @@ def camera_matrix(k: Sequence[float]) -> Array:
     return matrix.reshape(3, 3)
 
 
-def lens_model(model: str) -> str:
-    """Return ROS's name of a distortion model.
+def lens_model(model: str, distorts: bool = True) -> str:
+    """Return ROS's name of a distortion model; empty if it is not known and ``distorts`` is False.
 
     Raises:
-        CalibrationError: the model is not supported or not known.
+        CalibrationError: the model is not supported or, if ``distorts``, not known.
     """
-    name = model.strip().lower().replace("-", "_")
+    name = model.strip().lower().replace("-", "_").replace(" ", "_")
+    name = _OTHER_NAMES.get(name, name)
     if name in _UNSUPPORTED_MODELS:
         raise CalibrationError(
             f"distortion model {model!r} is not supported; calibrate with 'equidistant' (Kannala-Brandt) for "
             "wide lenses, 'plumb_bob' or 'rational_polynomial' for others"
         )
     if name not in ACCEPTED_MODELS:
+        if not distorts:
+            return ""
         accepted = ", ".join(repr(name) for name in ACCEPTED_MODELS)
         raise CalibrationError(f"distortion model {model!r} is not known; accepted are {accepted}")
-    if name in _EQUIDISTANT_NAMES:
-        return "equidistant"
     return name
 
 

@@ -190,7 +190,7 @@ class ImageInputs:
         return Report(
             TrackingState.LOST,
             f"no camera_info on {info_topic} has the stamp of an image on {image_topic}; "
-            "set sync_slop to pair stamps that differ",
+            "set sync_slop to pair stamps that differ, or camera_info_policy to latest to use the last one",
             Severity.ERROR,
         )
 

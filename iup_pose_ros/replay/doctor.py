@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iup_pose_ros.bags.messages import COMPRESSED_IMAGE
 from iup_pose_ros.bags.reader import BagReader
@@ -19,9 +18,12 @@ from iup_pose_ros.frame_builder import FrameBuilder
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.message_poses import frame_name, optical_frame_warning
 from iup_pose_ros.stamps import NANOSECONDS, StampIntervals, epoch_seconds, nanoseconds
+from iup_pose_ros.types import Frame
 
 EXAMINED = 10.0
 """Seconds of a recording or of live topics that are examined."""
+# Seconds between two images that are worth a word.
+_GAP = 2.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class CameraExamination:
         self._builder = FrameBuilder(epoch_seconds, is_compressed, config, image_topic)
         self._faults: Counter[str] = Counter()
         self._warnings: dict[str, None] = {}
-        self._last: NDArray[np.uint8] | None = None
+        self._last: Frame | None = None
         self._used = self._repeats = 0
         self.stamps: list[int] = []
         self.frame_id = ""
@@ -67,11 +69,11 @@ class CameraExamination:
             return
         self._warnings.update(dict.fromkeys(self._builder.warnings))
         self._used += 1
-        self._repeats += self._last is not None and np.array_equal(frame.image, self._last)
-        self._last = frame.image
+        self._repeats += self._last is not None and frame.repeats(self._last)
+        self._last = frame
 
     def findings(self) -> Iterator[Finding]:
-        """Yield the problems of images, stamps and calibration, most urgent first."""
+        """Yield the problems of images, stamps and calibration."""
         for fault, count in self._faults.most_common():
             yield Finding(f"{count} of {len(self.stamps)} images cannot be used: {fault}", is_fatal=True)
         if self.stamps and not self.frame_id:
@@ -89,9 +91,14 @@ class CameraExamination:
         elif len(steps) and float(np.median(steps)) > 0.3 * NANOSECONDS:
             apart = f"images are {np.median(steps) / NANOSECONDS:.2f} s apart"
             yield Finding(f"{apart}: few tracks survive; run or record the camera at 5 Hz or more")
+        elif len(steps) and int(steps.max()) > _GAP * NANOSECONDS:
+            gap = f"stamps of images jump ahead by {steps.max() / NANOSECONDS:.1f} s"
+            yield Finding(f"{gap}: the driver paused, or its clock was set meanwhile; start it afterwards")
         if self._repeats:
             repetition = f"{self._repeats} of {self._used} images repeat the pixels of the previous one"
-            yield Finding(f"{repetition}: the driver sends images again")
+            yield Finding(
+                f"{repetition}: the driver sends images again", is_fatal=self._repeats > self._used / 2
+            )
         for warning in self._warnings:
             yield Finding(warning)
 
@@ -108,11 +115,9 @@ def examine(bag: BagReader, base_frame: str) -> list[Finding]:
     """
     examination = CameraExamination(bag.camera.image, bag.camera.image_kind, bag.config)
     intervals = StampIntervals()
-    for image, info in bag.pairs():
+    for image, info in bag.pairs(seconds=EXAMINED):
         examination.add(image, info)
         intervals.add(examination.stamps[-1])
-        if examination.stamps[-1] - examination.stamps[0] > EXAMINED * NANOSECONDS:
-            break
     findings = list(examination.findings())
     if intervals.warning:
         findings.append(Finding(intervals.warning))
@@ -125,7 +130,12 @@ def examine(bag: BagReader, base_frame: str) -> list[Finding]:
         where = "no transform" if TF_STATIC in bag.topics else f"no {TF_STATIC}"
         extrinsics = StaticTransforms.read(bag).find(base_frame, frame)
         findings += extrinsics_findings(extrinsics, where, base_frame, frame)
-    return findings
+    return by_urgency(findings)
+
+
+def by_urgency(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings, those that make images unusable first, otherwise in their order."""
+    return sorted(findings, key=lambda finding: not finding.is_fatal)
 
 
 def extrinsics_findings(

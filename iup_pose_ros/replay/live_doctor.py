@@ -16,7 +16,7 @@ from iup_pose_ros.node.camera_extrinsics import ExtrinsicsLookup
 from iup_pose_ros.node.inputs import ImageInputs
 from iup_pose_ros.node.monitor import Monitor
 from iup_pose_ros.node.settings import NodeConfig
-from iup_pose_ros.replay.doctor import CameraExamination, Finding, extrinsics_findings
+from iup_pose_ros.replay.doctor import CameraExamination, Finding, by_urgency, extrinsics_findings
 from iup_pose_ros.replay.ros_session import ros_session
 
 _DISCOVERY = 3.0
@@ -79,7 +79,7 @@ def examine_live(
             except ExtrinsicsError as error:
                 missing = f"no transform on TF ({error})"
             findings += extrinsics_findings(T_base_camera, missing, base_frame, examination.frame_id)
-    return findings
+    return by_urgency(findings)
 
 
 def _environment() -> dict[str, str]:

@@ -27,6 +27,7 @@ from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.odometry import OdometryUpdate
 from iup_pose_ros.odometry.sensor_histories import SensorHistories
 from iup_pose_ros.replay.bag_sensors import RecordedMounts, SensorFeed, camera_mount, sensors_first
+from iup_pose_ros.stamps import CLOCK_JUMP, StampIntervals
 
 _DEFAULT_CONFIG = NodeConfig()
 _NO_TOPICS: Mapping[str, str] = {}
@@ -51,19 +52,20 @@ def run_offline(
     Raises:
         DataError: the recording is damaged, lacks what the settings require, or none of its images is usable.
     """
+    # 1. Settings that follow from the recording, as in the live run.
     mount = camera_mount(bag, config)
     is_compressed = bag.camera.image_kind == messages.COMPRESSED_IMAGE
-    config = replace(
-        config,
-        image_transport="compressed" if is_compressed else "raw",
-        assume_identity_mount=mount is None,
-    )
+    transport = "compressed" if is_compressed else "raw"
+    config = replace(config, image_transport=transport, assume_identity_mount=mount is None)
+    # 2. The pipeline, with what the node takes from other sensors.
     mounts = RecordedMounts(bag, config.base_frame, config.assume_identity_mount)
     histories = SensorHistories.required(config.odometry.scale_source, config.motion_prior)
     feed = SensorFeed(bag, topics, histories, config.base_frame)
     masks = bag.masks(0.0 if config.mask_policy == "synchronised" else config.mask_timeout)
-    pipeline = FramePipeline(estimator, config, mounts, histories, bag.camera.image)
-    run = _Run(pipeline, mount or Pose.identity())
+    run = _Run(
+        FramePipeline(estimator, config, mounts, histories, bag.camera.image), mount or Pose.identity()
+    )
+    # 3. All messages: each image with the last camera_info, images before the first one with the first.
     info = next(bag.decoded(bag.camera.info), None)
     if info is None:
         raise DataError(f"bag {bag.path} holds zero messages on {bag.camera.info}")
@@ -74,16 +76,13 @@ def run_offline(
             info = bag.deserialized(message, messages.CAMERA_INFO)
         elif message.topic == bag.camera.image:
             image = bag.deserialized(message, bag.camera.image_kind)
+            if run.ends_before(messages.stamp_of(image) * 1e-9):
+                break
             run.process(image, info, masks.image(messages.stamp_of(image)))
             progress()
         else:
             run.warn(feed.add(message))
-    # A single image, for example the first of those without stamps, shows no motion.
-    if len(run.frames) < 2 and (run.refused or run.repeated):
-        raise DataError(
-            f"bag {bag.path}: {len(run.frames)} of {len(run.stamps)} images are usable: "
-            f"{'; '.join(run.notes)}"
-        )
+    run.check_usable(f"bag {bag.path}", bag.image_count)
     return run.record(estimator.name)
 
 
@@ -106,6 +105,7 @@ class _Run:
         self._edges: list[EdgeRecord] = []
         self._fault = ""
         self._warnings: dict[str, str] = {}
+        self._intervals = StampIntervals()
 
     @property
     def notes(self) -> list[str]:
@@ -118,7 +118,14 @@ class _Run:
                 f"{self.repeated} of {len(self.stamps)} images repeat the pixels of the previous one, "
                 "ignored: the driver sends images again"
             )
-        return [*notes, *self._warnings.values()]
+        return [*notes, *self._warnings.values(), *filter(None, [self._intervals.warning])]
+
+    def check_usable(self, source: str, images: int) -> None:
+        """Raise DataError if fewer than two of the images of a bag are usable, which show no motion."""
+        if len(self.frames) < min(2, images):
+            raise DataError(
+                f"{source}: {len(self.frames)} of {images} images are usable: {'; '.join(self.notes)}"
+            )
 
     def record(self, estimator: str) -> RunRecord:
         """Return the run as motion of the camera."""
@@ -136,10 +143,22 @@ class _Run:
             notes=self.notes,
         )
 
+    def ends_before(self, stamp: float) -> bool:
+        """Return whether the clock was set back before the image at ``stamp``, which ends the trajectory."""
+        back = self.frames[-1].stamp - stamp if self._poses else 0.0
+        if back <= CLOCK_JUMP:
+            return False
+        self.warn(
+            f"the stamps jump back by {back:.1f} s after {len(self.stamps)} images; the following images are "
+            "left out, since a trajectory has increasing stamps"
+        )
+        return True
+
     def process(self, image: Any, info: Any, mask: Any) -> None:
         """Process an image and record its update; as in the node, an unusable image is only counted."""
         start = time.perf_counter()
         self.stamps.append(messages.stamp_of(image) * 1e-9)
+        self._intervals.add(messages.stamp_of(image))
         try:
             update = self._pipeline.process(image, info, mask).update
         except (ImageError, CalibrationError) as error:

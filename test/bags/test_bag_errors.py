@@ -45,6 +45,17 @@ def test_missing_and_foreign_paths_are_named(tmp_path: Path) -> None:
     (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0\n")
     with pytest.raises(DataError, match=r"is a ROS 1 bag; convert it to rosbag2: `rosbags-convert"):
         BagReader(tmp_path / "old.bag")
+    (tmp_path / "bag.mcap.zstd").write_bytes(b"\x28\xb5\x2f\xfd")
+    with pytest.raises(DataError, match="the recording's folder, also if its files are compressed"):
+        BagReader(tmp_path / "bag.mcap.zstd")
+
+
+def test_a_recording_that_was_interrupted_is_named_with_the_remedy(make_bag: MakeBag) -> None:
+    path = make_bag()
+    (path / "bag.mcap").write_bytes((path / "bag.mcap").read_bytes()[:2000])
+    for given in (path, path / "bag.mcap"):
+        with pytest.raises(DataError, match="`mcap recover` saves the messages"):
+            BagReader(given)
 
 
 def test_bag_cut_off_before_its_metadata_is_named(make_bag: MakeBag) -> None:
@@ -160,6 +171,23 @@ def test_raw_topic_is_preferred_to_its_compressed_copy(image: bytes, info: bytes
         assert bag.camera.image == "/a/image"
     with BagReader(path, image_topic="/a/image/compressed") as bag:
         assert bag.camera.image_kind == messages.COMPRESSED_IMAGE
+
+
+def test_compressed_depth_is_no_camera(image: bytes, info: bytes, tmp_path: Path) -> None:
+    depth = messages.serialize(
+        messages.compressed_image_message(b"depth", "16UC1; compressedDepth", 1, "c"),
+        messages.COMPRESSED_IMAGE,
+    )
+    path = bag_of(
+        tmp_path / "b",
+        {
+            "/depth/image/compressedDepth": (messages.COMPRESSED_IMAGE, [depth]),
+            "/a/image": (messages.IMAGE, [image]),
+            "/calibration": (messages.CAMERA_INFO, [info]),
+        },
+    )
+    with BagReader(path) as bag:
+        assert (bag.camera.image, bag.camera.info) == ("/a/image", "/calibration")
 
 
 def test_message_of_another_type_than_its_topic_says_is_refused(info: bytes, tmp_path: Path) -> None:

@@ -145,6 +145,10 @@ def test_compressed_bags_read_like_plain_ones(
     with BagReader(tmp_path / "compressed") as bag:
         read = [(message.topic, message.time, message.data) for message in bag.camera_messages()]
     assert read == [(message.topic, message.time, message.data) for message in plain]
+    if mode is CompressionMode.MESSAGE:
+        (file,) = (child for child in (tmp_path / "compressed").iterdir() if child.suffix != ".yaml")
+        with BagReader(file) as bag, pytest.raises(DataError, match="compressed; give the bag's folder"):
+            list(bag.frames())
 
 
 def test_images_recorded_as_rectified_are_not_undistorted_again(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence
+from iup_pose_ros.bags.sequence import SequenceFolder, convert_sequence, folder_model
 from iup_pose_ros.bags.sequence_writer import write_sequence
 from iup_pose_ros.bags.writer import write_camera_bag
 from iup_pose_ros.cli import app
@@ -58,6 +58,20 @@ def test_every_distortion_model_is_kept(
         write_sequence(bag, tmp_path / "folder", None, lambda: None)
     assert SequenceFolder.open(tmp_path / "folder").calibration == calibration
     assert SequenceFolder.open(tmp_path / "folder").groundtruth is None
+
+
+@pytest.mark.parametrize(
+    ("model", "coefficients", "written"),
+    [
+        ("plumb_bob", (0.1, 0.01, 0.0, 0.001, 0.0, 0.0, 0.1, 0.0), "rational_polynomial"),
+        ("rational_polynomial", (0.1, 0.01, 0.0, 0.001, 0.002), "radtan"),
+        ("equidistant", (), "none"),
+    ],
+)
+def test_the_number_of_coefficients_decides_on_the_model_that_is_written(
+    model: str, coefficients: tuple[float, ...], written: str
+) -> None:
+    assert folder_model(model, coefficients) == written
 
 
 def test_calibration_that_changes_is_refused_and_leaves_nothing(sample: Any, tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_comments_blank_lines_and_commas_are_accepted(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.rotations[1], [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
 
 
+@pytest.mark.parametrize("header", ["timestamp tx ty tz qx qy qz qw", "time[s],x,y,z,qx,qy,qz,qw", '"t" "x"'])
+def test_a_header_that_is_no_comment_is_skipped(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "t.tum"
+    path.write_text(f"{header}\n0.5\t1\t2\t3\t0\t0\t0\t1\r\n0.6,1,2,3,0,0,0,1\r\n")
+    np.testing.assert_allclose(read_tum(path).stamps, [0.5, 0.6])
+
+
 def test_of_poses_with_one_stamp_the_first_is_kept_and_the_rest_counted(tmp_path: Path) -> None:
     path = tmp_path / "t.tum"
     path.write_text("".join(f"{stamp} {x} 0 0 0 0 0 1\n" for x, stamp in enumerate((1, 2, 2, 2, 3, 3))))
@@ -62,6 +69,8 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
         ("1 0 0 0 0 0 0 1\n0.5 0 0 0 0 0 0 1\n", "line 2: stamp 0.500000000 does not follow"),
         ("0 nan 0 0 0 0 0 1\n", "line 1: a value is not finite"),
         ("# nothing\n", "holds no pose"),
+        (f"1,{'0,' * 16}\n", r"line 1: 17 columns, as EuRoC has them: `evo_traj euroc .*t.tum --save"),
+        ("1700000000500000000 0 0 0 0 0 0 1\n", "line 1: stamp 1700000000500000000; stamps are in seconds"),
     ],
 )
 def test_malformed_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

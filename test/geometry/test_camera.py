@@ -73,10 +73,18 @@ def test_cameras_that_cannot_be_are_refused_with_value_and_expectation(changes, 
         plausibility_warnings(replace(CAMERA, **changes))
 
 
-def test_a_principal_point_far_from_the_middle_deserves_a_warning():
-    (warning,) = plausibility_warnings(replace(CAMERA, cx=100.0))
-    assert "cx = 100" in warning
+# 175: with K of half the resolution, of a camera whose principal point is 30 pixels off the middle.
+@pytest.mark.parametrize("cx", [100.0, 175.0, 540.0])
+def test_a_principal_point_far_from_the_middle_deserves_a_warning(cx):
+    (warning,) = plausibility_warnings(replace(CAMERA, cx=cx))
+    assert f"cx = {cx:g}" in warning
     assert "far from the middle" in warning
+
+
+@pytest.mark.parametrize("aspect", [0.6, 1.9])
+def test_pixels_far_from_square_deserve_a_warning(aspect):
+    (warning,) = plausibility_warnings(replace(CAMERA, fx=aspect * CAMERA.fy))
+    assert f"fx / fy = {aspect:g} of the camera matrix K, 1 is usual" in warning
 
 
 @pytest.mark.parametrize(

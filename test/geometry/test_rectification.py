@@ -273,6 +273,23 @@ def test_windows_of_an_undistorted_camera_divide_k_by_the_binning():
     assert rectifier.intrinsics == expected
 
 
+@pytest.mark.parametrize("name", ["Plumb Bob", "plumb-bob", "radtan"])
+def test_other_names_of_plumb_bob_are_known(name):
+    expected = Rectifier(K, DISTORTIONS["plumb_bob"], "plumb_bob", WIDTH, HEIGHT).intrinsics
+    assert Rectifier(K, DISTORTIONS["plumb_bob"], name, WIDTH, HEIGHT).intrinsics == expected
+
+
+@pytest.mark.parametrize("count", [4, 5, 8])
+def test_opencvs_models_are_told_by_the_number_of_coefficients(count):
+    coefficients = [-0.2, 0.05, 0.0, 0.001, 0.01, 0.01, 0.0, 0.0][:count]
+    first, second = (
+        Rectifier(K, coefficients, model, WIDTH, HEIGHT) for model in ("plumb_bob", "rational_polynomial")
+    )
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    assert first.intrinsics == second.intrinsics
+    np.testing.assert_array_equal(first.rectify(image), second.rectify(image))
+
+
 @pytest.mark.parametrize("model", ["double_sphere", "omni", "omnidirectional", "eucm", "thin_prism_fisheye"])
 def test_models_that_are_not_supported_are_named_with_what_is(model):
     with pytest.raises(CalibrationError, match=f"'{model}' is not supported; calibrate with 'equidistant'"):
@@ -288,7 +305,7 @@ def test_implausible_camera_matrices_are_refused():
             Rectifier(k, [], "", WIDTH, HEIGHT)
 
 
-@pytest.mark.parametrize("model", ["", "none", "plumb_bob"])
+@pytest.mark.parametrize("model", ["", "none", "plumb_bob", "Brown Conrady", "pinhole"])
 def test_camera_without_distortion_passes_images_on(model):
     rectifier = Rectifier(K, [0.0] * 5, model, WIDTH, HEIGHT)
     image = np.zeros((HEIGHT, WIDTH), np.uint8)

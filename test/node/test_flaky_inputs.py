@@ -14,12 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from child_node import NODE, wait_until
 from diagnostic_msgs.msg import DiagnosticArray
 from iup_pose_msgs.msg import TrackingState
 from iup_pose_msgs.srv import SaveTrajectory
 from moving_texture import view
 from nav_msgs.msg import Odometry
-from node_bench import NODE, Drive, image_message, stamp_of, wait_until
+from node_bench import Drive, image_message, stamp_of
 
 from iup_pose_ros.bags.trajectory_io import read_tum
 

@@ -76,6 +76,13 @@ def test_what_is_unusual_is_a_warning(examined: Any, options: dict[str, Any], wo
     assert "ERROR" not in output
 
 
+def test_a_frozen_camera_is_an_error_before_all_warnings(examined: Any) -> None:
+    code, output = examined(stamp=lambda index: START + 10 * PERIOD * index, seed=lambda index: 0)
+    assert code == 1
+    assert output.splitlines()[1].startswith("1. ERROR: 20 of 21 images repeat the pixels of the previous")
+    assert "2. warning: images are 0.50 s apart" in output
+
+
 def test_recordings_without_stamps_are_an_error(examined: Any) -> None:
     code, output = examined(stamp=lambda index: 0)
     assert code == 1

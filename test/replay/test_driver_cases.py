@@ -145,17 +145,22 @@ def test_brightness_of_every_kind_is_tracked(bag: Path, tmp_path: Path, edit: Ed
     assert_as_without_trouble(values)
 
 
-@pytest.mark.parametrize("changed", [0, 12], ids=["equal", "with a counter"])
-def test_images_sent_again_are_left_out_and_counted(bag: Path, tmp_path: Path, changed: int) -> None:
+def with_clock(index: int, pixels: np.ndarray) -> np.ndarray:
+    """The time since the start, written over the image, and the image compressed."""
+    text, white = f"{index / 15.0:012.6f}", (255, 255, 255)
+    written = cv2.putText(pixels.copy(), text, (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 1.0, white, 2)
+    _, data = cv2.imencode(".jpg", written, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize("written", [lambda _, pixels: pixels, with_clock], ids=["equal", "with a clock"])
+def test_images_sent_again_are_left_out_and_counted(bag: Path, tmp_path: Path, written: Edit) -> None:
     kept: list[Any] = []
 
     def repeat(index: int, message: Any) -> Any:
         if index % 3 != 2:
             kept[:] = [message]
-            return message
-        pixels = pixels_of(kept[0]).copy()
-        pixels[2 : 2 + changed, 3 : 3 + changed] = 40 + 4 * index
-        return replace(with_pixels(kept[0], pixels), header=message.header)
+        return replace(with_pixels(message, written(index, pixels_of(kept[0]))), header=message.header)
 
     path = rewritten(bag, tmp_path / "bag", repeat, unchanged)
     values, output = figures(path, tmp_path / "report")
@@ -221,6 +226,50 @@ def test_recordings_without_stamps_end_with_the_reason(bag: Path, tmp_path: Path
         r"1 of 48 images are usable: 47 of 48 images were dropped, the last: non-monotonic timestamp 0\.0+ s",
         " ".join(result.stderr.split()),
     )
+
+
+def with_stamp(seconds: Callable[[int], int]) -> Edit:
+    """So many seconds later, by the number of the message."""
+
+    def edit(index: int, message: Any) -> Any:
+        stamp = message.header.stamp
+        later = replace(stamp, sec=stamp.sec + seconds(index))
+        return replace(message, header=replace(message.header, stamp=later))
+
+    return edit
+
+
+def test_a_clock_that_is_set_back_ends_the_trajectory(bag: Path, tmp_path: Path) -> None:
+    back = with_stamp(lambda index: -3600 if index >= 30 else 0)
+    values, output = figures(rewritten(bag, tmp_path / "bag", back, back), tmp_path / "report", "--no-gt")
+    assert values["lost_share"] == 0.0
+    words = "Warning: the stamps jump back by 3599.9 s after 30 images; the following images are left out"
+    assert words in " ".join(output.split())
+
+
+def test_a_clock_that_is_set_back_before_the_first_step_is_no_loss(bag: Path, tmp_path: Path) -> None:
+    stale = with_stamp(lambda index: 3600 if index == 0 else 0)
+    values, output = figures(rewritten(bag, tmp_path / "bag", stale, stale), tmp_path / "report", "--no-gt")
+    assert values["lost_share"] == 0.0
+    assert "jump back" not in output
+
+
+def test_the_doctor_names_stamps_that_jump(bag: Path, tmp_path: Path) -> None:
+    ahead = with_stamp(lambda index: 3600 if index >= 20 else 0)
+    path = rewritten(bag, tmp_path / "bag", ahead, ahead)
+    result = CliRunner().invoke(app, ["doctor", "--bag", str(path)])
+    assert "warning: stamps of images jump ahead by 3600.1 s" in result.output
+
+
+def test_stamps_of_arrival_are_named(bag: Path, tmp_path: Path) -> None:
+    def arrival(index: int, message: Any) -> Any:
+        stamp = message.header.stamp
+        late = np.random.default_rng(index).uniform(-25e6, 25e6)
+        nanosec = int(np.clip(stamp.nanosec + late, 0, 999_999_999))
+        return replace(message, header=replace(message.header, stamp=replace(stamp, nanosec=nanosec)))
+
+    _, output = figures(rewritten(bag, tmp_path / "bag", arrival, arrival), tmp_path / "report", "--no-gt")
+    assert "Warning: image stamps are irregular" in " ".join(output.split())
 
 
 def test_leading_slashes_of_ros_1_are_understood(bag: Path, tmp_path: Path) -> None:
