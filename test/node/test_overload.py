@@ -27,7 +27,7 @@ from iup_pose_ros.stamps import nanoseconds
 RATE = 60.0
 SECONDS = 7.0
 PROCESSED = 12  # images that the node has worked on at the end
-LONGEST = 60.0
+LONGEST = 180.0
 WARM_UP = 2.0
 SLOW_NODE = (str(Path(__file__).with_name("slow_vo_node.py")),)
 
