@@ -1,4 +1,4 @@
-# Every target brings up what it needs in .venv; later runs skip what is there.
+# Every target first builds what it needs in .venv, unless it is there already.
 
 PYTHON ?= python3
 # ROS 2 release whose wheels serve where no distribution is sourced: kilted (the default) or jazzy.

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from iup_pose_ros.blas import use_one_blas_thread
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.commands import bag_commands, bench_commands, pair_commands
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
@@ -23,6 +25,7 @@ from iup_pose_ros.commands.conventions import EXIT_FAILED, report_errors
 from iup_pose_ros.commands.node_options import ParamsFile, node_config
 from iup_pose_ros.errors import DataError
 
+use_one_blas_thread()
 app = typer.Typer(
     help="Monocular visual odometry for ROS 2 with learned and classical relative pose estimators.",
     no_args_is_help=True,
@@ -31,33 +34,36 @@ app = typer.Typer(
 )
 evaluate_app = typer.Typer(help="Evaluate against ground truth.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
-pair_commands.register(app, evaluate_app)
-bag_commands.register(app, evaluate_app)
-bench_commands.register(app)
+
+PlayedBag = Annotated[
+    Path | None, typer.Option(help="rosbag2 recording to play: folder, .mcap or .db3 file.")
+]
+TruthOfBag = Annotated[
+    Path | None, typer.Option(help="Ground truth of --bag: TUM trajectory T_world_camera.")
+]
+PlayedSequence = Annotated[
+    Path | None,
+    typer.Option(help="Image sequence to play: images/, timestamps.csv, intrinsics.yaml, groundtruth.tum."),
+]
+Rate = Annotated[
+    float, typer.Option(min=0.0, help="Playback rate; 0: wait for the node so that no image is dropped.")
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Process every image without ROS instead of running the node.")
+]
 
 
 @app.command()
 @report_errors
 def demo(
-    bag: Annotated[Path | None, typer.Option(help="rosbag2 recording to play: folder or .mcap file.")] = None,
-    gt: Annotated[
-        Path | None, typer.Option(help="Ground truth of --bag: TUM trajectory T_world_camera.")
-    ] = None,
-    sequence: Annotated[
-        Path | None,
-        typer.Option(
-            help="Image sequence to play: images/, timestamps.csv, intrinsics.yaml, groundtruth.tum."
-        ),
-    ] = None,
+    bag: PlayedBag = None,
+    gt: TruthOfBag = None,
+    sequence: PlayedSequence = None,
     output: Annotated[Path, typer.Option(help="Output folder.")] = Path("demo_output"),
     params_file: ParamsFile = None,
     estimator: Annotated[str, typer.Option(help="Relative pose estimator.")] = "hybrid",
-    rate: Annotated[
-        float, typer.Option(min=0.0, help="Playback rate; 0: wait for the node so that no image is dropped.")
-    ] = 1.0,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Process every image without ROS instead of running the node.")
-    ] = False,
+    rate: Rate = 1.0,
+    offline: Offline = False,
     image_is_rectified: ImageIsRectified = False,
     rectified_fov: RectifiedFov = 0.0,
     allow_frame_mismatch: AllowFrameMismatch = False,
@@ -74,15 +80,8 @@ def demo(
         raise DataError("--bag and --sequence are mutually exclusive; give one input")
     if gt is not None and bag is None:
         raise DataError("--gt is the ground truth of --bag; give --bag, too")
-    config = node_config(
-        params_file,
-        estimator=estimator,
-        image_is_rectified=image_is_rectified,
-        rectified_fov=rectified_fov,
-        allow_frame_mismatch=allow_frame_mismatch,
-        mono16_range=mono16_range,
-        mask_file=mask_file,
-    )
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
+    config = node_config(params_file, camera, estimator=estimator)
     options = DemoOptions(bag, gt, sequence, output, rate, offline, config)
     with sigterm_interrupts():
         failure = run_demo(options, Console())
@@ -126,6 +125,11 @@ def train(
     weights = train_network(read_config(config), resume, Console())
     typer.echo(f"weights: {weights}")
 
+
+# After the commands above, which --help lists first.
+bag_commands.register(app, evaluate_app)
+pair_commands.register(app, evaluate_app)
+bench_commands.register(app)
 
 if __name__ == "__main__":
     app()

@@ -33,3 +33,7 @@ class ExtrinsicsError(IupPoseError):
 
 class DataError(IupPoseError):
     """A bag, sequence, trajectory or data set that does not have the expected layout."""
+
+
+class NodeProcessError(IupPoseError):
+    """The node's process ended when it should not have, or did not end when it should."""

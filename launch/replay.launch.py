@@ -53,15 +53,15 @@ ARGUMENTS = {
     "gt_topic": ("", "topic of the recording with ground truth"),
     "gt_frame": (
         "",
-        "frame whose poses the ground truth holds; empty: what its messages say, else the camera",
+        "frame of the ground-truth poses; empty: that of its messages, else the camera",
     ),
-    "output": ("replay_output", "folder to make for the recording of the outputs and the report"),
+    "output": ("replay_output", "folder to create for the recorded outputs and the report"),
     "rate": ("1.0", "playback rate, 1 as recorded"),
     "image": ("", "topic of the images; empty: the one in the recording"),
     "camera_info": ("", "topic of their calibration; empty: the one in the recording"),
     "base_frame": (
         "base_link",
-        "frame of the robot; where /tf_static does not hold the camera's mount, the camera's",
+        "frame of the robot; taken for the camera's if /tf_static lacks the camera's pose on it",
     ),
 }
 
@@ -74,21 +74,9 @@ def generate_launch_description() -> LaunchDescription:
         )
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, *vo_arguments_declared(), OpaqueFunction(function=start)])
-
-
-def vo_arguments_declared() -> list[DeclareLaunchArgument]:
-    """Return the other arguments of vo.launch.py, so that --show-args lists them here, too."""
-    included = runpy.run_path(str(VO_LAUNCH_FILE))
-    described = dict(included["ARGUMENTS"]) | {
-        name: ("", f"{text}; empty: as in params_file")
-        for name, (_, text) in included["PARAMETER_ARGUMENTS"].items()
-    }
-    return [
-        DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in described.items()
-        if name not in (*ARGUMENTS, *FOLLOWING)
-    ]
+    # The other arguments of vo.launch.py, so that --show-args lists them here, too.
+    others = runpy.run_path(str(VO_LAUNCH_FILE))["declared_arguments"]((*ARGUMENTS, *FOLLOWING))
+    return LaunchDescription([*arguments, *others, OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[Action]:

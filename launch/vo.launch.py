@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,19 @@ PARAMETER_ARGUMENTS = declared_parameters()
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and start the node."""
-    parameters = [
-        DeclareLaunchArgument(name, default_value="", description=f"{text} Empty: as in params_file.")
-        for name, (_, text) in PARAMETER_ARGUMENTS.items()
-    ]
-    others = [
+    return LaunchDescription([*declared_arguments(), OpaqueFunction(function=start_node)])
+
+
+def declared_arguments(without: Collection[str] = ()) -> list[DeclareLaunchArgument]:
+    """Return all arguments; launch files that include this one leave out those that they set themselves."""
+    parameters = {
+        name: ("", f"{text} Empty: as in params_file.") for name, (_, text) in PARAMETER_ARGUMENTS.items()
+    }
+    return [
         DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in ARGUMENTS.items()
+        for name, (default, text) in {**ARGUMENTS, **parameters}.items()
+        if name not in without
     ]
-    return LaunchDescription([*others, *parameters, OpaqueFunction(function=start_node)])
 
 
 def start_node(context: LaunchContext) -> list[Action]:

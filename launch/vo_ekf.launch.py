@@ -41,41 +41,32 @@ FOLLOWING = ("publish_tf",)
 # Argument -> (default, description). Those of vo.launch.py that are not here keep their meaning.
 ARGUMENTS = {
     "metric": ("false", "whether vo_node's linear velocity is in metres per second and is fused"),
-    "scale_source": ("", "as of vo_node; empty: odometry with metric:=true, else relative"),
+    "scale_source": ("", "scale_source of vo_node; empty: odometry with metric:=true, else relative"),
     "base_frame": ("base_link", "frame of the robot, for vo_node and the filter"),
     "odom_frame": ("odom", "frame in which the filter and vo_node give the pose"),
     "wheel_odometry": ("wheel_odometry", "nav_msgs/Odometry of the wheels"),
-    "ekf_params_file": ("", "parameters of ekf_node; empty: the file that belongs to metric"),
+    "ekf_params_file": (
+        "",
+        "parameters of ekf_node; empty: config/ekf_metric.yaml or ekf_rotation_only.yaml",
+    ),
     "namespace": ("", "namespace of both nodes"),
     "use_sim_time": ("false", "take the time from /clock"),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, then both nodes."""
+    """Declare the arguments and start both nodes."""
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, *vo_arguments_declared(), OpaqueFunction(function=start_nodes)])
-
-
-def vo_arguments_declared() -> list[DeclareLaunchArgument]:
-    """The other arguments of vo.launch.py, so that --show-args lists them here, too."""
-    included = runpy.run_path(str(VO_LAUNCH_FILE))
-    described = dict(included["ARGUMENTS"]) | {
-        name: ("", f"{text}; empty: as in params_file")
-        for name, (_, text) in included["PARAMETER_ARGUMENTS"].items()
-    }
-    return [
-        DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in described.items()
-        if name not in (*ARGUMENTS, *FOLLOWING)
-    ]
+    # The other arguments of vo.launch.py, so that --show-args lists them here, too.
+    others = runpy.run_path(str(VO_LAUNCH_FILE))["declared_arguments"]((*ARGUMENTS, *FOLLOWING))
+    return LaunchDescription([*arguments, *others, OpaqueFunction(function=start_nodes)])
 
 
 def start_nodes(context: LaunchContext) -> list[IncludeLaunchDescription | Node]:
-    """vo_node without its transform, and the filter with the same frames."""
+    """Return vo_node without its transform, and the filter with the same frames."""
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     metric = boolean("metric", values["metric"])
     shared = ("base_frame", "odom_frame", "namespace", "use_sim_time")
@@ -106,10 +97,10 @@ def start_nodes(context: LaunchContext) -> list[IncludeLaunchDescription | Node]
 
 
 def scale_source(given: str, metric: bool) -> str:
-    """The scale source of vo_node, which must give metres where the filter takes its lengths for metres.
+    """Return the scale source of vo_node, which must be metric if the filter fuses its linear velocity.
 
     Raises:
-        ValueError: an unknown one, or one whose arbitrary unit would be fused as metres.
+        ValueError: it is unknown, or its arbitrary unit would be fused as metres.
     """
     source = given or SCALE_SOURCES[metric]
     accepted = [name for name, is_metric in IS_METRIC.items() if is_metric or not metric]

@@ -104,7 +104,7 @@ SERVICES = {
     "~/pause": ("std_srvs/SetBool", "true: ignore images; false: resume"),
     "~/save_trajectory": (
         "iup_pose_msgs/SaveTrajectory",
-        "write the trajectory so far as a TUM file into `output_directory`",
+        "write the trajectory, the last 400,000 poses of it, as a TUM file into `output_directory`",
     ),
 }
 # State -> (meaning, what is published).

@@ -32,7 +32,7 @@ _MODELS = {
     "rational_polynomial": ("rational_polynomial", (8, 12, 14)),
     "equidistant": ("equidistant", (4,)),
 }
-_SAME_TIME = 1e-3
+_SAME_TIME = 1e-3  # seconds between the stamps of an image and its ground truth
 _ENCODINGS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 
 
@@ -134,12 +134,7 @@ def convert_sequence(
     with write_camera_bag(
         bag, sequence.calibration, names, extrinsics, storage, sequence.stamps[0]
     ) as writer:
-        truth: dict[int, Pose] = {}
-        if sequence.groundtruth is not None:
-            # Poses with the stamp of an image, to a millisecond.
-            seconds = np.array(sequence.stamps) * 1e-9
-            pairs = zip(*associate(seconds, sequence.groundtruth.stamps, _SAME_TIME), strict=True)
-            truth = {int(image): sequence.groundtruth.pose(int(pose)) for image, pose in pairs}
+        truth = _poses_of_images(sequence)
         for index, (stamp, file) in enumerate(zip(sequence.stamps, sequence.images, strict=True)):
             if index in truth:
                 writer.write_truth(stamp, truth[index])
@@ -153,6 +148,15 @@ def convert_sequence(
                 writer.write_image(stamp, sequence.read_image(index))
             if progress is not None:
                 progress(index + 1, len(sequence))
+
+
+def _poses_of_images(sequence: SequenceFolder) -> dict[int, Pose]:
+    """Return the ground truth by image number, for the images with a pose of their stamp."""
+    if sequence.groundtruth is None:
+        return {}
+    seconds = np.array(sequence.stamps) * 1e-9
+    images, poses = associate(seconds, sequence.groundtruth.stamps, _SAME_TIME)
+    return {int(i): sequence.groundtruth.pose(int(k)) for i, k in zip(images, poses, strict=True)}
 
 
 def _read_timestamps(file: Path, folder: Path) -> tuple[tuple[int, ...], tuple[Path, ...]]:

@@ -24,7 +24,7 @@ from iup_pose_ros.estimators.registry import estimator_names
 from iup_pose_ros.info import describe_devices, describe_versions
 
 PARTS = ("network", "estimators", "odometry", "node")
-_LARGEST_SIDE = 8192
+_MAX_SIDE = 8192
 _MOST_IMAGES = 300  # of the demo flight at full speed
 
 
@@ -62,8 +62,8 @@ class BenchmarkOptions:
         for name in ("threads", "batches"):
             if min(getattr(self, name)) < 1:
                 raise ConfigurationError(f"{name} is {min(getattr(self, name))}; at least 1 is required")
-        if any(not 64 <= side <= _LARGEST_SIDE for size in self.sizes for side in size):
-            raise ConfigurationError(f"image sides must be 64 to {_LARGEST_SIDE} pixels; given: {self.sizes}")
+        if any(not 64 <= side <= _MAX_SIDE for size in self.sizes for side in size):
+            raise ConfigurationError(f"image sides must be 64 to {_MAX_SIDE} pixels; given: {self.sizes}")
         if self.repeats.images > _MOST_IMAGES:
             raise ConfigurationError(
                 f"{self.repeats.measured} repeats and {self.repeats.warm_up} for warm-up need "

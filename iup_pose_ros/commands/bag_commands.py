@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.commands.camera_options import (
     AllowFrameMismatch,
     DepthTopic,
@@ -29,11 +30,15 @@ convert_app = typer.Typer(help="Convert image sequences to and from rosbag2.", n
 
 _ESTIMATORS = "iup_pose,hybrid,epipolar_klt"
 
+BagPath = Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")]
 ImageTopic = Annotated[
     str | None, typer.Option(help="Image topic; required if the bag has more than one camera.")
 ]
 InfoTopic = Annotated[
     str | None, typer.Option(help="CameraInfo topic; default: camera_info in the image topic's namespace.")
+]
+TruthFile = Annotated[
+    Path | None, typer.Option(help="Ground-truth trajectory T_world_camera: TUM or KITTI file.")
 ]
 TruthTopic = Annotated[
     str | None,
@@ -44,6 +49,28 @@ TruthTopic = Annotated[
 TruthFrame = Annotated[
     str | None,
     typer.Option(help="Frame of the ground-truth poses if not the camera's; must be in /tf_static."),
+]
+Estimators = Annotated[
+    str | None,
+    typer.Option(help=f"Comma-separated names; default: that of --params-file, or {_ESTIMATORS}."),
+]
+RealTime = Annotated[
+    bool,
+    typer.Option(
+        "--real-time/--every-frame",
+        help="Play the bag to the live node over DDS, or process every image offline (reproducible).",
+    ),
+]
+Rate = Annotated[
+    float, typer.Option(min=0.0, help="Playback rate of --real-time; 0: as fast as the node processes.")
+]
+Recorded = Annotated[
+    Path | None,
+    typer.Option(help="rosbag2 of the node's outputs on BAG; evaluate it instead of running the node."),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(help="Output folder for report.html, metrics.json, metrics.csv, edges.csv and *.tum."),
 ]
 
 
@@ -58,37 +85,18 @@ def register(app: typer.Typer, evaluate_app: typer.Typer) -> None:
 
 @report_errors
 def bag(
-    bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
-    gt: Annotated[
-        Path | None, typer.Option(help="Ground-truth trajectory T_world_camera: TUM or KITTI file.")
-    ] = None,
+    bag: BagPath,
+    gt: TruthFile = None,
     gt_topic: TruthTopic = None,
     gt_frame: TruthFrame = None,
     image_topic: ImageTopic = None,
     info_topic: InfoTopic = None,
     params_file: ParamsFile = None,
-    estimators: Annotated[
-        str | None,
-        typer.Option(help=f"Comma-separated names; default: that of --params-file, or {_ESTIMATORS}."),
-    ] = None,
-    real_time: Annotated[
-        bool,
-        typer.Option(
-            "--real-time/--every-frame",
-            help="Play the bag to the live node over DDS, or process every image offline (reproducible).",
-        ),
-    ] = False,
-    rate: Annotated[
-        float, typer.Option(min=0.0, help="Playback rate of --real-time; 0: as fast as the node processes.")
-    ] = 1.0,
-    recorded: Annotated[
-        Path | None,
-        typer.Option(help="rosbag2 of the node's outputs on BAG; evaluate it instead of running the node."),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Output folder for report.html, metrics.json, metrics.csv, edges.csv and *.tum."),
-    ] = None,
+    estimators: Estimators = None,
+    real_time: RealTime = False,
+    rate: Rate = 1.0,
+    recorded: Recorded = None,
+    report: Report = None,
     weights: Weights = None,
     device: Device = "auto",
     image_is_rectified: ImageIsRectified = False,
@@ -105,56 +113,32 @@ def bag(
     """Run visual odometry on a rosbag and compare it with ground truth."""
     from iup_pose_ros.bags.topics import SensorTopics
     from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, evaluate_bag
-    from iup_pose_ros.replay.node_process import NodeProcessError, sigterm_interrupts
+    from iup_pose_ros.replay.node_process import sigterm_interrupts
 
     if gt is not None and gt_topic is not None:
         raise DataError("--gt and --gt-topic are two sources of ground truth; give one")
-    if recorded is not None and real_time:
-        raise DataError("--recorded evaluates a past run, --real-time starts a new one; give one")
     sensors = SensorTopics(mask_topic, depth_topic, range_topic, wheel_odometry_topic, imu_topic)
-    if recorded is not None and (params_file is not None or sensors != SensorTopics()):
-        raise DataError("--recorded evaluates a past run; omit --params-file and the topics of sensors")
-    config = node_config(
-        params_file,
-        weights=str(weights or ""),
-        device=device,
-        image_is_rectified=image_is_rectified,
-        rectified_fov=rectified_fov,
-        allow_frame_mismatch=allow_frame_mismatch,
-        mono16_range=mono16_range,
-        mask_file=mask_file,
-    )
+    if recorded is not None and (real_time or params_file is not None or sensors != SensorTopics()):
+        raise DataError(
+            "--recorded evaluates a past run; omit --real-time, --params-file and topics of sensors"
+        )
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
+    config = node_config(params_file, camera, weights=str(weights or ""), device=device)
     listed = estimators or (_ESTIMATORS if params_file is None else config.estimator)
     names = tuple(dict.fromkeys(name.strip() for name in listed.split(",")))
     truth = TruthSource(gt, gt_topic, gt_frame)
     options = BagEvaluationOptions(
-        bag,
-        names,
-        truth,
-        image_topic,
-        info_topic,
-        real_time,
-        rate,
-        recorded,
-        report,
-        config,
-        sensors,
+        bag, names, truth, image_topic, info_topic, real_time, rate, recorded, report, config, sensors
     )
     with sigterm_interrupts():
-        try:
-            evaluate_bag(options, table_console())
-        except NodeProcessError as error:
-            typer.echo(f"failed: {error}", err=True)
-            raise typer.Exit(EXIT_FAILED) from error
+        evaluate_bag(options, table_console())
 
 
 @report_errors
 def animate(
-    bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    bag: BagPath,
     file: Annotated[Path, typer.Argument(help="Animation to write: .webp or .gif.")],
-    gt: Annotated[
-        Path | None, typer.Option(help="Ground-truth trajectory T_world_camera: TUM or KITTI file.")
-    ] = None,
+    gt: TruthFile = None,
     estimator: Annotated[str, typer.Option(help="Relative pose estimator.")] = "hybrid",
     every: Annotated[int, typer.Option(min=1, help="Show every N-th image.")] = 4,
     rate: Annotated[float, typer.Option(min=0.01, help="Playback rate; 1: as recorded.")] = 2.0,
@@ -191,7 +175,6 @@ def doctor(
 ) -> None:
     """List the problems of a recording or running camera, worst first; exit code 1 if images are unusable."""
     from iup_pose_ros.bags.reader import BagReader
-    from iup_pose_ros.camera_config import CameraConfig
     from iup_pose_ros.replay.doctor import examine
 
     config = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range, mask_file)
@@ -215,7 +198,7 @@ def doctor(
 
 @report_errors
 def bag_camera(
-    bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    bag: BagPath,
     image_topic: ImageTopic = None,
     info_topic: InfoTopic = None,
     base_frame: Annotated[str, typer.Option(help="Frame of the robot.")] = "base_link",
@@ -261,7 +244,7 @@ def sequence(
 @convert_app.command("bag")
 @report_errors
 def bag_to_folder(
-    bag: Annotated[Path, typer.Argument(help="rosbag2 recording: folder, .mcap or .db3 file.")],
+    bag: BagPath,
     folder: Annotated[Path, typer.Argument(help="Folder to create.")],
     gt_topic: TruthTopic = None,
     gt_frame: TruthFrame = None,
@@ -279,13 +262,8 @@ def bag_to_folder(
     from iup_pose_ros.bags.sequence_writer import write_sequence
     from iup_pose_ros.progress import progress_bar
 
-    config = node_config(
-        params_file,
-        image_is_rectified=image_is_rectified,
-        rectified_fov=rectified_fov,
-        allow_frame_mismatch=allow_frame_mismatch,
-        mono16_range=mono16_range,
-    )
+    camera = CameraConfig(image_is_rectified, rectified_fov, allow_frame_mismatch, mono16_range)
+    config = node_config(params_file, camera)
     with BagReader(bag, image_topic, info_topic, config) as reader:
         truth = None if gt_topic is None else read_ground_truth_topic(gt_topic, reader, gt_frame)
         with progress_bar(table_console(), "writing the images") as advance:

@@ -8,7 +8,24 @@ from typing import Annotated
 import typer
 
 from iup_pose_ros.commands.conventions import report_errors, table_console
+from iup_pose_ros.commands.pair_commands import Device, Weights
 from iup_pose_ros.errors import ConfigurationError
+
+Parts = Annotated[str, typer.Option(help="Comma-separated: network, estimators, odometry, node.")]
+Estimators = Annotated[str, typer.Option(help="Comma-separated estimator names; empty: all installed ones.")]
+Sizes = Annotated[str, typer.Option(help="Comma-separated sizes of the images in pixels.")]
+Precisions = Annotated[
+    str, typer.Option(help="Comma-separated: auto, float32, bfloat16; on CUDA also float16.")
+]
+Threads = Annotated[
+    str, typer.Option(help="Comma-separated numbers of threads of torch and OpenCV; not of the node.")
+]
+Batches = Annotated[str, typer.Option(help="Comma-separated batch sizes of the network's stages.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write machine and run times to this JSON file.")
+]
+Accuracy = Annotated[Path | None, typer.Option(help="File of `evaluate pairs --json`, for --plot.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a plot of accuracy over time to this image file.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -18,37 +35,21 @@ def register(app: typer.Typer) -> None:
 
 @report_errors
 def bench(
-    parts: Annotated[
-        str, typer.Option(help="Comma-separated: network, estimators, odometry, node.")
-    ] = "network,estimators,odometry,node",
-    estimator: Annotated[
-        str, typer.Option(help="Comma-separated estimator names; empty: all installed ones.")
-    ] = "",
-    sizes: Annotated[
-        str, typer.Option(help="Comma-separated sizes of the images in pixels.")
-    ] = "640x480,1920x1080",
-    precisions: Annotated[
-        str, typer.Option(help="Comma-separated: auto, float32, bfloat16; on CUDA also float16.")
-    ] = "auto",
-    threads: Annotated[
-        str, typer.Option(help="Comma-separated numbers of threads of torch and OpenCV; not of the node.")
-    ] = "1",
-    batches: Annotated[str, typer.Option(help="Comma-separated batch sizes of the network's stages.")] = "1",
+    parts: Parts = "network,estimators,odometry,node",
+    estimator: Estimators = "",
+    sizes: Sizes = "640x480,1920x1080",
+    precisions: Precisions = "auto",
+    threads: Threads = "1",
+    batches: Batches = "1",
     repeats: Annotated[int, typer.Option(min=1, help="Number of measured calls or images.")] = 30,
-    warm_up: Annotated[int, typer.Option(min=0, help="Number of calls or images before them.")] = 3,
-    weights: Annotated[
-        Path | None, typer.Option(help="Network weights file; default: the shipped weights.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Device of the network: auto, cpu, cuda or cuda:N.")] = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write machine and run times to this JSON file.")
-    ] = None,
-    accuracy: Annotated[
-        Path | None, typer.Option(help="File of `evaluate pairs --json`, for --plot.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write a plot of accuracy over time to this image file.")
-    ] = None,
+    warm_up: Annotated[
+        int, typer.Option(min=0, help="Number of calls or images before the measured ones.")
+    ] = 3,
+    weights: Weights = None,
+    device: Device = "auto",
+    json_file: JsonFile = None,
+    accuracy: Accuracy = None,
+    plot: Plot = None,
 ) -> None:
     """Measure run times of network, estimators, odometry and node on images of the rendered demo scene."""
     from iup_pose_ros.benchmark.bench_report import print_table, to_json, write_accuracy_plot
@@ -62,10 +63,7 @@ def bench(
     options = BenchmarkOptions(
         parts=_listed(parts),
         estimators=_listed(estimator),
-        sizes=[
-            (_integer("sizes", width), _integer("sizes", height))
-            for width, _, height in (text.partition("x") for text in _listed(sizes))
-        ],
+        sizes=[_size(text) for text in _listed(sizes)],
         precisions=_listed(precisions),
         threads=[_integer("threads", text) for text in _listed(threads)],
         batches=[_integer("batches", text) for text in _listed(batches)],
@@ -86,6 +84,11 @@ def bench(
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return _integer("sizes", width), _integer("sizes", height)
 
 
 def _integer(option: str, text: str) -> int:

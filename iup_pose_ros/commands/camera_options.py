@@ -23,12 +23,12 @@ AllowFrameMismatch = Annotated[
 MaskFile = Annotated[
     str,
     typer.Option(
-        help="Image of the pixels to ignore (non-zero), of the size of the images, for example PNG."
+        help="Image file, for example PNG, of the size of the images; its non-zero pixels are ignored."
     ),
 ]
 MaskTopic = Annotated[
     str | None,
-    typer.Option(help="Topic of masks (mono8): pixels of the images that are not zero there are ignored."),
+    typer.Option(help="Topic of masks (mono8); their non-zero pixels are ignored."),
 ]
 DepthTopic = Annotated[
     str | None, typer.Option(help="Topic of depth images, if scale_source is depth; default: the only one.")
@@ -39,7 +39,9 @@ RangeTopic = Annotated[
 ]
 WheelOdometryTopic = Annotated[
     str | None,
-    typer.Option(help="Topic of wheel odometry, if scale_source or motion_prior is odometry; as above."),
+    typer.Option(
+        help="Topic of wheel odometry, if scale_source or motion_prior is odometry; default: the only one."
+    ),
 ]
 ImuTopic = Annotated[
     str | None, typer.Option(help="Topic of the IMU, if motion_prior is imu; default: the only one.")

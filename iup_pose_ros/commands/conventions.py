@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
 
-from iup_pose_ros.errors import IupPoseError
+from iup_pose_ros.errors import IupPoseError, NodeProcessError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,12 +22,15 @@ Result = TypeVar("Result")
 
 
 def report_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorate a command: an ``IupPoseError`` becomes one line on stderr and exit code 2."""
+    """Decorate a command: print an ``IupPoseError`` to stderr; exit with code 2, or 1 if the node failed."""
 
     @functools.wraps(command)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
             return command(*args, **kwargs)
+        except NodeProcessError as error:
+            typer.echo(f"failed: {error}", err=True)
+            raise typer.Exit(EXIT_FAILED) from error
         except IupPoseError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(EXIT_BAD_INPUT) from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from iup_pose_ros.camera_config import CameraConfig
 
 if TYPE_CHECKING:
     from iup_pose_ros.node.settings import NodeConfig
@@ -18,12 +21,15 @@ ParamsFile = Annotated[
 ]
 
 
-def node_config(params_file: Path | None, **options: Any) -> NodeConfig:
+def node_config(params_file: Path | None, camera: CameraConfig, **options: Any) -> NodeConfig:
     """Return the node's settings by a parameter file and command line options.
+
+    Options that are not the parameter's default replace the value of the file.
 
     Args:
         params_file: the file; None: all parameters have their defaults.
-        options: values by parameter; those that are not the default replace the file's.
+        camera: options for reading images and camera_info.
+        options: other options by the name of their parameter.
 
     Raises:
         ConfigurationError: the file is unusable, or a value is not accepted.
@@ -32,5 +38,6 @@ def node_config(params_file: Path | None, **options: Any) -> NodeConfig:
     from iup_pose_ros.node.settings import PARAMETERS, NodeConfig
 
     values = {} if params_file is None else read_params_file(params_file)
+    options |= asdict(camera)
     given = {name: value for name, value in options.items() if value != PARAMETERS[name].default}
     return NodeConfig.from_parameters({**values, **given})

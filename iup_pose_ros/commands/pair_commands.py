@@ -26,7 +26,10 @@ MaxPairs = Annotated[
     int | None, typer.Option(min=1, help="Maximum number of pairs per set, sampled at random.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed for --max-pairs.")]
-Weights = Annotated[Path | None, typer.Option(help="Network weights file; default: the shipped weights.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Network weights: a file, or small or medium (shipped).", show_default="small"),
+]
 Device = Annotated[str, typer.Option(help="Device of the network: auto, cpu, cuda or cuda:N.")]
 
 _ALL = "iup_pose,hybrid,epipolar_klt,epipolar_sift"
@@ -145,6 +148,10 @@ def calibrate(
     max_pairs: MaxPairs = None,
     seed: Seed = 0,
     device: Device = "auto",
+    second_network: Annotated[
+        bool,
+        typer.Option(help="Calibrate as second network of the hybrid estimator, beside the shipped weights."),
+    ] = False,
 ) -> None:
     """Fit the inlier model and the sigma calibrations to real image pairs and store them with the weights."""
     from iup_pose_ros.evaluation.pairs.calibrate_weights import calibrate_weights
@@ -152,7 +159,8 @@ def calibrate(
     from iup_pose_ros.evaluation.pairs.fit_sigma_calibration import print_leave_one_out
 
     console = table_console()
-    report = calibrate_weights(weights, load_sets(folders), output, console, max_pairs, seed, device)
+    sets = load_sets(folders)
+    report = calibrate_weights(weights, sets, output, console, max_pairs, seed, device, second_network)
     console.rule("leave-one-out: inlier model of other scenes, sigmas not calibrated")
     report.print(console)
     console.rule("leave-one-out: sigmas calibrated on other scenes")

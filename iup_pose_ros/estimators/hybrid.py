@@ -2,8 +2,9 @@
 
 1. The given tracks, or own Lucas-Kanade tracks, are sufficient where they constrain the pose well. Otherwise
    the network matches keypoints, then Lucas-Kanade tracks start from these matches, then SIFT features are
-   matched. Each kind of matches adds candidate poses and is evidence for or against all candidates. The
-   search ends as soon as one candidate is probable enough.
+   matched. If no tracks were given, a second, larger network matches last. Each kind of matches adds
+   candidate poses and is evidence for or against all candidates. The search ends as soon as one candidate is
+   probable enough.
 2. A pose of low probability is not returned: a failed estimate does less harm than a wrong pose.
 3. The most probable candidate is refined with tracks that start from all matches that agree with it.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -27,8 +29,15 @@ from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEn
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator
 from iup_pose_ros.estimators.network.network_matches import MATCH_SOLVER, MatchingNetwork
 from iup_pose_ros.estimators.network.options import NetworkOptions
+from iup_pose_ros.estimators.network.second_network import SecondNetwork
 from iup_pose_ros.estimators.network.sigma_calibration import apply_sigma_calibration
-from iup_pose_ros.estimators.pose_evidence import Candidate, InlierModel, PoseEvidence, check_probability
+from iup_pose_ros.estimators.pose_evidence import (
+    Candidate,
+    InlierModel,
+    PoseEvidence,
+    check_probability,
+    motion_past_fixed,
+)
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -40,6 +49,7 @@ _KIND_NAMES = {
     "network": "network matches",
     "guided": "guided tracks",
     "sift": "SIFT matches",
+    "second_network": "matches of the second network",
 }
 
 
@@ -72,11 +82,13 @@ class Stage(NamedTuple):
         evidence: matches of all kinds so far.
         candidates: poses estimated from these matches.
         attention: attention map of the network; None before the network ran.
+        is_contested: whether many matches stay in place and contradict the pose of those that move.
     """
 
     evidence: PoseEvidence
     candidates: list[Candidate]
     attention: NDArray[np.float32] | None = None
+    is_contested: bool = False
 
 
 class HybridEstimator:
@@ -87,6 +99,8 @@ class HybridEstimator:
         calibration: calibration of the standard deviations.
         inlier_model: model of the probability of candidates.
         config: settings.
+        second_network: larger network for pairs without given tracks whose pose is uncertain after all other
+            kinds. It takes too long between images of a video, which tracks connect.
     """
 
     name = "hybrid"
@@ -97,8 +111,10 @@ class HybridEstimator:
         calibration: SigmaCalibration | None = None,
         inlier_model: InlierModel | None = None,
         config: HybridConfig = HybridConfig(),
+        second_network: MatchingNetwork | None = None,
     ) -> None:
         self.network = network
+        self._second_network = second_network
         self._calibration = calibration or SigmaCalibration()
         self._inlier_model = inlier_model or InlierModel({})
         self._config = config
@@ -109,7 +125,13 @@ class HybridEstimator:
         # Most tracks are inliers, so few iterations suffice.
         self._track_solver = EpipolarSolver(self.name, EpipolarConfig(min_iterations=200))
         self._network_solver = EpipolarSolver(self.name, MATCH_SOLVER)
-        self._sift_solver = EpipolarSolver(self.name)
+        self._solvers = {
+            "tracks": self._track_solver,
+            "network": self._network_solver,
+            "guided": self._track_solver,
+            "sift": EpipolarSolver(self.name),
+            "second_network": self._network_solver,
+        }
 
     @classmethod
     def from_options(cls, options: NetworkOptions) -> HybridEstimator:
@@ -123,10 +145,11 @@ class HybridEstimator:
         on_gpu = network.device.type == "cuda"
         always = options.ask_network == "always" or (options.ask_network == "auto" and on_gpu)
         config = HybridConfig(always_ask=always)
-        weights = network.weights
+        weights, second = network.weights, SecondNetwork(options) if options.second_network else None
         if weights is None:
-            return cls(network, config=config)
-        return cls(network, weights.hybrid_calibration, InlierModel(weights.inlier_model), config)
+            return cls(network, config=config, second_network=second)
+        inlier_model = InlierModel(weights.inlier_model, second.weights.inlier_model if second else None)
+        return cls(network, weights.hybrid_calibration, inlier_model, config, second)
 
     @property
     def info(self) -> EstimatorInfo:
@@ -156,39 +179,66 @@ class HybridEstimator:
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
-        """Yield the state of the search after each kind of matches: tracks, network, guided tracks, SIFT."""
-        evidence, candidates = PoseEvidence(CameraPair.of(previous, current)), list[Candidate]()
+        """Yield the state of the search after each kind of matches, in the order of ``_KIND_NAMES``.
+
+        Once the matches that move prevail over those fixed in the image, the search starts again without the
+        latter (see ``PoseEvidence``).
+        """
+        with_second = matches is None
         tracks = self._tracker.match(previous, current) if matches is None else matches
-        evidence.matches["tracks"] = tracks
-        tracked = _try(lambda: self._track_solver.fit(previous, current, tracks))
+        for stage in self._search(previous, current, tracks, with_second):
+            evidence, kind = stage.evidence, list(stage.evidence.matches)[-1]
+            T_moving = motion_past_fixed(evidence, kind, partial(self._solvers[kind].fit, previous, current))
+            if T_moving is not None and evidence.prevails(T_moving):
+                yield from self._search(previous, current, tracks, with_second, T_moving)
+                return
+            yield stage._replace(is_contested=T_moving is not None)
+
+    def _search(
+        self,
+        previous: Frame,
+        current: Frame,
+        tracks: Matches,
+        with_second: bool,
+        T_moving: Pose | None = None,
+    ) -> Iterator[Stage]:
+        """Yield the stages of a search; with the pose of what moves, without what is fixed in the image."""
+        evidence = PoseEvidence(CameraPair.of(previous, current), T_moving=T_moving)
+        candidates: list[Candidate] = []
+
+        def add(kind: str, found: Matches) -> EpipolarResult | None:
+            """Add matches to the evidence, and their pose, which is returned, to the candidates."""
+            used = evidence.add(kind, found)
+            result = _try(lambda: self._solvers[kind].fit(previous, current, used))
+            if result is not None:
+                candidates.append(Candidate(result, kind))
+            return result
+
+        tracked = add("tracks", tracks)
         if tracked is not None:
-            candidates.append(Candidate(self._retracked(previous, current, tracked), "tracks"))
+            candidates[0] = Candidate(self._retracked(previous, current, tracked), "tracks")
         yield Stage(evidence, candidates)
 
-        found = _try(lambda: self.network.match(previous, current))
-        if found is not None:
-            confident = found.confident
-            evidence.matches["network"] = confident
-            matched = _try(lambda: self._network_solver.fit(previous, current, confident))
-            if matched is not None:
-                candidates.append(Candidate(matched, "network"))
-            yield Stage(evidence, candidates, found.attention)
+        network = _try(lambda: self.network.match(previous, current))
+        attention = None if network is None else network.attention
+        if network is not None:
+            matched = add("network", network.confident)
+            yield Stage(evidence, candidates, attention)
 
-            guided = self._guided_tracker.match(previous, current, found.matches, found.weights)
-            evidence.matches["guided"] = guided
-            poses = [_try(lambda: self._track_solver.fit(previous, current, guided))]
+            add("guided", self._guided_tracker.match(previous, current, network.matches, network.weights))
             if matched is not None:
                 start = matched.T_prev_curr
-                poses.append(_try(lambda: self._track_solver.refine(start, previous, current, guided)))
-            candidates += [Candidate(pose, "guided") for pose in poses if pose is not None]
-            yield Stage(evidence, candidates, found.attention)
+                guided = evidence.matches["guided"]
+                refined = _try(lambda: self._track_solver.refine(start, previous, current, guided))
+                candidates += [] if refined is None else [Candidate(refined, "guided")]
+            yield Stage(evidence, candidates, attention)
 
-        features = self._sift.match(previous, current)
-        evidence.matches["sift"] = features
-        pose = _try(lambda: self._sift_solver.fit(previous, current, features))
-        if pose is not None:
-            candidates.append(Candidate(pose, "sift"))
-        yield Stage(evidence, candidates, None if found is None else found.attention)
+        add("sift", self._sift.match(previous, current))
+        yield Stage(evidence, candidates, attention)
+
+        if network is not None and self._second_network is not None and with_second:
+            add("second_network", self._second_network.match(previous, current).confident)
+            yield Stage(evidence, candidates, attention)
 
     def _most_probable(self, stage: Stage) -> tuple[float, Candidate | None]:
         """Return the candidate of the highest probability, and this probability."""
@@ -202,6 +252,8 @@ class HybridEstimator:
     def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
         """Return whether the search can end; a pose from tracks only must also have small sigmas."""
         config = self._config
+        if stage.is_contested:
+            return False
         if len(stage.evidence.matches) > 1:
             return probability >= config.sufficient_probability
         if config.always_ask or probability < config.sufficient_track_probability:

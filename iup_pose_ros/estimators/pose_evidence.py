@@ -8,7 +8,7 @@ come from a logistic regression on image pairs with ground truth (``iup-pose cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,12 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.types import Matches
 
 # Kinds of matches and their inlier threshold, pixels for a longer image side of 640 pixels.
-KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5}
+KINDS = {"tracks": 1.0, "network": 2.0, "guided": 1.0, "sift": 1.5, "second_network": 2.0}
 # Ratio of matches that agree with a wrong pose by chance.
 _CHANCE = 0.03
 _SHARE_PRIOR = 5.0  # matches; regularises the inlier ratio of few matches
 _GRID = 8  # cells per image side, for the spread of matches
+MIN_FIXED = 15  # matches; fewer that are fixed in the image are outliers like others
 MINIMUM_PROBABILITY = 0.5  # of a returned pose
 INLIER_ERROR_DEG = 10.0  # maximum error of rotation and direction of a correct pose
 
@@ -48,11 +49,62 @@ class Candidate:
 
 
 class PoseEvidence:
-    """Matches of an image pair by kind, and their agreement with candidate poses."""
+    """Matches of an image pair by kind, and their agreement with candidate poses.
 
-    def __init__(self, cameras: CameraPair, matches: Mapping[str, Matches] | None = None) -> None:
+    Matches on drops and dirt on the lens, on overlays and on parts of the robot are fixed in the image: they
+    stay in place and contradict the pose of the matches that move. Distant points and those in the direction
+    of the motion stay in place, too, but agree with that pose.
+
+    Args:
+        cameras: intrinsics of both images.
+        matches: matches by kind.
+        T_moving: pose of the matches that move, with which ``add`` leaves out what is fixed in the image;
+            None: it adds all matches.
+    """
+
+    def __init__(
+        self,
+        cameras: CameraPair,
+        matches: Mapping[str, Matches] | None = None,
+        T_moving: Pose | None = None,
+    ) -> None:
         self.cameras = cameras
         self.matches = dict(matches or {})
+        self._T_moving = T_moving
+
+    def add(self, kind: str, matches: Matches) -> Matches:
+        """Add matches of a kind; return them without those that are left out."""
+        self.matches[kind] = matches
+        if self._T_moving is not None:
+            self.matches[kind] = matches.chosen(~self.fixed(kind, self._T_moving))
+        return self.matches[kind]
+
+    def moving(self, kind: str) -> Matches:
+        """Return the matches of a kind that do not stay in place."""
+        return self.matches[kind].chosen(~self.cameras.in_place(self.matches[kind]))
+
+    def fixed(self, kind: str, T_prev_curr: Pose) -> NDArray[np.bool_]:
+        """Return which matches of a kind stay in place and contradict a pose of unit translation."""
+        return self.cameras.in_place(self.matches[kind]) & ~self._agree(kind, T_prev_curr)
+
+    def prevails(self, T_prev_curr: Pose) -> bool | None:
+        """Return whether the matches that move and agree with a pose cover more of the image than fixed ones.
+
+        Of a resting camera, before which objects move, most of the image stays in place.
+
+        Returns:
+            None if fewer than ``MIN_FIXED`` matches are fixed in the image.
+        """
+        count, by_fixed, by_moving = 0, self._no_cells(), self._no_cells()
+        for kind, matches in self.matches.items():
+            fixed = self.fixed(kind, T_prev_curr)
+            count += int(np.count_nonzero(fixed))
+            by_fixed |= self._covered(matches.chosen(fixed))
+            moves = self._agree(kind, T_prev_curr) & ~self.cameras.in_place(matches)
+            by_moving |= self._covered(matches.chosen(moves))
+        if count < MIN_FIXED:
+            return None
+        return bool(np.count_nonzero(by_moving) > np.count_nonzero(by_fixed))
 
     @property
     def kinds(self) -> str:
@@ -80,8 +132,7 @@ class PoseEvidence:
             "sigma_R": float(np.log(np.linalg.norm(result.pose.sigma_R))),
             "sigma_t": float(np.log(result.pose.sigma_t)),
         }
-        occupied = np.zeros((_GRID, _GRID), dtype=np.bool_)
-        size = self.cameras.previous.width, self.cameras.previous.height
+        covered = self._no_cells()
         for kind, matches in self.matches.items():
             agree = self._agree(kind, candidate.T_prev_curr)
             count = int(np.count_nonzero(agree))
@@ -89,9 +140,8 @@ class PoseEvidence:
             features[f"{kind} share"] = count / (len(matches) + _SHARE_PRIOR)
             if kind == candidate.kind:
                 features[f"{kind} own count"] = float(np.log1p(count))
-            columns, rows = (matches.points_prev[agree] * _GRID / size).astype(int).clip(0, _GRID - 1).T
-            occupied[rows, columns] = True
-        features["spread"] = float(np.log1p(np.count_nonzero(occupied)))
+            covered |= self._covered(matches.chosen(agree))
+        features["spread"] = float(np.log1p(np.count_nonzero(covered)))
         return features
 
     def _agree(self, kind: str, T_prev_curr: Pose) -> NDArray[np.bool_]:
@@ -100,16 +150,54 @@ class PoseEvidence:
             threshold, threshold / 3.0
         )
 
+    def _covered(self, matches: Matches) -> NDArray[np.bool_]:
+        """Return which cells of the previous image contain matches."""
+        size = self.cameras.previous.width, self.cameras.previous.height
+        columns, rows = (matches.points_prev * _GRID / size).astype(int).clip(0, _GRID - 1).T
+        covered = self._no_cells()
+        covered[rows, columns] = True
+        return covered
+
+    @staticmethod
+    def _no_cells() -> NDArray[np.bool_]:
+        return np.zeros((_GRID, _GRID), dtype=np.bool_)
+
+
+def motion_past_fixed(
+    evidence: PoseEvidence, kind: str, fit: Callable[[Matches], EpipolarResult]
+) -> Pose | None:
+    """Return the pose of the matches of a kind that move, if enough other matches are fixed in the image.
+
+    Args:
+        evidence: matches of all kinds so far.
+        kind: kind of the matches from which the pose is estimated.
+        fit: estimates a pose from matches, or raises EstimationError.
+    """
+    cameras = evidence.cameras
+    in_place = sum(np.count_nonzero(cameras.in_place(matches)) for matches in evidence.matches.values())
+    if in_place < MIN_FIXED:
+        return None
+    try:
+        T_prev_curr = fit(evidence.moving(kind)).T_prev_curr
+    except EstimationError:
+        return None
+    return None if evidence.prevails(T_prev_curr) is None else T_prev_curr
+
 
 class InlierModel:
     """Logistic regression of the probability that the error of a candidate is below ``INLIER_ERROR_DEG``.
 
     Args:
         weights: weights by ``PoseEvidence.kinds`` and feature name; default: those of ``UNFITTED``.
+        more: further weights, of kinds that ``weights`` lacks.
     """
 
-    def __init__(self, weights: Mapping[str, Mapping[str, float]]) -> None:
-        self.weights = weights
+    def __init__(
+        self,
+        weights: Mapping[str, Mapping[str, float]],
+        more: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        self.weights = {**(more or {}), **weights}
 
     def probability(self, evidence: PoseEvidence, candidate: Candidate) -> float:
         """Return the probability that a candidate is correct."""

@@ -16,7 +16,7 @@ from iup_pose_ros.geometry.so3 import Array
 
 # Degrees. Beyond this a pinhole view stretches its border more than twofold, and matching suffers.
 WIDEST_AUTOMATIC_FOV = 100.0
-_SMALLEST_VIEW = 16
+_MIN_VIEW = 16
 _AXIS_SAMPLES = 257
 _GRID = 129
 # A line of pixels is looked up as a grid two pixels wide.
@@ -248,10 +248,10 @@ def _view(window: _Window, measured: Intrinsics) -> Intrinsics:
     scale = min(1.0, float(np.sqrt(measured.width * measured.height / pixels)))
     fx, fy = scale * measured.fx, scale * measured.fy
     width, height = int(fx * across + 1e-6), int(fy * down + 1e-6)
-    if min(width, height) < _SMALLEST_VIEW:
+    if min(width, height) < _MIN_VIEW:
         raise CalibrationError(
             f"the lens leaves a pinhole view of {width}x{height} pixels of the {measured.width}x"
-            f"{measured.height} image; at least {_SMALLEST_VIEW}x{_SMALLEST_VIEW} are needed"
+            f"{measured.height} image; at least {_MIN_VIEW}x{_MIN_VIEW} are needed"
         )
     # The borders of the window are the outer borders of the first and last pixels.
     return Intrinsics(fx, fy, -fx * window.left - 0.5, -fy * window.top - 0.5, width, height)

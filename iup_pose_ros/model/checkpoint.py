@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from iup_pose_ros.atomic import atomic_file
 from iup_pose_ros.errors import CheckpointError, ConfigurationError
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.model.config import IUPPoseConfig
-from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.iup_pose import DECODERS, IUPPose
 
 FORMAT = "iup_pose"
 FORMAT_VERSION = "1"
@@ -116,27 +117,54 @@ def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> tup
             names, shapes or values of its tensors do not match the configured network.
     """
     path = Path(path)
+    tensors = {}
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        for name in file.keys():  # noqa: SIM118 - not a mapping
+            # Earlier versions had no prefix "matcher.".
+            current_name = f"matcher.{name}" if name.split(".")[0] in MATCHER_PARTS else name
+            tensors[current_name] = file.get_tensor(name)
+    info = _parse_metadata(path, metadata)
+    with torch.device("meta"):  # sizes without memory: the file has to hold what its configuration asks for
+        expected = _network(info.config, tensors).state_dict()
+    _check_tensors(path, tensors, expected)
+    model = _network(info.config, tensors)
+    model.load_state_dict(tensors)
+    return model.to(device).eval(), info
+
+
+def load_checkpoint_info(path: Path | str) -> CheckpointInfo:
+    """Load the metadata of a weights file.
+
+    Raises:
+        CheckpointError: see ``load_checkpoint``; tensors are not checked.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    return _parse_metadata(path, metadata)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file."""
     if not path.is_file():
         raise CheckpointError(f"there is no weights file {path}")
-    tensors = {}
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            for name in file.keys():  # noqa: SIM118 - not a mapping
-                # Earlier versions had no prefix "matcher.".
-                current_name = f"matcher.{name}" if name.split(".")[0] in MATCHER_PARTS else name
-                tensors[current_name] = file.get_tensor(name)
+            yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a valid safetensors file ({error}); pickled torch files are not accepted"
         ) from error
-    info = _parse_metadata(path, metadata)
-    with torch.device("meta"):  # sizes without memory: the file has to hold what its configuration asks for
-        expected = IUPPose(info.config).state_dict()
-    _check_tensors(path, tensors, expected)
-    model = IUPPose(info.config)
-    model.load_state_dict(tensors)
-    return model.to(device).eval(), info
+
+
+def _network(config: IUPPoseConfig, tensors: Mapping[str, Tensor]) -> IUPPose:
+    """Create the network of a weights file; where it runs without decoders, the file may lack them."""
+    network = IUPPose(config)
+    if not config.decoders and not any(name.split(".")[0] in DECODERS for name in tensors):
+        network.remove_decoders()
+    return network
 
 
 def _parse_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:

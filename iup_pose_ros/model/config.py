@@ -12,11 +12,11 @@ from iup_pose_ros.model.decoder import POOLING_HEADS
 from iup_pose_ros.model.encoder import ENCODERS
 
 INITIAL_POSES = ("identity", "solve")
-KEYPOINT_ENCODER = "xfeat"
-"""Encoder of the keypoint matcher; all others belong to the grid matcher."""
+KEYPOINT_ENCODERS = ("xfeat", "aliked")
+"""Encoders of the keypoint matcher; all others belong to the grid matcher."""
 
-# Largest sizes, so that a foreign file cannot ask for a network that fills the memory; 4096 for all others.
-_LARGEST = {"image_area": 4096 * 4096, "alignment_layers": 64}
+# Maximum sizes, so that a foreign file cannot ask for a network that fills the memory; 4096 for all others.
+_MAX_SIZES = {"image_area": 4096 * 4096, "alignment_layers": 64}
 
 
 def _require_choice(what: str, value: str, accepted: Collection[str]) -> None:
@@ -36,7 +36,7 @@ class IUPPoseConfig:
     """
 
     encoder: str
-    """Image encoder: KEYPOINT_ENCODER, or one of ``encoder.ENCODERS``."""
+    """Image encoder: one of KEYPOINT_ENCODERS, or one of ``encoder.ENCODERS``."""
     width: int
     """Number of channels C of the tokens and of the decoders."""
     heads: int
@@ -74,7 +74,7 @@ class IUPPoseConfig:
     """Standard deviation of the RGB channels in [0, 1], divided out of the input."""
 
     def __post_init__(self) -> None:
-        _require_choice("encoder", self.encoder, (KEYPOINT_ENCODER, *ENCODERS))
+        _require_choice("encoder", self.encoder, (*KEYPOINT_ENCODERS, *ENCODERS))
         _require_choice("initial_pose", self.initial_pose, INITIAL_POSES)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -82,10 +82,10 @@ class IUPPoseConfig:
                 continue
             if isinstance(value, bool) or not isinstance(value, int if field.type == "int" else (int, float)):
                 raise ConfigurationError(f"{field.name} is {value!r}; type {field.type} is required")
-            largest = _LARGEST.get(field.name, 4096)
-            if not 0 < value <= largest:
+            maximum = _MAX_SIZES.get(field.name, 4096)
+            if not 0 < value <= maximum:
                 raise ConfigurationError(
-                    f"{field.name} is {value}; it must be positive and at most {largest}"
+                    f"{field.name} is {value}; it must be positive and at most {maximum}"
                 )
         if not (self.decoders or self.initial_pose == "solve"):
             raise ConfigurationError("decoders: false requires initial_pose: solve")
@@ -119,10 +119,21 @@ class IUPPoseConfig:
 
 PRESETS = {
     "small": IUPPoseConfig(
-        encoder=KEYPOINT_ENCODER,
+        encoder="xfeat",
         width=96,
         heads=1,
         alignment_layers=6,
+        match_dim=64,
+        bottleneck=64,
+        head_width=256,
+        image_area=800 * 600,
+        decoders=False,
+    ),
+    "medium": IUPPoseConfig(
+        encoder="aliked",
+        width=256,
+        heads=4,
+        alignment_layers=7,
         match_dim=64,
         bottleneck=64,
         head_width=256,

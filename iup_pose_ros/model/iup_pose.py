@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from iup_pose_ros.model.alignment import Features
-from iup_pose_ros.model.config import KEYPOINT_ENCODER, IUPPoseConfig
+from iup_pose_ros.model.config import KEYPOINT_ENCODERS, IUPPoseConfig
 from iup_pose_ros.model.correspondence import SoftCorrespondence
 from iup_pose_ros.model.decoder import PoseDecoder
 from iup_pose_ros.model.grid_matching import GridMatcher
@@ -31,6 +31,8 @@ from iup_pose_ros.model.sigma_bounds import bounded_sigma
 ViewFeatures = Features | KeypointFeatures
 """Features of one view; the type depends on the matcher."""
 
+DECODERS = ("realignment", "rotation_decoder", "translation_decoder")
+"""Modules that run in training only if the network's ``config.decoders`` is false."""
 INPUT_MULTIPLE = 32
 MINIMUM_SIGMA, MAXIMUM_SIGMA = 3e-4, 3.0
 
@@ -83,7 +85,7 @@ class IUPPose(nn.Module):
     def __init__(self, config: IUPPoseConfig) -> None:
         super().__init__()
         self.config = config
-        matcher = KeypointMatcher if config.encoder == KEYPOINT_ENCODER else GridMatcher
+        matcher = KeypointMatcher if config.encoder in KEYPOINT_ENCODERS else GridMatcher
         self.matcher: KeypointMatcher | GridMatcher = matcher(config)
         self.realignment = Realignment(
             self.matcher.token_channels,
@@ -98,6 +100,11 @@ class IUPPose(nn.Module):
         first_direction = 0.01 if config.initial_pose == "solve" else 0.5
         self.translation_decoder = PoseDecoder(*decoder, sigmas=1, initial_std=first_direction)
         self.rotation_fusion = RotationFusion()
+
+    def remove_decoders(self) -> None:
+        """Remove the decoders of a network that is not trained and runs without them."""
+        for name in DECODERS:
+            setattr(self, name, nn.Identity())
 
     def forward(self, image_0: Tensor, K_0: Tensor, image_1: Tensor, K_1: Tensor) -> PosePrediction:
         """Estimate the pose of view 0's camera in the frame of view 1 for a batch of pairs."""

@@ -1,6 +1,6 @@
 """Keypoint matcher: tokens are the best keypoints of both views, and each has at most one match.
 
-encode: image -> XFeatEncoder -> the best keypoints with their descriptors, once per view.
+encode: image -> XFeatEncoder or AlikedEncoder -> the best keypoints with their descriptors, once per view.
 align:  self- and cross-attention -> assignment -> mutual best matches, once per pair.
 
 Matches are also written to maps at stride 8, in the cells of their keypoints, as input of the decoders.
@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from iup_pose_ros.model.aliked_encoder import AlikedEncoder
 from iup_pose_ros.model.config import IUPPoseConfig
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.keypoint_alignment import KeypointAlignment
-from iup_pose_ros.model.keypoints import find_keypoints
+from iup_pose_ros.model.keypoints import CELL, find_keypoints
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.ray_matches import CERTAIN_SIGMA, RayMatches, chosen
 from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays, vector_like
 from iup_pose_ros.model.realignment import AlignedPair
-from iup_pose_ros.model.xfeat_encoder import CELL, DESCRIPTOR_SIZE, XFeatEncoder
+from iup_pose_ros.model.xfeat_encoder import XFeatEncoder
 
 MATCHES = 512  # maximum number of matches for the pose solver, most probable ones first
 NOISE = 0.6  # standard deviation of a correct match, pixels of the network input
@@ -33,9 +34,11 @@ class KeypointFeatures(NamedTuple):
     """Keypoints of one view. They do not depend on the other view, so those of a keyframe can be cached.
 
     Attributes:
-        cells, pixels, descriptors: see ``Keypoints``.
+        cells: (B, N) row-major index of their cells at stride 8, ascending.
+        pixels: (B, N, 2) sub-pixel columns and rows in the network's input image.
+        descriptors: (B, N, D), unit.
         rays: (B, N, 3), unit viewing rays of the keypoints.
-        maps: unit descriptors (B, 64, H/8, W/8) of all cells.
+        maps: unit descriptors (B, D, H/8, W/8) of all cells.
         intrinsics: camera matrix (B, 3, 3) of the network's input image.
     """
 
@@ -68,20 +71,26 @@ class KeypointMatcher(nn.Module):
     def __init__(self, config: IUPPoseConfig) -> None:
         super().__init__()
         self.tokens = config.tokens
-        self.token_channels = DESCRIPTOR_SIZE + config.width
-        self.encoder = XFeatEncoder()
+        self.encoder = XFeatEncoder() if config.encoder == "xfeat" else AlikedEncoder()
+        self.token_channels = self.encoder.descriptor_size + config.width
         self.alignment = KeypointAlignment(
-            DESCRIPTOR_SIZE, config.width, config.heads, config.alignment_layers, config.kept_tokens
+            self.encoder.descriptor_size,
+            config.width,
+            config.heads,
+            config.alignment_layers,
+            config.kept_tokens,
         )
 
     def encode(self, image: Tensor, intrinsics: Tensor) -> KeypointFeatures:
         """Detect the keypoints of one view: image (B, 3, H, W), camera matrices (B, 3, 3)."""
         maps = self.encoder(image)
-        found = find_keypoints(maps, self.tokens)
+        cells, pixels = find_keypoints(maps, self.tokens, self.encoder.position_radius)
         with full_precision(image):
-            rays = rays_through(found.pixels, intrinsics)
+            descriptors = functional.normalize(self.encoder.describe(maps, pixels), dim=2)
             dense = functional.normalize(maps.descriptors.float(), dim=1)
-        return KeypointFeatures(found.cells, found.pixels, found.descriptors, rays, dense, intrinsics)
+            return KeypointFeatures(
+                cells, pixels, descriptors, rays_through(pixels, intrinsics), dense, intrinsics
+            )
 
     def align(self, features_0: KeypointFeatures, features_1: KeypointFeatures) -> AlignedPair:
         """Compute the aligned tokens and matches of a pair."""
@@ -158,7 +167,7 @@ def _on_cells(
 
 
 def _token_map(features: KeypointFeatures, kept: Tensor, tokens: Tensor) -> Tensor:
-    """Return a map (B, 64 + C, H/8, W/8) of the cells' descriptors and their keypoints' tokens."""
+    """Return a map (B, D + C, H/8, W/8) of the cells' descriptors and their keypoints' tokens."""
     empty = tokens.new_zeros(len(tokens), tokens.shape[2], *features.maps.shape[-2:])
     return torch.cat([features.maps, _scattered(empty, features.cells.gather(1, kept), tokens)], dim=1)
 

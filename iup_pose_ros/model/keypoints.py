@@ -10,43 +10,53 @@ from torch.nn import functional
 
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.rays import vector_like
-from iup_pose_ros.model.xfeat_encoder import CELL, XFeatMaps
 
+CELL = 8  # pixels across a cell, which has at most one keypoint
 NEIGHBOURHOOD = 2  # pixels, radius of non-maximum suppression
-WINDOW = 1  # pixels, radius of the window of sub-pixel refinement
 SUPPRESSED = 1e-3  # score factor of suppressed keypoints, which are used only if there are too few others
 
 
-class Keypoints(NamedTuple):
-    """The N keypoints of each view with the highest scores.
+class KeypointMaps(NamedTuple):
+    """Output of an encoder.
 
     Attributes:
-        cells: (B, N) row-major index of their cells at stride 8, ascending.
-        pixels: (B, N, 2) sub-pixel columns and rows in the network's input image.
-        descriptors: (B, N, D), unit.
+        scores: (B, H, W) of keypoints at all pixels, positive.
+        position_weights: (B, H, W), positive; sub-pixel positions are means with these weights.
+        reliability: factor (B, 1, H/8, W/8) of the scores when the best keypoints are selected; None: 1.
+        descriptors: (B, D, H/8, W/8), not normalised.
+        levels: features (B, C, H/s, W/s) of several strides s, from which descriptors of keypoints are
+            computed; empty: these are sampled from ``descriptors``.
     """
 
-    cells: Tensor
-    pixels: Tensor
+    scores: Tensor
+    position_weights: Tensor
+    reliability: Tensor | None
     descriptors: Tensor
+    levels: tuple[Tensor, ...] = ()
 
 
-def find_keypoints(maps: XFeatMaps, count: int) -> Keypoints:
-    """Return the ``count`` keypoints of each view with the highest scores, at most one per cell."""
-    with full_precision(maps.keypoint_logits):
-        probability = maps.keypoint_logits.float().softmax(dim=1)[:, :-1]
-        best, place = probability.max(dim=1)
+def find_keypoints(maps: KeypointMaps, count: int, radius: int) -> tuple[Tensor, Tensor]:
+    """Select the ``count`` keypoints of each view with the highest scores, at most one per cell.
+
+    Args:
+        radius: of the window of sub-pixel refinement, pixels.
+
+    Returns:
+        Row-major indices (B, N) of their cells, ascending, and their sub-pixel columns and rows (B, N, 2).
+    """
+    with full_precision(maps.scores):
+        best, place = functional.pixel_unshuffle(maps.scores[:, None], CELL).max(dim=1)
         rows, columns = (torch.arange(size, device=place.device) for size in place.shape[-2:])
         u, v = CELL * columns + place % CELL, CELL * rows[:, None] + place // CELL
         pixels_of_cells = torch.stack([u, v], dim=-1).float()
-        scores = best * sample(maps.reliability.float(), pixels_of_cells.flatten(1, 2)).view_as(best)
+        scores = best
+        if maps.reliability is not None:
+            scores = best * sample(maps.reliability.float(), pixels_of_cells.flatten(1, 2)).view_as(best)
         suppressed = _stronger_nearby(best, pixels_of_cells)
         scores = torch.where(suppressed, SUPPRESSED * scores, scores).flatten(1)
         cells = scores.topk(min(count, scores.shape[1]), dim=1).indices.sort(dim=1).values
         whole = pixels_of_cells.flatten(1, 2).gather(1, cells[..., None].expand(-1, -1, 2))
-        pixels = whole + _offsets(functional.pixel_shuffle(probability, CELL)[:, 0], whole)
-        descriptors = functional.normalize(sample(maps.descriptors.float(), pixels), dim=2)
-    return Keypoints(cells, pixels, descriptors)
+        return cells, whole + _offsets(maps.position_weights, whole, radius)
 
 
 def sample(cells: Tensor, pixels: Tensor) -> Tensor:
@@ -71,13 +81,13 @@ def _stronger_nearby(best: Tensor, pixels: Tensor) -> Tensor:
     return found
 
 
-def _offsets(probability: Tensor, whole: Tensor) -> Tensor:
-    """Return mean offsets (B, N, 2) by probabilities (B, H, W) in windows at whole pixels (B, N, 2)."""
-    height, width = probability.shape[-2:]
-    steps = torch.arange(-WINDOW, WINDOW + 1, device=whole.device)
+def _offsets(weights: Tensor, whole: Tensor, radius: int) -> Tensor:
+    """Return mean offsets (B, N, 2) by weights (B, H, W) in windows at whole pixels (B, N, 2)."""
+    height, width = weights.shape[-2:]
+    steps = torch.arange(-radius, radius + 1, device=whole.device)
     v, u = torch.meshgrid(steps, steps, indexing="ij")
     offsets = torch.stack([u, v], dim=-1).flatten(0, 1)
     around = whole.long()[:, :, None] + offsets
     columns, rows = around[..., 0].clamp(0, width - 1), around[..., 1].clamp(0, height - 1)
-    weights = probability.flatten(1).gather(1, (rows * width + columns).flatten(1)).view_as(columns)
-    return (weights[..., None] * offsets).sum(dim=2) / weights.sum(dim=2, keepdim=True).clamp(min=1e-9)
+    near = weights.flatten(1).gather(1, (rows * width + columns).flatten(1)).view_as(columns)
+    return (near[..., None] * offsets).sum(dim=2) / near.sum(dim=2, keepdim=True).clamp(min=1e-9)

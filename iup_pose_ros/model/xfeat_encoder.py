@@ -8,33 +8,11 @@ Source: Potje et al., "XFeat: Accelerated features for lightweight image matchin
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 from torch.nn import functional
 
+from iup_pose_ros.model.keypoints import CELL, KeypointMaps, sample
 from iup_pose_ros.model.precision import full_precision
-
-CELL = 8  # pixels across a cell of the descriptors and of the keypoint head
-DESCRIPTOR_SIZE = 64
-DETAIL_CHANNELS = {4: 24, 2: 8}  # channels of the features by stride, which matches are refined with
-
-
-class XFeatMaps(NamedTuple):
-    """Output of the encoder.
-
-    Attributes:
-        stride_2, stride_4: features (B, 8, H/2, W/2) and (B, 24, H/4, W/4).
-        descriptors: (B, 64, H/8, W/8), not normalised.
-        reliability: (B, 1, H/8, W/8) in [0, 1], probability that the descriptor can be matched.
-        keypoint_logits: (B, 65, H/8, W/8), of the 64 pixels of a cell, row by row, and of no keypoint.
-    """
-
-    stride_2: Tensor
-    stride_4: Tensor
-    descriptors: Tensor
-    reliability: Tensor
-    keypoint_logits: Tensor
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -47,7 +25,15 @@ def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: i
 
 
 class XFeatEncoder(nn.Module):
-    """Encoder of images (B, 3, H, W) in [0, 1], H and W multiples of 32."""
+    """Encoder of images (B, 3, H, W) in [0, 1], H and W multiples of 32.
+
+    Attributes:
+        descriptor_size: number of channels D of the descriptors.
+        position_radius: radius of the window of sub-pixel refinement of keypoints, pixels.
+    """
+
+    descriptor_size = 64
+    position_radius = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +55,7 @@ class XFeatEncoder(nn.Module):
             _convolution(128, 64, kernel=1),
         )
         self.fusion = nn.Sequential(
-            _convolution(64, 64), _convolution(64, 64), nn.Conv2d(64, DESCRIPTOR_SIZE, 1)
+            _convolution(64, 64), _convolution(64, 64), nn.Conv2d(64, self.descriptor_size, 1)
         )
         self.reliability = nn.Sequential(
             _convolution(64, 64, kernel=1), _convolution(64, 64, kernel=1), nn.Conv2d(64, 1, 1)
@@ -78,7 +64,7 @@ class XFeatEncoder(nn.Module):
             *(_convolution(64, 64, kernel=1) for _ in range(3)), nn.Conv2d(64, CELL**2 + 1, 1)
         )
 
-    def forward(self, images: Tensor) -> XFeatMaps:
+    def forward(self, images: Tensor) -> KeypointMaps:
         grey = self.brightness(images.mean(dim=1, keepdim=True))
         stride_2 = self.stem(grey)
         shortcut = self.shortcut_4(functional.avg_pool2d(grey, 4))
@@ -93,5 +79,11 @@ class XFeatEncoder(nn.Module):
         descriptors = self.fusion(stride_8 + sum(resized))
         reliability = self.reliability(descriptors).sigmoid()
         with full_precision(images):  # sub-pixel positions are means by these probabilities
+            # Of the 64 pixels of a cell, row by row, and of no keypoint.
             logits = self.keypoints(functional.pixel_unshuffle(grey.float(), CELL))
-        return XFeatMaps(stride_2, stride_4, descriptors, reliability, logits)
+            scores = functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], CELL)[:, 0]
+        return KeypointMaps(scores, scores, reliability, descriptors)
+
+    def describe(self, maps: KeypointMaps, pixels: Tensor) -> Tensor:
+        """Return descriptors (B, N, D), not normalised, of keypoints at pixels (B, N, 2)."""
+        return sample(maps.descriptors.float(), pixels)

@@ -39,7 +39,7 @@ class NodeConfig(CameraConfig):
     )
     weights: str = setting(
         "",
-        "Weights file (safetensors) of the network; empty: the shipped weights.",
+        "Weights of the network: a safetensors file, or 'small' or 'medium' (shipped); empty: 'small'.",
     )
     device: str = setting(
         "auto",
@@ -64,6 +64,11 @@ class NodeConfig(CameraConfig):
         "When hybrid runs the network: 'when_needed' (tracks do not determine the pose), 'always' or "
         "'auto' (always on CUDA, when needed on a CPU).",
         choices=ASK_NETWORK,
+    )
+    second_network: bool = setting(
+        True,
+        "Whether hybrid runs the larger network 'medium' where the pose of two images that too few tracks "
+        "connect is uncertain otherwise, for example after a loss; it takes about a second on one CPU core.",
     )
     on_out_of_memory: str = setting(
         "lower_resolution",
@@ -186,6 +191,7 @@ class NodeConfig(CameraConfig):
             precision=self.precision,
             image_area=self.image_area or None,
             ask_network=self.ask_network,
+            second_network=self.second_network,
         )
 
     @property

@@ -5,20 +5,22 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iup_pose_ros.bags.trajectory_io import write_tum_rows
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.stamps import decimal_seconds
 
 DEFAULT_FILE = "trajectory.tum"
-# Nearly four hours at 30 images per second, about 100 MB.
-_MAX_POSES = 400_000
+# Poses are stored in blocks, 64 bytes each. The maximum of 400,000 takes 26 MB and is reached after nearly
+# four hours at 30 images per second.
+_POSE = np.dtype([("stamp", np.int64), ("pose", np.float64, 7)])
+_BLOCK = 1_000  # poses
+_MAX_BLOCKS = 400
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,24 @@ class TrajectoryLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._poses: deque[tuple[int, Array]] = deque(maxlen=_MAX_POSES)
-
-    def __len__(self) -> int:
-        return len(self._poses)
+        self._blocks: deque[NDArray[np.void]] = deque(maxlen=_MAX_BLOCKS)
+        self._in_last_block = _BLOCK
 
     def add(self, stamp: int, T_odom_base: Pose) -> None:
-        """Append a pose; stamp in nanoseconds."""
+        """Append a pose; stamp in nanoseconds. Of too many, the oldest are removed."""
         row = np.concatenate([T_odom_base.translation, T_odom_base.quaternion])
         with self._lock:
-            self._poses.append((stamp, row))
+            if self._in_last_block == _BLOCK:
+                self._blocks.append(np.empty(_BLOCK, dtype=_POSE))
+                self._in_last_block = 0
+            self._blocks[-1][self._in_last_block] = (stamp, row)
+            self._in_last_block += 1
 
     def clear(self) -> None:
         """Remove all poses."""
         with self._lock:
-            self._poses.clear()
+            self._blocks.clear()
+            self._in_last_block = _BLOCK
 
     def save(self, directory: str, filename: str, frames: str) -> SavedTrajectory:
         """Write a TUM file into the directory atomically.
@@ -64,24 +69,28 @@ class TrajectoryLog:
         Raises:
             DataError: there is no pose, the file would be outside the directory, or it cannot be written.
         """
-        with self._lock:
-            poses = list(self._poses)
-        if not poses:
+        poses = self._poses()
+        if len(poses) == 0:
             raise DataError("no pose yet: no file was written")
         path = file_inside(directory, filename or DEFAULT_FILE)
-        starts = [
-            index for index, (before, after) in enumerate(pairwise(poses), start=1) if after[0] <= before[0]
-        ]
-        last_round = poses[starts[-1] :] if starts else poses
+        jumps = np.flatnonzero(np.diff(poses["stamp"]) <= 0)
+        last_round = poses[jumps[-1] + 1 :] if len(jumps) else poses
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"folder {path.parent} cannot be written: {error.strerror}") from error
-        stamps = [decimal_seconds(stamp) for stamp, _ in last_round]
-        write_tum_rows(path, stamps, np.array([row for _, row in last_round]), frames)
+        stamps = [decimal_seconds(stamp) for stamp in last_round["stamp"].tolist()]
+        write_tum_rows(path, stamps, last_round["pose"], frames)
         omitted = len(poses) - len(last_round)
         note = f"; {omitted} from before a jump back in time are omitted" if omitted else ""
         return SavedTrajectory(path, len(last_round), f"wrote {len(last_round)} poses to {path}{note}")
+
+    def _poses(self) -> NDArray[np.void]:
+        """Return a copy of all poses, the oldest first."""
+        with self._lock:
+            unused = _BLOCK - self._in_last_block
+            poses = np.concatenate([np.empty(0, dtype=_POSE), *self._blocks])
+        return poses[: len(poses) - unused]
 
 
 def file_inside(directory: str, filename: str) -> Path:

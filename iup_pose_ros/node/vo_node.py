@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from iup_pose_ros.blas import use_one_blas_thread
 from iup_pose_ros.node.stop_request import StopRequest
 
 _HELP = """\
@@ -21,6 +22,7 @@ Visual odometry as a managed (lifecycle) node, configured by ROS parameters and 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node; return the exit code of the process: 0 when stopped by SIGINT or SIGTERM."""
     stop = StopRequest()
+    use_one_blas_thread()
     parser = argparse.ArgumentParser(
         "vo_node", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -28,7 +28,7 @@ _UNKNOWN_DEPTH = 1.0  # relative standard deviation of an inverse depth that is 
 # Errors of neighbouring tracks correlate: this many count as one.
 _TRACKS_PER_OBSERVATION = 4.0
 # Minimum change of the noise from one image to the next, as a share of it.
-_LEAST_CHANGE = 0.3
+_MIN_CHANGE = 0.3
 _MIN_DEPTH_RATIO = 0.05  # minimum depth in the image relative to that in the keyframe
 _INLIER = 3.5  # standard deviations
 _MAXIMUM_NOISE = 1.0 / 640.0  # fraction of the image width
@@ -75,19 +75,34 @@ class ImagePose:
     def motion_to(self, later: ImagePose) -> PoseWithCovariance:
         """Return T_image_later, the motion to a later image of the same keyframe.
 
-        Most errors of the tracks are the same in both images. The covariance contains those that are not: the
-        change of the residuals of the image points, and the change of the errors due to the depths.
+        The covariance contains the change of the residuals of the image points, and the growth of the errors
+        due to the depths. These are common to all images of a keyframe, but a filter adds up the covariances
+        of the motions as if they were independent; growth gives the sum the covariance of the pose.
         """
         _, here, there = np.intersect1d(self.ids, later.ids, assume_unique=True, return_indices=True)
         by_noise = self.by_noise + later.by_noise
         if len(here) >= MIN_TRACKS:
             change = later.residuals[there] - self.residuals[here]
-            noise = robust_sigma(change.ravel(), _LEAST_CHANGE * later.noise)
+            noise = robust_sigma(change.ravel(), _MIN_CHANGE * later.noise)
             by_noise = later.by_noise * (noise / later.noise) ** 2
-        by_depths = later.by_depths - self.by_depths
-        covariance = symmetrised(by_noise + by_depths @ by_depths.T)
+        covariance = symmetrised(by_noise + self._growth_by_depths(later))
         back = PoseWithCovariance.exact(self.motion.pose.inverse())
         return back @ PoseWithCovariance(later.motion.pose, covariance)
+
+    def _growth_by_depths(self, later: ImagePose) -> Array:
+        """Return an upper bound (6, 6) of the growth of the covariance due to the depths until a later image.
+
+        With the same errors x of the depths, the pose errs by B x here and by (B + D) x there. The covariance
+        grows by D D^T + D B^T + B D^T, which may be indefinite and is at most (1 + a) D D^T + B B^T / a for
+        any a > 0. With the ratio of the translations' errors as a, this is small, and exact for D = B / a, as
+        with an error of the scale at constant velocity.
+        """
+        errors, change = self.by_depths, later.by_depths - self.by_depths
+        size, growth = np.linalg.norm(errors[:3]), np.linalg.norm(change[:3])
+        if size == 0.0 or growth == 0.0:
+            return np.asarray(change @ change.T)
+        ratio = size / growth
+        return np.asarray((1.0 + ratio) * change @ change.T + errors @ errors.T / ratio)
 
 
 def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose) -> ImagePose:
@@ -114,15 +129,7 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
     variance = np.full(len(rays), (_UNKNOWN_DEPTH * typical) ** 2)
     variance[is_known] = 1.0 / known.information[is_known]
     # 2. Robust Gauss-Newton steps of the pose; the most likely depths follow.
-    pose, inverse = start, measured
-    for _ in range(_ITERATIONS):
-        system = _LinearSystem.at(rays, pose, inverse, measured, variance)
-        step = system.solved(np.einsum("nij,ni->j", system.weighted, system.residual))
-        pose = Pose(exp(step[3:]) @ pose.rotation, pose.translation + step[:3])
-        change = system.by_pose @ step
-        inverse = measured + np.sum(system.gain * (system.residual - change), axis=1)
-        if np.abs(change).max() < _CONVERGED:
-            break
+    pose, inverse, system = _most_likely(rays, start, measured, variance)
     pixels = system.noise * rays.focal
     if pixels > _MAXIMUM_NOISE * rays.width:
         raise EstimationError(f"the tracks disagree by {pixels:.1f} pixels: they do not show one motion")
@@ -148,6 +155,22 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
         (system.residual - system.by_depth * (inverse - measured)[:, None])[inliers],
         known_inliers,
     )
+
+
+def _most_likely(
+    rays: TrackedRays, start: Pose, measured: Array, variance: Array
+) -> tuple[Pose, Array, _LinearSystem]:
+    """Return the most likely pose and inverse depths (N,), and the linear system of the last iteration."""
+    pose, inverse = start, measured
+    for _ in range(_ITERATIONS):
+        system = _LinearSystem.at(rays, pose, inverse, measured, variance)
+        step = system.solved(np.einsum("nij,ni->j", system.weighted, system.residual))
+        pose = Pose(exp(step[3:]) @ pose.rotation, pose.translation + step[:3])
+        change = system.by_pose @ step
+        inverse = measured + np.sum(system.gain * (system.residual - change), axis=1)
+        if np.abs(change).max() < _CONVERGED:
+            break
+    return pose, inverse, system
 
 
 @dataclass(frozen=True, eq=False)

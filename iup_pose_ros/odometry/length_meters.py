@@ -33,20 +33,20 @@ _WORST = 0.3
 _DEPTH_NOISE = 0.01
 # A track agrees with a length within three standard deviations or this share of it.
 _TOLERANCE = 0.1
-# Radians: radius of the image region around the point that a range sensor measures, at least; number of
-# tracks that are used, the nearest ones.
+# Radians: minimum radius of the image region around the point that a range sensor measures; maximum number
+# of tracks that are used, the nearest ones.
 _RADIUS = 0.25
 _NEAREST = 30
-# Smallest share of these tracks that lie on one surface; otherwise the beam may hit an object in front.
+# Minimum share of these tracks that lie on one surface; otherwise the beam may hit an object in front.
 _ONE_SURFACE = 0.8
 # Radians: a point of the ground is seen at least this much below the horizon; deviation of the base's z axis
-# from the ground's normal (suspension, mount); largest inclination of a plane that is taken for the ground.
+# from the ground's normal (suspension, mount); maximum inclination of a plane that is taken for the ground.
 _BELOW_HORIZON = 0.12
 _TILT = 0.025
 _MAX_TILT = 0.09
 # Radians: the inclination of a surface to the image plane, where nothing is known about it.
 _ANY_TILT = 1.0
-# Smallest ratio of a point's depths in the current and in the previous frame.
+# Minimum ratio of a point's depths in the current and in the previous frame.
 _MIN_DEPTH_RATIO = 0.05
 
 Measurement = TypeVar("Measurement")

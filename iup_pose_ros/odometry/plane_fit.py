@@ -12,7 +12,7 @@ from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.depths import robust_weight
 from iup_pose_ros.odometry.track_geometry import MIN_TRACKS
 
-# A track agrees within this many standard deviations; smallest share of tracks that agree.
+# A track agrees within this many standard deviations; minimum share of tracks that agree.
 DEVIATIONS = 3.0
 MIN_AGREEING = 0.5
 # Tracks whose depth in steps is less certain than this share agree with many planes and do not count.

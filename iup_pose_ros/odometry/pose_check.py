@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_ndtr, logit
 
 from iup_pose_ros.errors import EstimationError
+from iup_pose_ros.estimators.epipolar.residuals import CameraPair
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
+from iup_pose_ros.estimators.pose_evidence import PoseEvidence, motion_past_fixed
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, symmetrised
 from iup_pose_ros.geometry.so3 import Array
@@ -133,6 +136,26 @@ def check_rotation_rate(pose: Pose, interval: float, config: OdometryConfig, sou
             f"rotation rate of {source} is {rate:.1f} rad/s; the maximum is "
             f"{config.maximum_rotation_rate} rad/s (maximum_rotation_rate)"
         )
+
+
+def fixed_in_image(tracks: Tracks, known: InverseDepths, minimum: int) -> NDArray[np.bool_]:
+    """Return which of N tracks are on drops or dirt on the lens or on the robot itself; see ``PoseEvidence``.
+
+    Tracks that have shown parallax are part of the scene: if they stay in place, an object moves in front
+    of a resting camera.
+
+    Args:
+        tracks: N tracks between the two frames.
+        known: inverse depths of the same tracks in the keyframe.
+        minimum: minimum number of tracks of the motion that they contradict.
+    """
+    evidence = PoseEvidence(CameraPair.of(tracks.keyframe, tracks.latest), {"tracks": tracks.matches})
+    solver = EpipolarSolver("tracks", replace(_SOLVER, min_inliers=minimum))
+    T_moving = motion_past_fixed(evidence, "tracks", partial(solver.fit, tracks.keyframe, tracks.latest))
+    if T_moving is None or not evidence.prevails(T_moving):
+        return np.zeros(len(tracks), dtype=np.bool_)
+    has_parallax = known.inverse * np.sqrt(known.information) > _DEVIATIONS
+    return evidence.fixed("tracks", T_moving) & ~has_parallax
 
 
 def choose_motion(relative: RelativePose, tracks: Tracks, known: InverseDepths, minimum: int) -> RelativePose:

@@ -21,7 +21,7 @@ _QUATERNION_TOLERANCE = 0.5
 # rad/s: no gyroscope measures a faster turn.
 _FASTEST = 100.0
 # Squares of m/s and rad/s: larger variances, also infinite ones, are as uncertain as this one.
-_LARGEST_VARIANCE = 1e4
+_MAX_VARIANCE = 1e4
 # Name of the messages in errors and number of them that are kept, by value of scale_source. A keyframe is at
 # most some tens of images old when its depth is asked for; range sensors measure up to 1000 times a second.
 _SCENE_MESSAGES = {"depth": ("depth image", 60), "range": ("range", 2000)}
@@ -67,7 +67,7 @@ def add_wheel_odometry(history: WheelHistory, message: Any, base_frame: str) -> 
         return f"wheel odometry message ignored: {error}"
     variances = np.reshape(message.twist.covariance, (6, 6)).diagonal()
     # NaN and negative variances, which some drivers send, count as unknown.
-    history.rate_variances = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
+    history.rate_variances = np.clip(np.nan_to_num(variances), 0.0, _MAX_VARIANCE)
     history.add(nanoseconds(message.header.stamp), T_odom_base)
     if message.child_frame_id != base_frame:
         return f"wheel odometry has child frame {message.child_frame_id!r}; {base_frame!r} is assumed"
@@ -85,7 +85,7 @@ def add_angular_velocity(history: GyroHistory, message: Any) -> str:
             f"imu message ignored: its angular velocity {rate.tolist()} exceeds {_FASTEST:g} rad/s, is not "
             "finite, or is marked as absent by -1 in its covariance"
         )
-    known = np.clip(np.nan_to_num(variances), 0.0, _LARGEST_VARIANCE)
+    known = np.clip(np.nan_to_num(variances), 0.0, _MAX_VARIANCE)
     history.frame_id = message.header.frame_id
     history.rate_variances = np.concatenate([np.zeros(3), known])
     history.add_rate(nanoseconds(message.header.stamp), rate)

@@ -138,6 +138,11 @@ class Tracker:
         self.maximum = maximum
         self.keyframes = 0
         self._next_id = 0
+        self._avoided = np.zeros((0, 2))
+
+    def avoid(self, points: Array) -> None:
+        """Detect no corners near these points (N, 2) of the image, the latest ``maximum`` of all."""
+        self._avoided = np.vstack([self._avoided, points])[-self.maximum :]
 
     def begin(self, frame: Frame) -> Tracks:
         """Return a keyframe without continued tracks."""
@@ -162,7 +167,7 @@ class Tracker:
             image,
             _CANDIDATES * wanted,
             distance,
-            tracks.points_latest,
+            np.vstack([tracks.points_latest, self._avoided]),
             _QUALITY,
             tracks.latest.usable,
         )

@@ -10,19 +10,13 @@ from dataclasses import replace
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.odometry import pose_check
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import StationaryDetector, is_keyframe_due
 from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
-from iup_pose_ros.odometry.pose_check import (
-    check,
-    check_rotation_rate,
-    choose_motion,
-    resolve_ambiguity,
-    resolve_contradiction,
-)
 from iup_pose_ros.odometry.scaled_step import Interval
 from iup_pose_ros.odometry.state import KeyframeEdge, OdometryUpdate, TrackingState, Twist
 from iup_pose_ros.odometry.tracks import Tracker, Tracks, is_low_texture
@@ -143,7 +137,11 @@ class VisualOdometry:
         if not due and self._state is not TrackingState.LOST:
             return self._between_keyframes(tracks, locate=not contradiction)
 
-        # 6. Relative pose by the estimator, checked against the tracks.
+        # 6. Relative pose by the estimator, checked against the tracks without those fixed in the image.
+        known = self._scale.depths.of(tracks.ids)
+        fixed = pose_check.fixed_in_image(tracks, known, self._config.minimum_tracks)
+        self._tracker.avoid(tracks.points_latest[fixed])
+        tracks = tracks.kept(~fixed)
         try:
             relative, seconds = self._estimate(tracks)
         except EstimationError as error:
@@ -151,26 +149,8 @@ class VisualOdometry:
         if not due:
             return self._between_keyframes(tracks, locate=not contradiction)
 
-        # 7. Scale: the length of the step, and with it the depths of the tracks.
-        step = self._scale.step(relative, tracks.rays, _interval(tracks))
-
-        # 8. Integration of the base's motion; the twist is that since the last image with a pose.
-        self._adopt_keyframe(tracks)
-        self._integrator.advance(step.camera, tracks.keyframe.stamp, frame.stamp)
-        last = self._last_image(tracks)
-        twist = self._integrator.twist(last.motion.inverse() @ step.camera, frame.stamp - last.stamp)
-
-        # 9. New keyframe: the inlier tracks continue, new corners fill the gaps.
-        self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
-        base = step.camera.change_of_frame(self._T_base_camera)
-        edge = self._integrator.finish_edge(
-            KeyframeEdge.of(
-                tracks, self._tracks.keyframe_id, relative, step, base, self._estimator.name, seconds
-            )
-        )
-        self._bridge.learn(step, tracks.keyframe.stamp, frame.stamp)
-        self._state, self._reason = TrackingState.TRACKING, self._scale.warning
-        return self._report(frame, edge, self._integrator.pose, twist)
+        # 7. New keyframe: step in the trajectory's unit, pose, twist and edge.
+        return self._add_keyframe(tracks, relative, seconds)
 
     def _take_stamp(self, stamp: float) -> str:
         """Accept the stamp of the next frame, or return why the frame is dropped."""
@@ -243,18 +223,39 @@ class VisualOdometry:
         seconds = time.perf_counter() - start
         rays = tracks.rays
         known = self._scale.depths.of(rays.ids)
-        relative = resolve_ambiguity(relative, rays, known)
-        check(relative, rays, tracks.interval, self._config)
+        relative = pose_check.resolve_ambiguity(relative, rays, known)
+        pose_check.check(relative, rays, tracks.interval, self._config)
         if not relative.metric:
-            relative = choose_motion(relative, tracks, known, self._config.minimum_tracks)
-            check(relative, rays, tracks.interval, self._config)
-            self._scale.check(relative, rays, _interval(tracks))
+            relative = pose_check.choose_motion(relative, tracks, known, self._config.minimum_tracks)
+            pose_check.check(relative, rays, tracks.interval, self._config)
+            self._scale.check(relative, rays, Interval(tracks.keyframe.stamp, tracks.latest.stamp))
             # A pose by known depths that contradicts this one replaces it, if it passes the checks, too.
             with suppress(EstimationError):
-                chosen = resolve_contradiction(relative, self._resection(tracks))
-                check(chosen, rays, tracks.interval, self._config)
+                chosen = pose_check.resolve_contradiction(relative, self._resection(tracks))
+                pose_check.check(chosen, rays, tracks.interval, self._config)
                 relative = chosen
         return relative, seconds
+
+    def _add_keyframe(self, tracks: Tracks, relative: RelativePose, seconds: float) -> OdometryUpdate:
+        """Report a keyframe with its checked relative pose, which took ``seconds``."""
+        # 1. Scale: the length of the step, and with it the depths of the tracks.
+        start, end = tracks.keyframe.stamp, tracks.latest.stamp
+        step = self._scale.step(relative, tracks.rays, Interval(start, end))
+
+        # 2. Integration of the base's motion; the twist is that since the last image with a pose.
+        self._adopt_keyframe(tracks)
+        self._integrator.advance(step.camera, start, end)
+        last = self._last_image(tracks)
+        twist = self._integrator.twist(last.motion.inverse() @ step.camera, end - last.stamp)
+
+        # 3. New keyframe: the inlier tracks continue, new corners fill the gaps.
+        self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
+        base, name = step.camera.change_of_frame(self._T_base_camera), self._estimator.name
+        edge = KeyframeEdge.of(tracks, self._tracks.keyframe_id, relative, step, base, name, seconds)
+        edge = self._integrator.finish_edge(edge)
+        self._bridge.learn(step, start, end)
+        self._state, self._reason = TrackingState.TRACKING, self._scale.warning
+        return self._report(tracks.latest, edge, self._integrator.pose, twist)
 
     def _between_keyframes(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
         """Report a frame between keyframes: with its pose if ``locate`` and its tracks determine one."""
@@ -269,7 +270,7 @@ class VisualOdometry:
         last = self._last_image(tracks)
         try:
             image = self._resection(tracks)
-            check_rotation_rate(image.motion.pose, tracks.interval, self._config, "the tracks")
+            pose_check.check_rotation_rate(image.motion.pose, tracks.interval, self._config, "the tracks")
         except EstimationError:
             return self._report(tracks.latest)
         self._image_pose = image
@@ -347,7 +348,3 @@ class VisualOdometry:
         is_lost = self._state is TrackingState.LOST
         bridged = self._integrator.bridged(self._image_pose, frame.stamp) if is_lost else None
         return update if bridged is None else replace(update, pose=bridged[0], twist=bridged[1], bridged=True)
-
-
-def _interval(tracks: Tracks) -> Interval:
-    return Interval(tracks.keyframe.stamp, tracks.latest.stamp)

@@ -20,7 +20,6 @@ from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.progress import progress_bar
 from iup_pose_ros.replay.bag_evaluation import BagEvaluationOptions, TruthSource, run_evaluation
-from iup_pose_ros.replay.node_process import NodeProcessError
 
 # A forward-looking camera, in front of and above the centre of a robot (REP-103: x forward, z up).
 _EXTRINSICS = CameraExtrinsics(
@@ -62,9 +61,10 @@ def run_demo(options: DemoOptions, console: Console) -> str:
     """Evaluate the recording, add trajectory.tum and trajectory.png to its report, print a summary.
 
     Returns:
-        Why the run failed, one sentence: the node exited or tracking was lost; empty on success.
+        Why tracking failed, one sentence; empty on success.
 
     Raises:
+        NodeProcessError: the node exits unexpectedly.
         IupPoseError: an input or output is unusable.
     """
     estimator = options.config.estimator
@@ -78,10 +78,7 @@ def run_demo(options: DemoOptions, console: Console) -> str:
             report=options.output,
             config=options.config,
         )
-        try:
-            evaluation = run_evaluation(evaluation_options, source.name, console)
-        except NodeProcessError as error:
-            return str(error)
+        evaluation = run_evaluation(evaluation_options, source.name, console)
     for note in evaluation.notes:
         if note.startswith(("Warning", "No ground truth")):
             console.print(note)

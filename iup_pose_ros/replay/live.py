@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nav_msgs.msg import Odometry
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, Range
 from tf2_msgs.msg import TFMessage
@@ -15,18 +16,20 @@ from tf2_ros import StaticTransformBroadcaster
 
 from iup_pose_ros.bags.messages import COMPRESSED_IMAGE, header_stamp
 from iup_pose_ros.bags.reader import BagReader
-from iup_pose_ros.bags.recording import RecordedMessage
 from iup_pose_ros.bags.static_transforms import TF_STATIC
+from iup_pose_ros.errors import NodeProcessError
 from iup_pose_ros.evaluation.runs.run_record import RunRecord
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.node.params_file import NODE_NAME
 from iup_pose_ros.node.settings import NodeConfig
 from iup_pose_ros.replay.bag_sensors import camera_mount, sensors_first
-from iup_pose_ros.replay.node_process import NodeProcess, NodeProcessError, Parameter, isolated_environment
+from iup_pose_ros.replay.node_process import NodeProcess, Parameter, isolated_environment
 from iup_pose_ros.replay.player import Player
 from iup_pose_ros.replay.recorder import Recorder
 from iup_pose_ros.replay.ros_session import ros_session
 
+# Sensors whose subscriptions follow the reliability of their publishers, as those of the camera do.
+_ADAPTING = {"depth", "range"}
 _TYPES = {"mask": Image, "range": Range, "wheel_odometry": Odometry, "imu": Imu}
 _DEFAULT_CONFIG = NodeConfig()
 _NO_TOPICS: Mapping[str, str] = {}
@@ -55,8 +58,7 @@ def run_live(
         bag: the recording.
         estimator: name of the estimator.
         progress: called after every image.
-        rate: playback rate, 1 as recorded; 0 waits for the node's state after every image, so that none is
-            dropped.
+        rate: playback rate; 0 waits for the node's state after every image, so that none is dropped.
         log: file for the node's output.
         config: settings of the node, except estimator and transports.
         topics: topics of the sensors that the settings use (``sensor_topics``).
@@ -67,69 +69,81 @@ def run_live(
     """
     environment = isolated_environment()
     extrinsics = camera_mount(bag, config)
-    types: dict[str, type[Any]] = {
-        topic: CompressedImage if bag.topics[topic].kind == COMPRESSED_IMAGE else _TYPES.get(name, Image)
-        for name, topic in {"image": bag.camera.image, **topics}.items()
-    }
-    types[bag.camera.info] = CameraInfo
+    types = _message_types(bag, topics)
+    # 1. The node, on the topics of the recording.
     remaps = {"__node": NODE_NAME, "image": bag.camera.image, "camera_info": bag.camera.info, **topics}
-    parameters: dict[str, Parameter] = {
-        **config.parameters,
-        "estimator": estimator,
-        "autostart": True,
-        "image_transport": "raw",
-        "depth_transport": "raw",
-        "assume_identity_mount": extrinsics is None,
-    }
-    if types[bag.camera.image] is CompressedImage:
-        parameters["image_transport"] = "compressed"
-    if "depth" in topics and types[topics["depth"]] is CompressedImage:
-        parameters["depth_transport"] = "compressedDepth"
-    # The other subscriptions are always best effort.
-    adapting = [bag.camera.image, bag.camera.info]
-    adapting += [topics[name] for name in ("depth", "range") if name in topics]
-    reliable = adapting if config.input_reliability != "best_effort" else []
+    parameters = _parameters(config, estimator, types[bag.camera.image], types.get(topics.get("depth", "")))
+    parameters["assume_identity_mount"] = extrinsics is None
     with (
         ros_session("iup_pose_replay", environment) as node,
         NodeProcess(parameters, remaps, environment, log) as process,
     ):
-        # Kept until the end: latched transforms exist as long as their publisher.
-        broadcaster = StaticTransformBroadcaster(node) if extrinsics is not None else None
-        if broadcaster is not None:
-            recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
-            broadcaster.sendTransform([transform for each in recorded for transform in each.transforms])
+        # 2. Publishers and subscriptions.
+        if extrinsics is not None:
+            _broadcast_transforms(bag, node, process)
         recorder = Recorder(node, f"/{NODE_NAME}")
-        player = Player(node, types, reliable)
+        adapting = [bag.camera.image, bag.camera.info, *(topics[name] for name in _ADAPTING & topics.keys())]
+        player = Player(node, types, adapting if config.input_reliability != "best_effort" else [])
         wait_for_topics(lambda: player.is_heard and recorder.hears, process)
-        if broadcaster is not None:
-            wait_for_topics(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
-        time.sleep(_SETTLING_TIME)
-        messages = bag.messages(types)
-        if rate == 0.0:
-            # After an image nothing is sent until the node has answered.
-            messages = sensors_first(messages, (bag.camera.image, bag.camera.info))
-        _play(bag.camera.image, player.play(messages, rate), rate == 0.0, recorder, process, progress)
+        # 3. Playback.
+        _play(bag, player, types, rate, recorder, process, progress)
         process.stop()
         return recorder.record(estimator, extrinsics or Pose.identity())
 
 
+def _parameters(
+    config: NodeConfig, estimator: str, image_type: type[Any], depth_type: type[Any] | None
+) -> dict[str, Parameter]:
+    """Return the node's parameters for a recording with these message classes of image and depth."""
+    return {
+        **config.parameters,
+        "estimator": estimator,
+        "autostart": True,
+        "image_transport": "compressed" if image_type is CompressedImage else "raw",
+        "depth_transport": "compressedDepth" if depth_type is CompressedImage else "raw",
+    }
+
+
+def _message_types(bag: BagReader, topics: Mapping[str, str]) -> dict[str, type[Any]]:
+    """Return the message class of each topic that is played."""
+    types: dict[str, type[Any]] = {bag.camera.info: CameraInfo}
+    for name, topic in {"image": bag.camera.image, **topics}.items():
+        is_compressed = bag.topics[topic].kind == COMPRESSED_IMAGE
+        types[topic] = CompressedImage if is_compressed else _TYPES.get(name, Image)
+    return types
+
+
+def _broadcast_transforms(bag: BagReader, node: Node, process: NodeProcess) -> None:
+    """Publish the recorded static transforms, latched, and wait until the node subscribes to them."""
+    broadcaster = StaticTransformBroadcaster(node)
+    recorded = [deserialize_message(message.data, TFMessage) for message in bag.messages([TF_STATIC])]
+    broadcaster.sendTransform([transform for each in recorded for transform in each.transforms])
+    wait_for_topics(lambda: broadcaster.pub_tf.get_subscription_count() > 0, process)
+
+
 def _play(
-    image_topic: str,
-    played: Iterator[tuple[RecordedMessage, float]],
-    waits: bool,
+    bag: BagReader,
+    player: Player,
+    types: Mapping[str, type[Any]],
+    rate: float,
     recorder: Recorder,
     process: NodeProcess,
     progress: Callable[[], None],
 ) -> None:
-    """Play all messages; note the sending time of the images and, if ``waits``, wait for their states."""
+    """Play all messages and note the sending times of the images; with rate 0 wait for the state of each."""
+    time.sleep(_SETTLING_TIME)
+    messages = bag.messages(types)
+    if rate == 0.0:
+        # After an image nothing is sent until the node has answered.
+        messages = sensors_first(messages, (bag.camera.image, bag.camera.info))
     stamp = 0
-    for message, sent_at in played:
-        if message.topic != image_topic:
+    for message, sent_at in player.play(messages, rate):
+        if message.topic != bag.camera.image:
             continue
         process.check_running()
         stamp = header_stamp(message.data)
         recorder.sent(stamp, sent_at)
-        if waits:
+        if rate == 0.0:
             recorder.wait_for_state(stamp, _ANSWER_TIMEOUT)
         progress()
     recorder.wait_for_state(stamp, _ANSWER_TIMEOUT)

@@ -14,17 +14,13 @@ from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 
-from iup_pose_ros.errors import IupPoseError
+from iup_pose_ros.errors import NodeProcessError
 
 Parameter = bool | int | float | str
 
 # The ROS wheels re-execute Python with the path of their libraries and set this to do it only once.
 _WHEELS_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 _STOP_TIMEOUT = 30.0
-
-
-class NodeProcessError(IupPoseError):
-    """The node's process ended when it should not have, or did not end when it should."""
 
 
 def isolated_environment() -> dict[str, str]:

@@ -52,19 +52,20 @@ def run_offline(
     Raises:
         DataError: the recording is damaged, lacks what the settings require, or none of its images is usable.
     """
+    # 1. Settings that follow from the recording, as in the live run.
     mount = camera_mount(bag, config)
     is_compressed = bag.camera.image_kind == messages.COMPRESSED_IMAGE
-    config = replace(
-        config,
-        image_transport="compressed" if is_compressed else "raw",
-        assume_identity_mount=mount is None,
-    )
+    transport = "compressed" if is_compressed else "raw"
+    config = replace(config, image_transport=transport, assume_identity_mount=mount is None)
+    # 2. The pipeline, with what the node takes from other sensors.
     mounts = RecordedMounts(bag, config.base_frame, config.assume_identity_mount)
     histories = SensorHistories.required(config.odometry.scale_source, config.motion_prior)
     feed = SensorFeed(bag, topics, histories, config.base_frame)
     masks = bag.masks(0.0 if config.mask_policy == "synchronised" else config.mask_timeout)
-    pipeline = FramePipeline(estimator, config, mounts, histories, bag.camera.image)
-    run = _Run(pipeline, mount or Pose.identity())
+    run = _Run(
+        FramePipeline(estimator, config, mounts, histories, bag.camera.image), mount or Pose.identity()
+    )
+    # 3. All messages: each image with the last camera_info, images before the first one with the first.
     info = next(bag.decoded(bag.camera.info), None)
     if info is None:
         raise DataError(f"bag {bag.path} holds zero messages on {bag.camera.info}")
@@ -81,12 +82,7 @@ def run_offline(
             progress()
         else:
             run.warn(feed.add(message))
-    # A single image, for example the first of those without stamps, shows no motion.
-    if len(run.frames) < min(2, bag.image_count):
-        raise DataError(
-            f"bag {bag.path}: {len(run.frames)} of {bag.image_count} images are usable: "
-            f"{'; '.join(run.notes)}"
-        )
+    run.check_usable(f"bag {bag.path}", bag.image_count)
     return run.record(estimator.name)
 
 
@@ -123,6 +119,13 @@ class _Run:
                 "ignored: the driver sends images again"
             )
         return [*notes, *self._warnings.values(), *filter(None, [self._intervals.warning])]
+
+    def check_usable(self, source: str, images: int) -> None:
+        """Raise DataError if fewer than two of the images of a bag are usable, which show no motion."""
+        if len(self.frames) < min(2, images):
+            raise DataError(
+                f"{source}: {len(self.frames)} of {images} images are usable: {'; '.join(self.notes)}"
+            )
 
     def record(self, estimator: str) -> RunRecord:
         """Return the run as motion of the camera."""

@@ -171,6 +171,12 @@ class TrainConfig:
                 raise ConfigurationError(
                     f"size {width}x{height} in sizes; multiples of {INPUT_MULTIPLE} are required"
                 )
+        encoder = preset(self.network.preset).encoder
+        if self.photographs is not None and encoder == "aliked":
+            raise ConfigurationError(
+                f"photographs cannot train preset {self.network.preset!r}: encoder {encoder} has no "
+                "descriptors at the points of sparse matches; rendered pairs can"
+            )
         if self.precision not in PRECISIONS:
             raise ConfigurationError(
                 f"precision is {self.precision!r}; accepted: {', '.join(map(repr, PRECISIONS))}"

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from iup_pose_ros.model.keypoint_matching import KeypointFeatures, rays_through
-from iup_pose_ros.model.keypoints import sample
-from iup_pose_ros.model.xfeat_encoder import CELL
+from iup_pose_ros.model.keypoints import CELL, sample
 from iup_pose_ros.training.data.batches import SparseMatches
 
 DISTANCE = 4.0  # pixels; nearer detected keypoints are replaced first

@@ -1,104 +1,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-import torch
-from two_view_scenes import Scene, direction_angle, make_scene, random_pose, rotation_error, turned, unit
+from hybrid_scenes import (
+    ATTENTION,
+    NO_MATCHES,
+    FailingNetwork,
+    FakeNetwork,
+    angles,
+    disturbed,
+    rendered,
+    synthetic,
+    unrelated_matches,
+)
+from two_view_scenes import Scene, direction_angle, make_scene, random_pose, turned
 
-from iup_pose_ros.demo_scene.rendered_pair import random_pair, random_scene, warp_0_to_1
 from iup_pose_ros.errors import EstimationError
-from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
 from iup_pose_ros.estimators.hybrid import HybridConfig, HybridEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftFrontEnd
 from iup_pose_ros.estimators.matching.guided_klt import GuidedTracker
-from iup_pose_ros.estimators.network.network_matches import NetworkMatches
 from iup_pose_ros.estimators.pose_evidence import InlierModel
-from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry import so3
 from iup_pose_ros.model.checkpoint import SigmaCalibration
-from iup_pose_ros.types import Frame, Matches, RelativePose
+from iup_pose_ros.types import Frame, Matches
 
 PLAIN = EpipolarEstimator(LucasKanadeFrontEnd())
-ATTENTION = np.full((6, 8), 0.5, dtype=np.float32)
-NO_MATCHES = Matches(np.zeros((0, 2)), np.zeros((0, 2)))
 ALWAYS = HybridConfig(always_ask=True)
-
-
-@dataclass
-class FakeNetwork:
-    """Finds the same matches in every pair."""
-
-    matches: Matches = NO_MATCHES
-    info: EstimatorInfo = field(default=EstimatorInfo("network"))
-    asked: int = 0
-
-    def match(self, previous: Frame, current: Frame) -> NetworkMatches:
-        self.asked += 1
-        return NetworkMatches(self.matches, np.ones(len(self.matches)), ATTENTION)
-
-
-class FailingNetwork:
-    """A network that refuses every pair."""
-
-    info = EstimatorInfo("network")
-
-    def match(self, previous: Frame, current: Frame) -> NetworkMatches:
-        raise EstimationError("image is too small")
-
-
-def rendered(regime: str, seed: int) -> tuple[Scene, Matches]:
-    """A rendered pair, 480 x 360, and true matches of cells 16 pixels wide."""
-    generator = torch.Generator().manual_seed(seed)
-    rng = np.random.default_rng(0)
-    textures = [rng.integers(0, 255, (64, 80, 3), dtype=np.uint8) for _ in range(4)]
-    pair = random_pair(random_scene(textures, generator), generator, 480, 360, regime)
-    fx, fy, cx, cy = (float(pair.K[0, i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    camera = Intrinsics(fx, fy, cx, cy, 480, 360)
-    images = [
-        np.ascontiguousarray((255.0 * image[0].permute(1, 2, 0)).round().byte().numpy())
-        for image in (pair.image_0, pair.image_1)
-    ]
-    frames = [Frame(image, camera, float(i), "camera") for i, image in enumerate(images)]
-    pose = Pose(pair.R_1_0[0].double().numpy(), pair.t_1_0[0].double().numpy()).inverse()
-    goals = warp_0_to_1(pair.depth_0, pair.K, pair.R_1_0, pair.t_1_0)[0][0, 8::16, 8::16].double().numpy()
-    x, y = np.meshgrid(np.arange(8.0, 480.0, 16.0), np.arange(8.0, 360.0, 16.0))
-    cells = np.stack([x, y], axis=-1).reshape(-1, 2)
-    truth = Pose(pose.rotation, unit(pose.translation))
-    return Scene(frames[0], frames[1], NO_MATCHES, truth), Matches(cells, goals.reshape(-1, 2))
-
-
-def disturbed(matches: Matches, error: float, smooth: bool, seed: int = 0) -> Matches:
-    """Matches wrong by about ``error`` pixels, one in eight grossly; errors are noise, or alike nearby."""
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=matches.points_curr.shape)
-    if smooth:
-        noise = np.sqrt(2.0) * np.sin(matches.points_prev / 90.0 + rng.uniform(0.0, 6.0, 2))
-    goals = matches.points_curr + error / np.sqrt(2.0) * noise
-    wrong = rng.random(len(goals)) < 1 / 8
-    goals[wrong] = rng.uniform([0.0, 0.0], [480.0, 360.0], (int(wrong.sum()), 2))
-    return Matches(matches.points_prev, goals)
-
-
-def unrelated_matches(count: int) -> Matches:
-    return Matches(*np.random.default_rng(0).uniform(0.0, 360.0, (2, count, 2)))
-
-
-def angles(estimate: RelativePose, scene: Scene) -> tuple[float, float]:
-    """Errors of rotation and direction in degrees."""
-    rotation = float(np.linalg.norm(rotation_error(estimate, scene)))
-    return float(np.degrees(rotation)), float(np.degrees(direction_angle(estimate, scene)))
-
-
-def synthetic(
-    count: int = 200, noise: float = 0.2, baseline: float = 0.5, outliers: int = 0, seed: int = 0
-) -> Scene:
-    """Matches of blank images, in which nothing else can be matched; the pose is always the same."""
-    pose = random_pose(np.random.default_rng(1))
-    return make_scene(np.random.default_rng(seed), pose, count, baseline, noise, outliers)
 
 
 @pytest.fixture
@@ -262,6 +192,66 @@ def test_own_matches_are_searched_for_where_the_given_ones_agree_on_nothing(
     assert rotation < 0.5
     assert direction < 2.0
     assert network.asked == 1
+
+
+# The second network
+
+
+def test_the_second_network_is_asked_last_and_finds_what_all_else_does_not() -> None:
+    scene = synthetic()
+    second = FakeNetwork(scene.matches)
+    estimator = HybridEstimator(FakeNetwork(unrelated_matches(30)), second_network=second)
+    kinds = [stage.evidence.kinds for stage in estimator.stages(scene.previous, scene.current)]
+    assert kinds[-1] == "tracks network guided sift second_network"
+    found = estimator.estimate(scene.previous, scene.current)
+    assert second.asked == 2
+    assert max(angles(found, scene)) < 1.0
+
+
+def test_the_second_network_is_not_asked_where_tracks_connect_the_images() -> None:
+    scene = synthetic()
+    second = FakeNetwork(scene.matches)
+    estimator = HybridEstimator(FakeNetwork(unrelated_matches(30)), second_network=second)
+    with pytest.raises(EstimationError, match="no pose was found"):
+        estimator.estimate(scene.previous, scene.current, unrelated_matches(40))
+    assert second.asked == 0
+
+
+@pytest.mark.usefixtures("without_sift")
+def test_the_second_network_is_not_asked_where_the_pose_is_probable(wide: tuple[Scene, Matches]) -> None:
+    scene, truth = wide
+    second = FakeNetwork(truth)
+    HybridEstimator(FakeNetwork(truth), second_network=second).estimate(scene.previous, scene.current)
+    assert second.asked == 0
+
+
+@pytest.mark.usefixtures("without_sift")
+@pytest.mark.parametrize("known_by", ["tracks", "network"])
+def test_matches_that_are_fixed_in_the_image_do_not_decide(known_by: str) -> None:
+    """Half of the matches are on drops; without those of the network the tracks alone show the motion."""
+    scene = synthetic(count=80)
+    points = np.random.default_rng(4).uniform([0.0, 0.0], [640.0, 240.0], (120, 2))
+    drops = Matches(points, points + 0.1)
+    moving = scene.matches if known_by == "tracks" else NO_MATCHES
+    network = FakeNetwork(NO_MATCHES if known_by == "tracks" else scene.matches)
+    estimator = HybridEstimator(network)
+    found = estimator.estimate(scene.previous, scene.current, drops.followed_by(moving))
+    assert max(angles(found, scene)) < 3.0
+    *_, last = estimator.stages(scene.previous, scene.current, drops.followed_by(moving))
+    assert len(last.evidence.matches["tracks"]) < len(moving) + 10
+
+
+@pytest.mark.usefixtures("without_sift")
+def test_an_object_before_a_resting_camera_does_not_decide() -> None:
+    scene = synthetic(count=300)
+    column, row = scene.matches.points_prev.T
+    person = scene.matches.chosen((column < 320.0) & (row > 120.0))
+    points = np.random.default_rng(4).uniform([0.0, 0.0], [640.0, 480.0], (120, 2))
+    tracks = Matches(points, points + 0.1).followed_by(person)
+    network = FakeNetwork()
+    found = HybridEstimator(network).estimate(scene.previous, scene.current, tracks)
+    assert network.asked == 1
+    assert np.degrees(so3.angle(found.T_prev_curr.rotation)) < 0.5
 
 
 # No pose rather than a wrong one

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -17,6 +20,7 @@ from iup_pose_ros.estimators.pose_evidence import (
     InlierModel,
     PoseEvidence,
     check_probability,
+    motion_past_fixed,
 )
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.types import Matches
@@ -145,3 +149,63 @@ def test_a_pose_is_refused_below_the_minimum_probability() -> None:
         check_probability(0.15)
     with pytest.raises(EstimationError):
         check_probability(MINIMUM_PROBABILITY - 1e-6)
+
+
+# What is fixed in the image
+
+
+def in_place(left: float, top: float, right: float, bottom: float, count: int = 120) -> Matches:
+    """Matches within a part of the image of 640x480 pixels that move by a tenth of a pixel."""
+    rng = np.random.default_rng(8)
+    points = rng.uniform([left, top], [right, bottom], (count, 2))
+    return Matches(points, points + 0.1 * rng.normal(size=points.shape))
+
+
+def evidence_with(fixed: Matches, moving: Scene) -> PoseEvidence:
+    cameras = CameraPair.of(moving.previous, moving.current)
+    return PoseEvidence(cameras, {"tracks": fixed.followed_by(moving.matches)})
+
+
+def pose_past_fixed(evidence: PoseEvidence, moving: Scene) -> Pose | None:
+    solver = EpipolarSolver("test")
+    return motion_past_fixed(evidence, "tracks", partial(solver.fit, moving.previous, moving.current))
+
+
+def test_what_is_fixed_in_the_image_is_left_out_where_what_moves_covers_more() -> None:
+    moving = scene(noise=0.2)
+    hood = in_place(0.0, 320.0, 640.0, 480.0)
+    evidence = evidence_with(hood, moving)
+    T_moving = pose_past_fixed(evidence, moving)
+    assert T_moving is not None
+    assert evidence.prevails(T_moving)
+    cleaned = PoseEvidence(evidence.cameras, T_moving=T_moving)
+    kept = cleaned.add("tracks", evidence.matches["tracks"])
+    assert kept is cleaned.matches["tracks"]
+    assert np.count_nonzero(cleaned.cameras.in_place(kept)) < 10
+    assert len(kept) >= len(moving.matches)
+
+
+def test_with_a_resting_camera_what_moves_does_not_prevail() -> None:
+    everywhere = in_place(0.0, 0.0, 640.0, 480.0)
+    moving = scene(count=160, noise=0.2)
+    column, row = moving.matches.points_prev.T
+    person = moving.matches.chosen((column < 320.0) & (row > 120.0))
+    assert len(person) > 30
+    evidence = evidence_with(everywhere, replace(moving, matches=person))
+    T_moving = pose_past_fixed(evidence, moving)
+    assert T_moving is not None
+    assert not evidence.prevails(T_moving)
+
+
+def test_distant_points_of_a_camera_that_does_not_turn_are_not_fixed() -> None:
+    forward = Pose(np.eye(3), np.array([0.0, 0.0, 1.0]))
+    near = make_scene(np.random.default_rng(3), forward, 80, noise=0.1)
+    evidence = evidence_with(in_place(0.0, 0.0, 640.0, 480.0), near)
+    assert np.count_nonzero(evidence.cameras.in_place(evidence.matches["tracks"])) >= 100
+    assert pose_past_fixed(evidence, near) is None
+
+
+def test_nothing_is_in_place_between_two_cameras() -> None:
+    moving = make_scene(np.random.default_rng(3), random_pose(np.random.default_rng(1)), same_camera=False)
+    evidence = evidence_with(in_place(0.0, 320.0, 640.0, 480.0), moving)
+    assert pose_past_fixed(evidence, moving) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from iup_pose_ros.geometry import so3
@@ -86,3 +87,12 @@ def direction_angle(estimate: RelativePose, scene: Scene) -> float:
     """Angle between both directions of translation, 0 to pi."""
     first, second = estimate.T_prev_curr.translation, scene.T_prev_curr.translation
     return float(np.arctan2(np.linalg.norm(np.cross(first, second)), first @ second))
+
+
+def noise_frame(seed: int, width: int = 160, height: int = 120, grey: bool = False) -> Frame:
+    """A frame of smooth noise."""
+    shape = (height, width) if grey else (height, width, 3)
+    noise = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), 2.0).astype(np.uint8)
+    intrinsics = Intrinsics(0.9 * width, 0.9 * width, width / 2, height / 2, width, height)
+    return Frame(image, intrinsics, float(seed), "camera")

@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from iup_pose_ros.model.checkpoint import (
     CheckpointInfo,
     SigmaCalibration,
     load_checkpoint,
+    load_checkpoint_info,
     save_checkpoint,
 )
 from iup_pose_ros.model.config import PRESETS
@@ -191,3 +193,30 @@ def test_sigma_calibration_scales_and_adds_a_floor() -> None:
     calibration = SigmaCalibration(2.0, 3.0, 0.3, 0.4)
     assert calibration.corrected_rotation(np.array([0.2, 0.0])) == pytest.approx([0.5, 0.3])
     assert calibration.corrected_direction(0.1) == pytest.approx(0.5)
+
+
+def test_a_network_that_runs_without_decoders_can_be_stored_without_them(tmp_path: Path) -> None:
+    network = IUPPose(replace(PRESETS["small"], tokens=8))
+    complete = save_checkpoint(network, information(network), tmp_path / "complete.safetensors")
+    assert (
+        "rotation_decoder.film.embed.weight"
+        in load_checkpoint(tmp_path / "complete.safetensors")[0].state_dict()
+    )
+    network.remove_decoders()
+    assert save_checkpoint(network, complete, tmp_path / "matcher.safetensors").config == network.config
+    found = load_checkpoint(tmp_path / "matcher.safetensors")[0].state_dict()
+    assert found.keys() == network.state_dict().keys()
+    assert all(name.startswith(("matcher.", "rotation_fusion.")) for name in found)
+
+
+def test_a_network_with_decoders_cannot_be_loaded_without_them(model: IUPPose, tmp_path: Path) -> None:
+    network = IUPPose(model.config)
+    network.remove_decoders()
+    with pytest.raises(CheckpointError, match=r"lacks .* weights of the network, first realignment"):
+        save_checkpoint(network, information(model), tmp_path / "weights.safetensors")
+
+
+def test_the_metadata_are_read_without_the_network(weights: Path, tmp_path: Path) -> None:
+    assert load_checkpoint_info(weights) == load_checkpoint(weights)[1]
+    with pytest.raises(CheckpointError, match="there is no weights file"):
+        load_checkpoint_info(tmp_path / "none.safetensors")

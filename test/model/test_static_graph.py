@@ -37,7 +37,7 @@ def shapes(values: Any) -> Iterator[torch.Size]:
             yield from shapes(value)
 
 
-@pytest.mark.parametrize("preset", ["small", "small_grid"])
+@pytest.mark.parametrize("preset", ["small", "medium", "small_grid"])
 def test_encoding_and_matching_do_not_wait_and_have_static_shapes(preset: str) -> None:
     torch.manual_seed(0)
     network = IUPPose(PRESETS[preset]).eval()

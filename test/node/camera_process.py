@@ -13,8 +13,8 @@ from sensor_msgs.msg import CameraInfo, Image
 if __name__ == "__main__":
     rclpy.init()
     node = rclpy.create_node("camera")
-    images = node.create_publisher(Image, "/image", 5)
-    infos = node.create_publisher(CameraInfo, "/camera_info", 5)
+    images = node.create_publisher(Image, "image", 5)
+    infos = node.create_publisher(CameraInfo, "camera_info", 5)
     position = float(sys.argv[1])
     while True:
         stamp = time.time_ns()

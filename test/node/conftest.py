@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from node_bench import Bench, NodeProcess
+from child_node import NodeProcess
+from node_bench import Bench
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 import pytest
+from child_node import wait_until
 from iup_pose_msgs.msg import TrackingState
 from moving_texture import view
-from node_bench import OUTPUTS, camera_info, image_message, set_stamp, wait_until
+from node_bench import OUTPUTS, camera_info, image_message, set_stamp
 from std_srvs.srv import Trigger
 
 from iup_pose_ros.stamps import nanoseconds

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from child_node import wait_until
 from nav_msgs.msg import Odometry
-from node_bench import BLACK, CAMERA_FRAME, PERIOD, Drive, set_stamp, stamp_of, wait_until
+from node_bench import BLACK, CAMERA_FRAME, PERIOD, Drive, set_stamp, stamp_of
 from sensor_msgs.msg import Imu
 
 ODOMETRY = "/vo_node/odometry"

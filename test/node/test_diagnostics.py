@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from child_node import wait_until
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Path
-from node_bench import BLACK, Drive, set_stamp, stamp_of, wait_until
+from node_bench import BLACK, Drive, set_stamp, stamp_of
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage

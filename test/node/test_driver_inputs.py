@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from child_node import wait_until
 from iup_pose_msgs.msg import TrackingState
 from moving_texture import view
-from node_bench import PERIOD, START, camera_info, image_message, wait_until
+from node_bench import PERIOD, START, camera_info, image_message
 
 
 def messages(index, frame_id="camera_optical"):

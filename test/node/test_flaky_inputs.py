@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
@@ -13,11 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from child_node import NODE, wait_until
 from diagnostic_msgs.msg import DiagnosticArray
 from iup_pose_msgs.msg import TrackingState
 from iup_pose_msgs.srv import SaveTrajectory
 from moving_texture import view
-from node_bench import Drive, image_message, stamp_of, wait_until
+from nav_msgs.msg import Odometry
+from node_bench import Drive, image_message, stamp_of
 
 from iup_pose_ros.bags.trajectory_io import read_tum
 
@@ -186,3 +189,41 @@ def test_a_second_node_of_the_same_name_is_named(bench, node, drive, start_node)
     assert other.stop() == 0
     bench.wait_for_node()
     recover(drive)
+
+
+def test_a_second_node_of_another_name_tracks_too_and_the_shared_frame_is_named(
+    bench, node, drive, start_node
+):
+    names = ("vo_node", "vo_rear")
+    for topic, message_type in (("tracking_state", TrackingState), ("odometry", Odometry)):
+        bench.record(f"/vo_rear/{topic}", message_type)
+    bench.record("/diagnostics", DiagnosticArray)
+    rear = start_node(
+        command=(*NODE, "--ros-args", "-r", "__node:=vo_rear"), parameters={"assume_identity_mount": True}
+    )
+    conflict = "node /{} broadcasts odom -> base_link, and this node odom -> base_link"
+    words = dict(zip(names, map(conflict.format, reversed(names)), strict=True))
+
+    def named():
+        # Image by image, so that none is dropped; the first ones may be lost before both sides matched.
+        drive.show(1)
+        with contextlib.suppress(AssertionError):
+            bench.wait_for(
+                "/vo_rear/tracking_state", lambda state: stamp_of(state) == drive.stamp, timeout=1.0
+            )
+        said = [message.status[0] for message in bench.received("/diagnostics")]
+        return all(
+            any(status.name.startswith(name) and text in status.message for status in said)
+            for name, text in words.items()
+        )
+
+    wait_until(named, 60.0, lambda: f"{node.log[-2000:]}\n{rear.log[-2000:]}")
+    assert words["vo_node"] in node.log
+    assert words["vo_rear"] in rear.log
+    # Both publish the motion under their own names.
+    for name in names:
+        assert bench.received(f"/{name}/tracking_state")[-1].state == TrackingState.TRACKING
+        stamps = [stamp_of(message) for message in bench.received(f"/{name}/odometry")]
+        assert len(stamps) > 0
+        assert stamps == sorted(set(stamps))
+    assert rear.stop() == 0

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from child_node import wait_until
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from iup_pose_msgs.msg import TrackingState
-from node_bench import Drive, wait_until
+from node_bench import Drive
 from std_srvs.srv import Trigger
 
 FAULTY_NODE = Path(__file__).with_name("faulty_vo_node.py")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from node_bench import Drive, wait_until
+from child_node import wait_until
+from node_bench import Drive
 from scipy.stats import theilslopes
 
 CYCLES = 50

@@ -7,9 +7,10 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from child_node import wait_until
 from diagnostic_msgs.msg import DiagnosticArray
 from moving_texture import DEPTHS, HEIGHT, WIDTH
-from node_bench import CAMERA_FRAME, PERIOD, Drive, set_stamp, wait_until
+from node_bench import CAMERA_FRAME, PERIOD, Drive, set_stamp
 from sensor_msgs.msg import CompressedImage, Image, Range
 
 from iup_pose_ros.stamps import nanoseconds

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from child_node import wait_until
 from iup_pose_msgs.msg import TrackingState
-from node_bench import OUTPUTS, Drive, wait_until
+from node_bench import OUTPUTS, Drive
 
 from iup_pose_ros.node.inputs import profile_hint
 

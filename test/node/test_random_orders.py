@@ -13,9 +13,10 @@ import time
 
 import numpy as np
 import pytest
+from child_node import wait_until
 from iup_pose_msgs.msg import TrackingState
 from iup_pose_msgs.srv import SaveTrajectory
-from node_bench import LIFE_CYCLE, Drive, wait_until
+from node_bench import LIFE_CYCLE, Drive
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from child_node import wait_until
 from iup_pose_msgs.srv import SaveTrajectory
-from node_bench import Drive, stamp_of, wait_until
+from node_bench import Drive, stamp_of
 from std_srvs.srv import SetBool, Trigger
 
 from iup_pose_ros.bags.trajectory_io import read_tum

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from child_node import wait_until
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
-from node_bench import CAMERA_FRAME, PERIOD, START, Drive, set_stamp, wait_until
+from node_bench import CAMERA_FRAME, PERIOD, START, Drive, set_stamp
 from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 

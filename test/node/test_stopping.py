@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from child_node import NODE, wait_until
 from iup_pose_msgs.srv import SaveTrajectory
 from moving_texture import view
-from node_bench import NODE, Drive, camera_info, image_message, wait_until
+from node_bench import Drive, camera_info, image_message
 from std_srvs.srv import SetBool, Trigger
 
 FAULTY_NODE = Path(__file__).with_name("faulty_vo_node.py")

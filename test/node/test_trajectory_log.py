@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from iup_pose_ros.bags.trajectory_io import read_tum
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.node import trajectory_log
 from iup_pose_ros.node.trajectory_log import TrajectoryLog, file_inside
 
 SECOND = 1_000_000_000
@@ -59,3 +62,23 @@ def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="is a folder"):
         file_inside(str(tmp_path), "folder")
+
+
+def test_a_pose_takes_64_bytes():
+    log = TrajectoryLog()
+    tracemalloc.start()
+    for stamp in range(5_000):
+        log.add(stamp, Pose.identity())
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 70 * 5_000
+
+
+def test_of_too_many_poses_the_newest_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(trajectory_log, "_BLOCK", 10)
+    monkeypatch.setattr(trajectory_log, "_MAX_BLOCKS", 3)
+    saved = log_of(*(second * SECOND for second in range(1, 45))).save(str(tmp_path), "", "")
+    trajectory = read_tum(saved.path)
+    # Whole blocks are removed: of 44 poses the first 20.
+    np.testing.assert_allclose(trajectory.stamps, np.arange(21.0, 45.0))
+    np.testing.assert_allclose(trajectory.positions[:, 0], trajectory.stamps)

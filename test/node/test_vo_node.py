@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from child_node import wait_until
 from iup_pose_msgs.msg import TrackingState
 from moving_texture import view
-from node_bench import CAMERA_FRAME, OUTPUTS, STATE_TOPIC, camera_info, image_message, wait_until
+from node_bench import CAMERA_FRAME, OUTPUTS, STATE_TOPIC, camera_info, image_message
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance

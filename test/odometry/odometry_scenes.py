@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -13,7 +13,8 @@ from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.odometry import OdometryConfig, OdometryUpdate, TrackingState, VisualOdometry
 from iup_pose_ros.odometry.track_geometry import TrackedRays
 from iup_pose_ros.types import Frame, Matches, RelativePose
 
@@ -104,6 +105,20 @@ def render(T_world_camera: Pose, intrinsics: Intrinsics = INTRINSICS) -> NDArray
     return image
 
 
+def depths(T_world_camera: Pose, intrinsics: Intrinsics = INTRINSICS) -> NDArray[np.float64]:
+    """Depth (H, W) of the walls along the optical axis, metres; NaN where there is none."""
+    y, x = np.mgrid[: intrinsics.height, : intrinsics.width]
+    rays = intrinsics.rays(np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64))
+    rays = rays @ T_world_camera.rotation.T
+    found = np.full(len(rays), np.nan)
+    for depth, left, top, width, height in _WALLS:
+        distance = (depth - T_world_camera.translation[2]) / rays[:, 2]
+        across, down = (T_world_camera.translation + distance[:, None] * rays)[:, :2].T - [[left], [top]]
+        inside = (across >= 0.0) & (across <= width) & (down >= 0.0) & (down <= height)
+        found[inside & (distance > 0.0)] = distance[inside & (distance > 0.0)]
+    return found.reshape(intrinsics.height, intrinsics.width)
+
+
 def frame(stamp: float, T_world_camera: Pose, noise: float = 1.0) -> Frame:
     """The walls as a camera sees them at ``stamp``, with grey-level noise."""
     rng = np.random.default_rng(int(stamp * 1e4) % 2**31)
@@ -128,6 +143,25 @@ def with_object(
     noise = np.random.default_rng(int(seen.stamp * 1e4) + 1).normal(0.0, 1.0, mask.shape)
     image = np.where(mask > 127, mapped + noise, seen.image).clip(0, 255).astype(np.uint8)
     return replace(seen, image=image, mask=mask.astype(np.uint8) if masked else None)
+
+
+PERIOD = 0.1  # seconds between the frames of drive()
+CONFIG = OdometryConfig(maximum_tracks=300)
+
+
+def forward_right(time: float) -> Pose:
+    """A curve at 1 m/s or so, made to last four seconds among the walls."""
+    return pose(-0.8 + 0.9 * time, 0.05 * time, 0.5 * time, turn=(0.0, 0.03 * time, 0.0))
+
+
+def drive(vo: VisualOdometry, path: Callable[[float], Pose], indices: Iterable[int]) -> list[OdometryUpdate]:
+    """Updates of the frames with these numbers along a path."""
+    return [vo.process(frame(PERIOD * k, path(PERIOD * k))) for k in indices]
+
+
+def states(updates: list[OdometryUpdate]) -> set[TrackingState]:
+    """States that occur in updates."""
+    return {update.state for update in updates}
 
 
 def black(stamp: float) -> Frame:
@@ -169,7 +203,30 @@ class Oracle:
         return self.change(answer)
 
 
+def odometry(path: Path, config: OdometryConfig = CONFIG) -> tuple[VisualOdometry, Oracle]:
+    """Odometry with an estimator that knows the path."""
+    oracle = Oracle(path)
+    return VisualOdometry(oracle, config), oracle
+
+
 def positive_definite(covariance: NDArray[np.float64]) -> bool:
     """Whether a covariance is finite, symmetric and positive definite."""
     symmetric = np.allclose(covariance, covariance.T, rtol=1e-9, atol=0.0)
     return bool(np.all(np.isfinite(covariance)) and symmetric and np.linalg.eigvalsh(covariance)[0] > 0.0)
+
+
+def deviations(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations of a covariance."""
+    return np.sqrt(np.diag(covariance))
+
+
+def error_of(found: PoseWithCovariance, truth: Pose) -> NDArray[np.float64]:
+    """Error (6,) of a pose, in the order and the axes of its covariance."""
+    turn = so3.log(truth.rotation @ found.pose.rotation.T)
+    return np.concatenate([truth.translation - found.pose.translation, turn])
+
+
+def nees(found: PoseWithCovariance, truth: Pose) -> float:
+    """Normalised estimation error squared of a pose."""
+    error = error_of(found, truth)
+    return float(error @ np.linalg.solve(found.covariance, error))

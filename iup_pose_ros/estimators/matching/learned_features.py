@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from iup_pose_ros.errors import ConfigurationError
-from iup_pose_ros.estimators.matching.deformable_convolution import deform_conv2d
+from iup_pose_ros.model.deformable_convolution import deform_conv2d
 from iup_pose_ros.types import Frame, Matches
 
 MAX_KEYPOINTS = 2048

@@ -45,7 +45,7 @@ from iup_pose_ros.model.folding import fold_batch_norm
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction, ViewFeatures
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.types import Frame, Matches, RelativePose
-from iup_pose_ros.weights import SHIPPED_WEIGHTS
+from iup_pose_ros.weights import find_weights
 
 MINIMUM_SIDE = 64
 _CPU_DESCRIPTION = Path("/proc/cpuinfo")
@@ -106,7 +106,7 @@ class IUPPoseEstimator:
             CheckpointError: the file is missing or invalid.
             ConfigurationError: the device does not exist or does not support the precision.
         """
-        file = options.weights or SHIPPED_WEIGHTS
+        file = find_weights(options.weights)
         model, info = load_checkpoint(file)
         if options.image_area is not None:
             model.config = replace(model.config, image_area=options.image_area)

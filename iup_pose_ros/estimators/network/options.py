@@ -16,13 +16,15 @@ class NetworkOptions:
     """Weights, device, precision and input size of the network.
 
     Attributes:
-        weights: weights file; None: the shipped weights.
+        weights: weights file, or the name of shipped weights, ``small`` or ``medium``; None: ``small``.
         device: ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: floating-point type, one of ``PRECISIONS``; ``float16`` on CUDA only. ``auto``: bfloat16
             on CPUs with AMX, else float32.
         image_area: number of pixels of the network input; None: that of the weights file.
         ask_network: when the hybrid estimator runs the network: ``when_needed`` (tracks leave the pose open),
             ``always``, or ``auto`` (always on CUDA, when needed on a CPU).
+        second_network: whether the hybrid estimator runs the larger network ``medium`` where the pose of two
+            images that no tracks connect is uncertain otherwise.
 
     Raises:
         ConfigurationError: precision or ask_network is unknown, or the area is too small.
@@ -33,6 +35,7 @@ class NetworkOptions:
     precision: str = "float32"
     image_area: int | None = None
     ask_network: str = "auto"
+    second_network: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from iup_pose_ros.datasets.image_pair import DataSetPair
 from iup_pose_ros.estimators.hybrid import HybridEstimator
-from iup_pose_ros.estimators.pose_evidence import INLIER_ERROR_DEG, PoseEvidence
+from iup_pose_ros.estimators.pose_evidence import INLIER_ERROR_DEG, Candidate, PoseEvidence
 from iup_pose_ros.evaluation.metrics.pair_errors import (
     direction_error_deg,
     pose_errors_deg,
@@ -25,6 +25,8 @@ from iup_pose_ros.evaluation.metrics.pair_errors import (
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.types import Frame
 
+NETWORKS = ("network", "second_network")
+"""Kinds of matches that are also evaluated alone."""
 _RIDGE = 3.0  # ridge penalty for weights of features with unit variance
 
 
@@ -32,7 +34,8 @@ class Example(NamedTuple):
     """A candidate pose as training example.
 
     Attributes:
-        kinds: kinds of matches (``PoseEvidence.kinds``) of its features.
+        kinds: kinds of matches (``PoseEvidence.kinds``) of its features; one of ``NETWORKS``: those of the
+            estimator ``iup_pose`` with this network.
         features: features by name.
         is_inlier: whether the errors of rotation and direction are below ``INLIER_ERROR_DEG``.
     """
@@ -55,10 +58,12 @@ def candidate_examples(
             is_inlier = bool(pose_errors_deg(rotation, direction)[0] < INLIER_ERROR_DEG)
             features = stage.evidence.features(candidate)
             examples.append(Example(stage.evidence.kinds, features, is_inlier))
-            if stage.evidence.kinds == "tracks network" and candidate.kind == "network":
-                # The same pose as the estimator iup_pose returns it.
-                alone = PoseEvidence(stage.evidence.cameras, {"network": stage.evidence.matches["network"]})
-                examples.append(Example(alone.kinds, alone.features(candidate), is_inlier))
+            if candidate.kind in NETWORKS and candidate.kind == stage.evidence.kinds.split()[-1]:
+                # The same pose as the estimator iup_pose returns it with this network.
+                matches = stage.evidence.matches[candidate.kind]
+                alone = PoseEvidence(stage.evidence.cameras, {"network": matches})
+                features = alone.features(Candidate(candidate.result, "network"))
+                examples.append(Example(candidate.kind, features, is_inlier))
     return examples
 
 

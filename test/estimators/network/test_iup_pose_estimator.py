@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit
-from two_view_scenes import direction_angle, make_scene, random_pose, turned
+from two_view_scenes import direction_angle, make_scene, noise_frame, random_pose, turned
 
 from iup_pose_ros.errors import CheckpointError, ConfigurationError, EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
@@ -21,7 +21,6 @@ from iup_pose_ros.estimators.network.iup_pose_estimator import (
     MAX_SCORING_MATCHES,
     IUPPoseEstimator,
     choose_device,
-    choose_precision,
     image_tensor,
     network_size,
 )
@@ -32,11 +31,17 @@ from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.pose import tangent_basis
-from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, save_checkpoint
+from iup_pose_ros.model.checkpoint import (
+    CheckpointInfo,
+    SigmaCalibration,
+    load_checkpoint_info,
+    save_checkpoint,
+)
 from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.correspondence import MatchedRays
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.types import Frame, Matches, RelativePose
+from iup_pose_ros.weights import find_weights
 
 AREA = PRESETS["small_grid"].image_area
 
@@ -52,14 +57,6 @@ def estimator(network: IUPPose) -> IUPPoseEstimator:
     return IUPPoseEstimator(network, SigmaCalibration(2.0, 3.0), "cpu")
 
 
-def frame(seed: int, width: int = 160, height: int = 120, grey: bool = False) -> Frame:
-    shape = (height, width) if grey else (height, width, 3)
-    noise = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    image = cv2.GaussianBlur(noise, (0, 0), 2.0).astype(np.uint8)
-    intrinsics = Intrinsics(0.9 * width, 0.9 * width, width / 2, height / 2, width, height)
-    return Frame(image, intrinsics, float(seed), "camera")
-
-
 def assert_same(first: RelativePose, second: RelativePose, atol: float = 0.0) -> None:
     assert np.allclose(first.T_prev_curr.matrix, second.T_prev_curr.matrix, rtol=0.0, atol=atol)
     assert np.allclose(first.covariance, second.covariance, rtol=10 * atol, atol=atol)
@@ -67,7 +64,7 @@ def assert_same(first: RelativePose, second: RelativePose, atol: float = 0.0) ->
 
 def test_answer_is_a_unit_pose_with_positive_definite_covariance(estimator: IUPPoseEstimator) -> None:
     protocol: RelativePoseEstimator = estimator
-    result = protocol.estimate(frame(0), frame(1))
+    result = protocol.estimate(noise_frame(0), noise_frame(1))
     rotation = result.T_prev_curr.rotation
     assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
     assert np.linalg.norm(result.T_prev_curr.translation) == pytest.approx(1.0)
@@ -79,7 +76,7 @@ def test_answer_is_a_unit_pose_with_positive_definite_covariance(estimator: IUPP
 def test_answer_is_the_inverse_of_the_networks_pose_with_calibrated_sigmas(
     estimator: IUPPoseEstimator,
 ) -> None:
-    first, second = frame(0), frame(1)
+    first, second = noise_frame(0), noise_frame(1)
     size = network_size(160, 120, AREA)
     K = torch.from_numpy(first.intrinsics.resized(*size).matrix).float()[None]
     with torch.inference_mode():
@@ -112,12 +109,12 @@ def test_covariance_agrees_with_sampling_the_networks_error_model() -> None:
 def test_frames_are_encoded_once(estimator: IUPPoseEstimator) -> None:
     encoded: list[int] = []
     hook = estimator.model.matcher.encoder.register_forward_hook(lambda *_: encoded.append(1))
-    keyframe, second, third = frame(0), frame(1), frame(2)
+    keyframe, second, third = noise_frame(0), noise_frame(1), noise_frame(2)
     estimator.estimate(keyframe, second)
     assert len(encoded) == 2
     kept = estimator.estimate(keyframe, third)
     assert len(encoded) == 3
-    estimator.estimate(third, frame(3))
+    estimator.estimate(third, noise_frame(3))
     hook.remove()
     assert len(encoded) == 4
     fresh = IUPPoseEstimator(estimator.model, estimator.calibration, "cpu")
@@ -148,7 +145,7 @@ def test_network_size_keeps_aspect_and_area_on_the_grid(
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (3840, 2160)])
 @pytest.mark.parametrize("grey", [False, True])
 def test_any_size_and_colour_works(estimator: IUPPoseEstimator, width: int, height: int, grey: bool) -> None:
-    result = estimator.estimate(frame(0, width, height, grey), frame(1, width, height, grey))
+    result = estimator.estimate(noise_frame(0, width, height, grey), noise_frame(1, width, height, grey))
     assert np.isfinite(result.covariance).all()
 
 
@@ -166,7 +163,7 @@ def test_resizing_keeps_the_viewing_rays() -> None:
 
 def test_images_below_the_smallest_size_are_refused(estimator: IUPPoseEstimator) -> None:
     with pytest.raises(EstimationError, match="100x63; the minimum is 64 pixels"):
-        estimator.estimate(frame(0, 100, 63), frame(1, 100, 63))
+        estimator.estimate(noise_frame(0, 100, 63), noise_frame(1, 100, 63))
 
 
 def test_output_that_is_not_finite_is_refused() -> None:
@@ -185,7 +182,11 @@ def test_weights_come_from_a_file(network: IUPPose, estimator: IUPPoseEstimator,
     info = CheckpointInfo(network.config, (320, 256), SigmaCalibration(2.0, 3.0), "none")
     save_checkpoint(network, info, path)
     loaded = IUPPoseEstimator.from_options(NetworkOptions(path, "cpu", "float32"))
-    assert_same(loaded.estimate(frame(0), frame(1)), estimator.estimate(frame(0), frame(1)), atol=5e-3)
+    assert_same(
+        loaded.estimate(noise_frame(0), noise_frame(1)),
+        estimator.estimate(noise_frame(0), noise_frame(1)),
+        atol=5e-3,
+    )
     assert loaded.weights is not None
     assert len(loaded.weights.sha256) == 64
     with pytest.raises(CheckpointError, match="there is no weights file"):
@@ -193,7 +194,7 @@ def test_weights_come_from_a_file(network: IUPPose, estimator: IUPPoseEstimator,
 
 
 def test_matches_lie_in_pixels_of_the_frames(estimator: IUPPoseEstimator) -> None:
-    first, second = frame(0), frame(1, 200, 100)
+    first, second = noise_frame(0), noise_frame(1, 200, 100)
     found = estimator.match(first, second)
     cells_x = np.unique(np.round(found.matches.points_prev[:, 0], 3))
     width = network_size(160, 120, AREA)[0]
@@ -205,7 +206,7 @@ def test_matches_lie_in_pixels_of_the_frames(estimator: IUPPoseEstimator) -> Non
 
 
 def test_attention_of_matches_and_of_the_pose_is_the_same(estimator: IUPPoseEstimator) -> None:
-    first, second = frame(0), frame(1, 200, 100)
+    first, second = noise_frame(0), noise_frame(1, 200, 100)
     matched, attention = estimator.match(first, second).attention, estimator.estimate(first, second).attention
     assert matched is not None
     assert attention is not None
@@ -227,8 +228,8 @@ def test_matches_behind_the_camera_are_left_out() -> None:
     matched = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0, -0.2], [0.0, 0.3, 1.0]]), dim=1)
     field = rays.T.reshape(1, 3, 1, 2), matched.T.reshape(1, 3, 1, 2)
     view = MatchedRays(*field, torch.ones(1, 1, 1, 2), torch.tensor([0.001, 0.01]).view(1, 1, 1, 2))
-    matches, weights = soft_matches(view, frame(0), frame(1))
-    camera = frame(0).intrinsics
+    matches, weights = soft_matches(view, noise_frame(0), noise_frame(1))
+    camera = noise_frame(0).intrinsics
     assert np.allclose(matches.points_prev, [[camera.cx, camera.cy + 0.2 * camera.fy]], atol=1e-4)
     assert np.allclose(matches.points_curr, [[camera.cx, camera.cy + 0.3 * camera.fy]], atol=1e-4)
     assert weights.tolist() == pytest.approx([0.5])
@@ -294,6 +295,23 @@ def test_the_hybrid_estimator_asks_the_network_of_a_weights_file_when_the_option
         NetworkOptions(ask_network="never")
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_second_network_of_hybrid_is_that_of_the_shipped_weights_medium(runs: bool) -> None:
+    hybrid = HybridEstimator.from_options(
+        NetworkOptions(device="cpu", image_area=96 * 96, second_network=runs)
+    )
+    rng = np.random.default_rng(0)
+    camera = Intrinsics(100.0, 100.0, 48.0, 48.0, 96, 96)
+    frames = [
+        Frame(rng.integers(0, 255, (96, 96), dtype=np.uint8), camera, float(i), "camera") for i in range(2)
+    ]
+    *_, stage = hybrid.stages(frames[0], frames[1])
+    assert ("second_network" in stage.evidence.matches) == runs
+    shipped = load_checkpoint_info(find_weights(Path("medium")))
+    assert shipped.config == PRESETS["medium"]
+    assert "tracks network guided sift second_network" in shipped.inlier_model
+
+
 @pytest.fixture(scope="module")
 def matcher() -> IUPPose:
     """A network without decoders."""
@@ -333,86 +351,3 @@ def test_without_decoders_a_pose_that_is_probably_wrong_is_an_error(
     estimator._inlier_model = InlierModel({"network": {"constant": -2.0}})
     with pytest.raises(EstimationError, match=r"probability of 0\.12, the minimum is"):
         estimator.estimate(scene.previous, scene.current)
-
-
-def describe_cpu(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the description of this machine's CPU."""
-    description = folder / "cpuinfo"
-    description.write_text(f"model name : Some CPU\nflags : fpu {flags}\n")
-    monkeypatch.setattr(iup_pose_estimator, "_CPU_DESCRIPTION", description)
-
-
-@pytest.mark.parametrize("flags", ["avx512f avx512_bf16", "amx_bf16 amx_int8", "asimd bf16"])
-def test_bfloat16_is_accepted_on_cpus_that_compute_it(flags, tmp_path, monkeypatch) -> None:
-    describe_cpu(flags, tmp_path, monkeypatch)
-    assert choose_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
-
-
-def test_bfloat16_is_refused_on_cpus_that_emulate_it(tmp_path, monkeypatch) -> None:
-    describe_cpu("avx2 avx512f", tmp_path, monkeypatch)
-    with pytest.raises(ConfigurationError, match=r"bfloat16 instructions .* lacks"):
-        choose_precision("bfloat16", torch.device("cpu"))
-    assert choose_precision("bfloat16", torch.device("cuda")) == torch.bfloat16
-    assert choose_precision("float32", torch.device("cpu")) == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("flags", "device", "expected"),
-    [
-        ("avx512_bf16 amx_bf16", "cpu", torch.bfloat16),
-        ("avx512f avx512_bf16", "cpu", torch.float32),
-        ("asimd bf16", "cpu", torch.float32),
-        ("amx_bf16", "cuda", torch.float32),
-    ],
-)
-def test_automatic_precision_is_bfloat16_on_cpus_with_amx(
-    flags, device, expected, tmp_path, monkeypatch
-) -> None:
-    describe_cpu(flags, tmp_path, monkeypatch)
-    assert choose_precision("auto", torch.device(device)) == expected
-
-
-def test_automatic_precision_without_description_of_the_cpu_is_float32(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(iup_pose_estimator, "_CPU_DESCRIPTION", tmp_path / "none")
-    assert choose_precision("auto", torch.device("cpu")) == torch.float32
-
-
-def test_info_names_the_precision_that_was_chosen(network, tmp_path, monkeypatch) -> None:
-    describe_cpu("amx_bf16", tmp_path, monkeypatch)
-    assert IUPPoseEstimator(network, device="cpu", precision="auto").info.precision == "bfloat16"
-    describe_cpu("avx2", tmp_path, monkeypatch)
-    assert IUPPoseEstimator(network, device="cpu", precision="auto").info.precision == "float32"
-
-
-def test_places_of_keypoints_are_not_rounded_to_bfloat16(tmp_path, monkeypatch) -> None:
-    describe_cpu("amx_bf16", tmp_path, monkeypatch)
-    estimator = IUPPoseEstimator.from_options(NetworkOptions(device="cpu", image_area=160 * 128))
-    view = frame(0)
-    K = torch.from_numpy(view.intrinsics.resized(160, 128).matrix).float()[None]
-    with torch.inference_mode(), estimator.autocast():
-        features = estimator.model.matcher.encode(image_tensor(view.image, (160, 128)), K)
-    assert features.pixels.dtype == features.rays.dtype == torch.float32
-    assert (features.pixels.bfloat16() != features.pixels).float().mean() > 0.5
-
-
-def test_options_choose_precision_and_size_of_the_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "small.safetensors"
-    describe_cpu("avx512_bf16", tmp_path, monkeypatch)
-    torch.manual_seed(0)
-    # From identity: what the matches of an untrained network agree on jumps with every rounding error.
-    network = IUPPose(replace(PRESETS["small_grid"], initial_pose="identity"))
-    save_checkpoint(network, CheckpointInfo(network.config, (320, 256), SigmaCalibration(), "none"), path)
-    options = NetworkOptions(path, "cpu", precision="bfloat16", image_area=128 * 96)
-    prediction = IUPPoseEstimator.from_options(options).predict(frame(0), frame(1))
-    assert prediction.correspondence.view_0.own.shape[-2:] == (12, 16)
-    exact = IUPPoseEstimator.from_options(replace(options, precision="float32")).predict(frame(0), frame(1))
-    assert not torch.equal(prediction.R_1_0, exact.R_1_0)
-    assert torch.allclose(prediction.R_1_0, exact.R_1_0, atol=0.05)
-    with pytest.raises(ConfigurationError, match="float16 requires a CUDA device"):
-        IUPPoseEstimator.from_options(replace(options, precision="float16"))
-    with pytest.raises(ConfigurationError, match="'half'; accepted: auto, float32"):
-        NetworkOptions(precision="half")
-    with pytest.raises(ConfigurationError, match="the minimum is 4096"):
-        NetworkOptions(image_area=100)

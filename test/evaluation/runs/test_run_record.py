@@ -162,6 +162,13 @@ def test_table_and_json_contain_the_metrics(tmp_path: Path) -> None:
     assert next(line for line in lines if "dropped" in line).split()[1:6] == ["2", "/", "1", "/", "1"]
 
 
+def test_all_metrics_are_documented() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "evaluation.md").read_text()
+    record = run_record()
+    values = compute_metrics(record, evaluate_accuracy(record, ground_truth()))
+    assert [key for key in values if f'"{key}"' not in page] == []
+
+
 @pytest.mark.parametrize(("with_truth", "count"), [(True, 6), (False, 3)])
 def test_summary_has_the_most_important_metrics(with_truth: bool, count: int) -> None:
     record = run_record()

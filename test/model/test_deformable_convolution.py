@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from iup_pose_ros.estimators.matching.deformable_convolution import deform_conv2d
+from iup_pose_ros.model.deformable_convolution import deform_conv2d
 
 
 def sampled(image: Tensor, y: float, x: float) -> Tensor:

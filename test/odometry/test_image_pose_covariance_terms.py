@@ -1,0 +1,103 @@
+"""Every term of the covariance of a pose between keyframes, against least squares or one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from odometry_scenes import INTRINSICS, Cloud, pose
+
+from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.odometry.depths import InverseDepths
+from iup_pose_ros.odometry.image_pose import ImagePose, resection
+from iup_pose_ros.odometry.tracks import Tracks
+from iup_pose_ros.types import Frame
+
+Array = NDArray[np.float64]
+
+FRAME = Frame(np.zeros((240, 320), dtype=np.uint8), INTRINSICS, 0.0, "camera_optical")
+MOTION = pose(0.25, 0.05, 0.15, (0.01, 0.03, -0.02))
+TYPICAL = 0.15
+# Assumed noise of exact tracks, z = 1: a quarter of a pixel of an image that is 640 pixels wide.
+NOISE = 0.25 / 640.0 * 320.0 / 260.0
+
+
+def exact_tracks(cloud: Cloud) -> Tracks:
+    rays = cloud.rays(Pose.identity(), MOTION)
+    before, after = INTRINSICS.project(rays.previous), INTRINSICS.project(rays.current)
+    return Tracks(FRAME, replace(FRAME, stamp=0.1), rays.ids, before, after, len(rays), 7)
+
+
+def predicted(rays: Array, inverse: Array, error: Array) -> Array:
+    """Image points (N, 2), z = 1, of points by their inverse depths, from MOTION with an error (6,)."""
+    rotation, translation = so3.exp(error[3:]) @ MOTION.rotation, MOTION.translation + error[:3]
+    points = (rays - inverse[:, None] * translation) @ rotation
+    return points[:, :2] / points[:, 2:]
+
+
+def information(rays: Array, inverse: Array, sigma: Array) -> Array:
+    """Information (6, 6) of exact image points and of inverse depths with these deviations (N,)."""
+    step = 1e-6
+    by_pose = np.stack(
+        [
+            (predicted(rays, inverse, step * axis) - predicted(rays, inverse, -step * axis)) / (2.0 * step)
+            for axis in np.eye(6)
+        ],
+        axis=2,
+    )
+    ahead, behind = (predicted(rays, inverse + sign * step, np.zeros(6)) for sign in (1.0, -1.0))
+    by_depth = (ahead - behind) / (2.0 * step)
+    covariances = NOISE**2 * np.eye(2) + sigma[:, None, None] ** 2 * by_depth[:, :, None] * by_depth[:, None]
+    return np.einsum("nai,nab,nbj->ij", by_pose, np.linalg.inv(covariances), by_pose)
+
+
+@pytest.mark.parametrize("relative", [1e-4, 0.03, 0.3])
+def test_noise_of_tracks_and_independent_errors_of_depths_are_those_of_least_squares(relative: float):
+    """Four neighbouring tracks count as one."""
+    cloud = Cloud(80)
+    tracks, inverse = exact_tracks(cloud), 1.0 / cloud.points[:, 2]
+    known = InverseDepths.independent(np.arange(80), inverse, (relative * inverse) ** -2.0)
+    found = resection(tracks, known, TYPICAL, MOTION)
+    assert found.noise == pytest.approx(NOISE)
+    expected = 4.0 * np.linalg.inv(information(tracks.rays.previous, inverse, relative * inverse))
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    np.testing.assert_allclose(found.by_noise / scale, expected / scale, atol=1e-3)
+    np.testing.assert_allclose(found.motion.covariance, found.by_noise, atol=1e-15)
+
+
+def test_without_known_depths_the_scale_is_as_uncertain_as_it_is_large():
+    found = resection(exact_tracks(Cloud(80)), InverseDepths.none(), TYPICAL, MOTION)
+    translation = found.motion.pose.translation
+    assert np.linalg.norm(translation) > 0.01
+    np.testing.assert_allclose(found.by_depths[:, 6], [*translation, 0.0, 0.0, 0.0])
+
+
+def image(ids: NDArray[np.int64], residuals: Array, by_noise: Array, by_depths: Array) -> ImagePose:
+    """An image at its keyframe, with a noise of 1e-3 of its tracks."""
+    motion = PoseWithCovariance(Pose.identity(), by_noise + by_depths @ by_depths.T)
+    return ImagePose(0.1, 0, 0.0, motion, by_noise, by_depths, 1e-3, ids, residuals, len(ids))
+
+
+@pytest.mark.parametrize(("change", "noise"), [(0.0, 0.3e-3), (0.8e-3, 1.4826 * 0.8e-3)])
+def test_motion_between_images_has_the_noise_of_the_changes_of_their_tracks(change: float, noise: float):
+    """At least three tenths of the later image's noise; the common errors of the depths cancel."""
+    rng = np.random.default_rng(0)
+    ids, residuals = np.arange(40), rng.normal(0.0, 1e-3, (40, 2))
+    moved = residuals + change * np.sign(rng.normal(size=(40, 2)))
+    by_noise = np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    first, second = rng.normal(size=(2, 6, 7))
+    found = image(ids, residuals, by_noise, first).motion_to(image(ids, moved, by_noise, second))
+    expected = by_noise * (noise / 1e-3) ** 2 + (second - first) @ (second - first).T
+    np.testing.assert_allclose(found.covariance, expected, rtol=1e-6)
+
+
+def test_motion_between_images_without_common_tracks_has_the_noise_of_both():
+    nothing, none = np.zeros((6, 7)), np.zeros((40, 2))
+    first, second = np.diag(np.arange(1.0, 7.0)), np.diag(np.arange(7.0, 13.0))
+    found = image(np.arange(40), none, first, nothing).motion_to(
+        image(np.arange(40, 80), none, second, nothing)
+    )
+    np.testing.assert_allclose(found.covariance, first + second)
