@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
+
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
