@@ -54,8 +54,8 @@ _TRACKS_PER_OBSERVATION = 16.0  # errors of neighbouring tracks correlate: this 
 _TOLERANCE = 1.5 / 640.0
 # Minimum support of the second motion by tracks that contradict the first one: share of all tracks, and
 # relative to the tracks that contradict the second one.
-_MIN_SHARE = 0.1
-_MIN_RATIO = 0.2
+_MIN_SHARE = 0.15
+_MIN_RATIO = 0.25
 # Minimum share of the known depths that the motion of the scene confirms, and minimum lead over the other.
 _MIN_CONFIRMED = 0.6
 _DECISIVE = 0.2
