@@ -83,14 +83,17 @@ def image(ids: NDArray[np.int64], residuals: Array, by_noise: Array, by_depths: 
 
 @pytest.mark.parametrize(("change", "noise"), [(0.0, 0.3e-3), (0.8e-3, 1.4826 * 0.8e-3)])
 def test_motion_between_images_has_the_noise_of_the_changes_of_their_tracks(change: float, noise: float):
-    """At least three tenths of the later image's noise; the common errors of the depths cancel."""
+    """At least three tenths of the later image's noise, and a bound of the growth of the depths' errors."""
     rng = np.random.default_rng(0)
     ids, residuals = np.arange(40), rng.normal(0.0, 1e-3, (40, 2))
     moved = residuals + change * np.sign(rng.normal(size=(40, 2)))
     by_noise = np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     first, second = rng.normal(size=(2, 6, 7))
     found = image(ids, residuals, by_noise, first).motion_to(image(ids, moved, by_noise, second))
-    expected = by_noise * (noise / 1e-3) ** 2 + (second - first) @ (second - first).T
+    growth = second - first
+    ratio = np.linalg.norm(first[:3]) / np.linalg.norm(growth[:3])
+    by_depths = (1.0 + ratio) * growth @ growth.T + first @ first.T / ratio
+    expected = by_noise * (noise / 1e-3) ** 2 + by_depths
     np.testing.assert_allclose(found.covariance, expected, rtol=1e-6)
 
 

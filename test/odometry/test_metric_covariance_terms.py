@@ -177,19 +177,20 @@ RANGE_RAYS = plane_rays(25, -0.45) * [0.3, 0.3, 1.0]
 GROUND_RAYS = plane_rays(60, 0.15)
 
 
-def meters(stamp: float = 0.0) -> dict[str, tuple[LengthMeter, Array, Array]]:
+def meters() -> dict[str, tuple[LengthMeter, Array, Array]]:
     """Meters of a step of 0.5 m, with rays and their inverse depths in steps."""
     wall, floor = np.full(25, 0.5 / 4.0), 0.5 * GROUND_RAYS[:, 1] / 1.2
     end = 4.0 - 0.5 * SIDEWAYS.translation[2]
     return {
         "depth": (DepthMeter(images(4.0, 0.0)), RANGE_RAYS, wall),
+        "depth at end": (DepthMeter(images(end, 1.0)), RANGE_RAYS, wall),
         "range": (RangeMeter(Ranges(4.0, 0.0), MOUNT), RANGE_RAYS, wall),
         "range at end": (RangeMeter(Ranges(end, 0.0, 1.0), MOUNT), RANGE_RAYS, wall),
         "ground": (GroundMeter(1.2, MOUNT), GROUND_RAYS, floor),
     }
 
 
-@pytest.mark.parametrize("name", ["depth", "range", "range at end", "ground"])
+@pytest.mark.parametrize("name", ["depth", "depth at end", "range", "range at end", "ground"])
 def test_length_changes_with_the_pose_by_its_jacobian(name):
     meter, rays, mu = meters()[name]
     tracks = tracks_of(rays, mu, SIDEWAYS)
@@ -201,7 +202,7 @@ def test_length_changes_with_the_pose_by_its_jacobian(name):
 
     fixed = observe(tracks, SIDEWAYS).variance
     nominal = measured(SIDEWAYS)
-    if name != "range at end":
+    if not name.endswith("at end"):
         assert nominal.value == pytest.approx(0.5, rel=1e-3)
     for axis in range(6):
         error = 1e-4 * np.eye(6)[axis]
@@ -225,6 +226,21 @@ def test_a_measured_length_has_a_minimum_deviation(name, share):
         rays, mu = np.tile(rays, (40, 1)), np.tile(mu, 40)
     found = meter.measure(FORWARD, tracks_of(rays, mu, FORWARD), seen_with(mu, 1e-5), SECOND)
     assert found.sigma == pytest.approx(share * found.value, rel=1e-6)
+
+
+def test_length_by_the_height_has_the_noise_of_the_tracks_on_the_ground():
+    """Least squares of the plane's normal, whose inclination to the ground is known within 0.025 rad."""
+    rays, height, sigma = plane_rays(14, 0.36), 1.2, 0.025
+    mu = 0.5 / height * rays[:, 1]
+    found = GroundMeter(height, MOUNT).measure(
+        FORWARD, tracks_of(rays, mu, FORWARD), seen_with(mu, sigma), SECOND
+    )
+    total = sigma**2 + (0.01 * mu) ** 2
+    prior = np.diag([1.0, 0.0, 1.0]) / (0.025 * 0.5 / height) ** 2
+    covariance = np.linalg.inv((rays / total[:, None]).T @ rays + prior)
+    assert found.value == pytest.approx(0.5, rel=1e-3)
+    assert found.sigma == pytest.approx(height * np.sqrt(covariance[1, 1]), rel=1e-3)
+    assert found.sigma > 0.04 * found.value  # more than the minimum
 
 
 def test_length_by_the_plane_that_a_range_hits_scatters_as_its_deviation_says():
