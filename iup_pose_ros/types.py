@@ -22,7 +22,7 @@ _MASK_MARGIN = 7
 # A copy of an image, into which a camera may have written the time, differs in at most this share of the
 # blocks of so many pixels and at least so many grey levels. Of a new image noise alone changes nearly all of
 # them, or after strong compression two fifths; uniform blocks, as of a simulated sky, may stay as they are.
-_CHANGED_IN_COPIES = 0.06
+_CHANGED_IN_COPIES = 0.1
 _BLOCK, _BLOCK_CONTRAST = 16, 16
 
 # Within a window of 3x3 pixels, depths that differ by more than this share lie on an edge.

@@ -15,6 +15,7 @@ import re
 import shutil
 import tempfile
 
+import hypothesis
 import pytest
 
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -31,6 +32,9 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A busy machine must not fail a test of hypothesis.
+    hypothesis.settings.register_profile("without deadline", deadline=None)
+    hypothesis.settings.load_profile("without deadline")
     # Before rclpy, the messages, PyTorch and OpenCV are imported, which read them then.
     os.environ.update(ROS_SETTINGS if WORKERS == 1 else ROS_SETTINGS | ONE_THREAD)
     os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="iup_pose_ros_log_")

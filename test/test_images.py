@@ -258,6 +258,18 @@ def test_16_bit_png_is_reduced_to_8_bits():
     np.testing.assert_array_equal(decoded, np.rint(values * (255.0 / 4095.0)).astype(np.uint8))
 
 
+@pytest.mark.parametrize("pattern", ["rggb", "grbg"])
+def test_compressed_bayer_mosaics_are_those_of_raw_messages(pattern):
+    mosaic = RGB[..., 0]
+    expected = decode_image(message(mosaic, f"bayer_{pattern}8"))
+    decoded = decode_compressed_image(compressed(mosaic, ".png", f"bayer_{pattern}8; png compressed "))
+    np.testing.assert_array_equal(decoded, expected)
+    deep = compressed(mosaic.astype(np.uint16) * 257, ".png", f"bayer_{pattern}16; png compressed ")
+    np.testing.assert_array_equal(decode_compressed_image(deep, LevelMapping((0.0, 65535.0))), expected)
+    odd = decode_compressed_image(compressed(mosaic[:-1], ".png", f"bayer_{pattern}8; png compressed "))
+    np.testing.assert_array_equal(odd, mosaic[:-1])
+
+
 @pytest.mark.parametrize("extension", [".tiff", ".bmp"])
 def test_other_lossless_files_come_back_exactly(extension):
     np.testing.assert_array_equal(decode_compressed_image(compressed(RGB[..., ::-1], extension)), RGB)

@@ -29,7 +29,7 @@ def write_sequence(
 ) -> None:
     """Write images/, timestamps.csv, intrinsics.yaml and, if given, groundtruth.tum.
 
-    Compressed images are copied unchanged, others are written as PNG; none is undistorted.
+    JPEG and PNG files are copied, except Bayer mosaics; other images are written as PNG. None is undistorted.
 
     Args:
         bag: the recording.
@@ -66,7 +66,7 @@ def _file(image: Any, kind: str, levels: LevelMapping) -> tuple[str, bytes]:
     """Return the suffix and content of an image's file."""
     if kind == messages.COMPRESSED_IMAGE:
         data = bytes(image.data)
-        if data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
+        if data.startswith((_JPEG_MAGIC, _PNG_MAGIC)) and not image.format.startswith("bayer_"):
             return (".png" if data.startswith(_PNG_MAGIC) else ".jpg"), data
         pixels = decode_compressed_image(image, levels)
     else:

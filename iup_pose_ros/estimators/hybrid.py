@@ -250,7 +250,10 @@ class HybridEstimator:
         return highest, best
 
     def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
-        """Return whether the search can end; a pose from tracks only must also have small sigmas."""
+        """Return whether the search can end; a pose from tracks only must also have small sigmas.
+
+        While it is contested, more kinds of matches tell whether the camera moves or objects in front of it.
+        """
         config = self._config
         if stage.is_contested:
             return False

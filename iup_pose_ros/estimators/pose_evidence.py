@@ -87,23 +87,16 @@ class PoseEvidence:
         """Return which matches of a kind stay in place and contradict a pose of unit translation."""
         return self.cameras.in_place(self.matches[kind]) & ~self._agree(kind, T_prev_curr)
 
-    def prevails(self, T_prev_curr: Pose) -> bool | None:
+    def prevails(self, T_prev_curr: Pose) -> bool:
         """Return whether the matches that move and agree with a pose cover more of the image than fixed ones.
 
         Of a resting camera, before which objects move, most of the image stays in place.
-
-        Returns:
-            None if fewer than ``MIN_FIXED`` matches are fixed in the image.
         """
-        count, by_fixed, by_moving = 0, self._no_cells(), self._no_cells()
+        by_fixed, by_moving = self._no_cells(), self._no_cells()
         for kind, matches in self.matches.items():
-            fixed = self.fixed(kind, T_prev_curr)
-            count += int(np.count_nonzero(fixed))
-            by_fixed |= self._covered(matches.chosen(fixed))
+            by_fixed |= self._covered(matches.chosen(self.fixed(kind, T_prev_curr)))
             moves = self._agree(kind, T_prev_curr) & ~self.cameras.in_place(matches)
             by_moving |= self._covered(matches.chosen(moves))
-        if count < MIN_FIXED:
-            return None
         return bool(np.count_nonzero(by_moving) > np.count_nonzero(by_fixed))
 
     @property
@@ -166,7 +159,7 @@ class PoseEvidence:
 def motion_past_fixed(
     evidence: PoseEvidence, kind: str, fit: Callable[[Matches], EpipolarResult]
 ) -> Pose | None:
-    """Return the pose of the matches of a kind that move, if enough other matches are fixed in the image.
+    """Return the pose of the matches of a kind that move; None if fewer than ``MIN_FIXED`` contradict it.
 
     Args:
         evidence: matches of all kinds so far.
@@ -181,7 +174,8 @@ def motion_past_fixed(
         T_prev_curr = fit(evidence.moving(kind)).T_prev_curr
     except EstimationError:
         return None
-    return None if evidence.prevails(T_prev_curr) is None else T_prev_curr
+    fixed = sum(np.count_nonzero(evidence.fixed(kind, T_prev_curr)) for kind in evidence.matches)
+    return T_prev_curr if fixed >= MIN_FIXED else None
 
 
 class InlierModel:

@@ -2,8 +2,9 @@
 
 The tracks of the image start in the keyframe, where the inverse depths of many of them are known from earlier
 steps. Pose and inverse depths are estimated together by robust maximum likelihood; the measurements are the
-pixels of the image and the known depths. A track of unknown depth has a typical depth of large variance: it
-determines the pose by its epipolar line, and without any known depth the scale is the typical one.
+pixels of the image and the known depths. Tracks of unknown depth may lie on a moving object and are used only
+where few depths are known. They have a typical depth of large variance: such a track determines the pose by
+its epipolar line, and without any known depth the scale is the typical one.
 Sources: Hartley and Zisserman, "Multiple View Geometry", 2nd edition, chapter 18 and appendix 6; Civera,
 Davison and Montiel, "Inverse depth parametrization for monocular SLAM", 2008.
 """
@@ -22,8 +23,11 @@ from iup_pose_ros.odometry.depths import InverseDepths, robust_weight
 from iup_pose_ros.odometry.track_geometry import MIN_TRACKS, NOISE_FLOOR, TrackedRays, robust_sigma
 from iup_pose_ros.odometry.tracks import Tracks
 
+MIN_KNOWN = 30  # tracks of known depth that determine a pose without others
 _ITERATIONS = 12
 _CONVERGED = 1e-5  # change of the image points by the last iteration, z = 1
+# Minimum share of inliers: more outliers are a second motion. Rendered flights without one have 80 % or more.
+_MIN_INLIERS = 0.75
 _UNKNOWN_DEPTH = 1.0  # relative standard deviation of an inverse depth that is not known
 # Errors of neighbouring tracks correlate: this many count as one.
 _TRACKS_PER_OBSERVATION = 4.0
@@ -125,6 +129,8 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
     # 1. Depths with their variances; those that are not known are typical.
     known = depths.of(rays.ids)
     is_known = known.information > 0.0
+    if np.count_nonzero(is_known) >= MIN_KNOWN:
+        rays, known, is_known = rays.rows(is_known), known.rows(is_known), is_known[is_known]
     measured = np.where(is_known, known.inverse, typical)
     variance = np.full(len(rays), (_UNKNOWN_DEPTH * typical) ** 2)
     variance[is_known] = 1.0 / known.information[is_known]
@@ -134,6 +140,11 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
     if pixels > _MAXIMUM_NOISE * rays.width:
         raise EstimationError(f"the tracks disagree by {pixels:.1f} pixels: they do not show one motion")
     inliers = system.square < _INLIER**2
+    if np.mean(inliers) < _MIN_INLIERS:
+        raise EstimationError(
+            f"only {np.mean(inliers):.0%} of {len(rays)} tracks show one motion, at least {_MIN_INLIERS:.0%} "
+            "are required: an object that fills much of the view may move"
+        )
     # 3. Covariance by the noise of the tracks and by the errors common to the depths. If too few depths are
     # known, the error of the scale is common to them.
     by_noise = _TRACKS_PER_OBSERVATION * system.solved(np.eye(6))

@@ -11,6 +11,7 @@ In the order in which they are applied to a pose:
    of the static scene. The depths of the scene's tracks are known from earlier steps and confirm its motion;
    tracks on the object have no or contradicting depths.
 4. ``resolve_contradiction`` replaces a pose that the tracks of known depth contradict.
+5. ``check_confirmed`` rejects a pose that many tracks do not agree with, unless the others confirm it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose, symmetrised
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.depths import InverseDepths, step_length
-from iup_pose_ros.odometry.image_pose import ImagePose
+from iup_pose_ros.odometry.image_pose import MIN_KNOWN, ImagePose
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.track_geometry import MIN_TRACKS, TrackedRays, observe, step_depths
 from iup_pose_ros.odometry.tracks import Tracks
@@ -56,13 +57,15 @@ _TOLERANCE = 1.5 / 640.0
 _MIN_SHARE = 0.15
 _MIN_RATIO = 0.25
 # Minimum share of the known depths that the motion of the scene confirms, and minimum lead over the other.
-_MIN_CONFIRMED = 0.4
+_MIN_CONFIRMED = 0.6
 _DECISIVE = 0.2
+# One motion with many outliers: minimum share of the known depths that confirm it or, if none are known, of
+# the tracks that agree with it.
+_MIN_CONFIRMED_ALONE = 0.4
+_MIN_AGREEING = 0.75
 # A second motion with fewer inliers among the tracks left would not have the support required.
 _SOLVER = EpipolarConfig(min_iterations=100, max_iterations=1000, success_probability=0.99)
 
-# Contradiction: minimum number of tracks of known depth that a resection needs.
-_MIN_KNOWN = 30
 # Factor of the resection's covariance, which lacks the errors of the camera model and of wrong depths.
 _UNMODELLED = 3.0
 # The poses contradict each other if they differ by more than these angles (radians) and standard deviations.
@@ -198,13 +201,39 @@ def choose_motion(relative: RelativePose, tracks: Tracks, known: InverseDepths, 
     )
 
 
+def check_confirmed(relative: RelativePose, rays: TrackedRays, known: InverseDepths, minimum: int) -> None:
+    """Check that the known depths, or most tracks if there are none, confirm a pose with many outliers.
+
+    Args:
+        relative: pose of unit translation.
+        rays: N tracks between the two frames.
+        known: inverse depths of the same tracks in the previous frame; ignored if fewer than ``MIN_TRACKS``.
+        minimum: minimum number of tracks of a motion.
+
+    Raises:
+        EstimationError: too few tracks confirm the pose.
+    """
+    agreeing = _agreeing(rays, relative.T_prev_curr)
+    if np.count_nonzero(~agreeing) < max(minimum, _MIN_SHARE * len(rays)):
+        return
+    has_depths = np.count_nonzero(known.information > 0.0) >= MIN_TRACKS
+    share = _confirmed_share(rays, relative.T_prev_curr, known) if has_depths else float(np.mean(agreeing))
+    needed = _MIN_CONFIRMED_ALONE if has_depths else _MIN_AGREEING
+    if share < needed:
+        what = "tracks of known depth" if has_depths else "tracks"
+        raise EstimationError(
+            f"only {share:.0%} of the {what} confirm the pose of {relative.source}, at least {needed:.0%} "
+            "are required: an object that fills much of the view may move"
+        )
+
+
 def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativePose:
     """Return the estimator's pose, or the pose by resection where that contradicts it.
 
     A wrong pose may fit the tracks between two images as well as the true one, which the estimator cannot
     notice. The depths come from further images. If the two poses contradict each other, the resection is
     therefore returned, with a covariance that covers both poses, since the depths may be wrong. A resection
-    that fewer than ``_MIN_KNOWN`` tracks of known depth agree with contradicts nothing.
+    that fewer than ``MIN_KNOWN`` tracks of known depth agree with contradicts nothing.
 
     Args:
         relative: an estimator's pose, not metric.
@@ -212,7 +241,7 @@ def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativeP
     """
     pose, covariance = image.motion.pose, image.motion.covariance
     length = float(np.linalg.norm(pose.translation))
-    if image.known < _MIN_KNOWN or length == 0.0:
+    if image.known < MIN_KNOWN or length == 0.0:
         return relative
     # 1. The resection as a pose of unit length; the variance along its translation is nominal.
     direction = pose.translation / length

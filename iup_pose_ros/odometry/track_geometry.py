@@ -60,6 +60,10 @@ class TrackedRays:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self, rows: NDArray[np.bool_]) -> TrackedRays:
+        """Return only the chosen tracks (N,)."""
+        return TrackedRays(self.ids[rows], self.previous[rows], self.current[rows], self.focal, self.width)
+
 
 @dataclass(frozen=True, eq=False)
 class StepDepths:

@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
+
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.base import RelativePoseEstimator
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
@@ -237,6 +239,7 @@ class VisualOdometry:
                 chosen = pose_check.resolve_contradiction(relative, self._resection(tracks))
                 pose_check.check(chosen, rays, tracks.interval, self._config)
                 relative = chosen
+            pose_check.check_confirmed(relative, rays, known, self._config.minimum_tracks)
         return relative, seconds
 
     def _add_keyframe(self, tracks: Tracks, relative: RelativePose, seconds: float) -> OdometryUpdate:
@@ -264,7 +267,9 @@ class VisualOdometry:
             self._state, self._reason = TrackingState.INITIALIZING, _WAITING
             return self._report(tracks.latest)
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
-        if self._config.odometry_rate == "keyframe" or not locate:
+        # Tracks that no step has measured, after a loss, may be those of a moving object.
+        is_measured = bool(np.isin(tracks.ids, self._scale.depths.ids).any())
+        if self._config.odometry_rate == "keyframe" or not locate or not is_measured:
             return self._report(tracks.latest)
         self._adopt_keyframe(tracks)
         last = self._last_image(tracks)

@@ -217,7 +217,7 @@ def test_a_second_node_of_another_name_tracks_too_and_the_shared_frame_is_named(
             for name, text in words.items()
         )
 
-    wait_until(named, 60.0, lambda: f"{node.log[-2000:]}\n{rear.log[-2000:]}")
+    wait_until(named, 120.0, lambda: f"{node.log[-2000:]}\n{rear.log[-2000:]}")
     assert words["vo_node"] in node.log
     assert words["vo_rear"] in rear.log
     # Both publish the motion under their own names.

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+from child_node import NODE, NodeProcess
 from iup_pose_msgs.msg import TrackingState
 from moving_texture import K, view
-from node_bench import NODE, NodeProcess, camera_info, image_message
+from node_bench import camera_info, image_message
 from rclpy.subscription import RCLError
 
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE
@@ -27,7 +28,7 @@ from iup_pose_ros.stamps import nanoseconds
 RATE = 60.0
 SECONDS = 7.0
 PROCESSED = 12  # images that the node has worked on at the end
-LONGEST = 60.0
+LONGEST = 180.0
 WARM_UP = 2.0
 SLOW_NODE = (str(Path(__file__).with_name("slow_vo_node.py")),)
 

@@ -147,8 +147,8 @@ def test_brightness_of_every_kind_is_tracked(bag: Path, tmp_path: Path, edit: Ed
 
 def with_clock(index: int, pixels: np.ndarray) -> np.ndarray:
     """The time since the start, written over the image, and the image compressed."""
-    text, white = f"{index / 15.0:012.6f}", (255, 255, 255)
-    written = cv2.putText(pixels.copy(), text, (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 1.0, white, 2)
+    text, white = f"{index / 15.0:09.3f}", (255, 255, 255)
+    written = cv2.putText(pixels.copy(), text, (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, white, 2)
     _, data = cv2.imencode(".jpg", written, [cv2.IMWRITE_JPEG_QUALITY, 80])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
