@@ -1,6 +1,6 @@
 """Checks of an estimator's relative pose by the tracks, and its correction by the known depths.
 
-In the order in which they are applied to a pose:
+``fixed_in_image`` finds the tracks to leave out before the estimator is asked. Then, in this order:
 
 1. ``resolve_ambiguity`` chooses between the two poses that a nearly planar scene allows: both explain all
    tracks between two images of a plane, but they imply planes of different orientation and therefore
