@@ -136,15 +136,7 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
     variance[is_known] = 1.0 / known.information[is_known]
     # 2. Robust Gauss-Newton steps of the pose; the most likely depths follow.
     pose, inverse, system = _most_likely(rays, start, measured, variance)
-    pixels = system.noise * rays.focal
-    if pixels > _MAXIMUM_NOISE * rays.width:
-        raise EstimationError(f"the tracks disagree by {pixels:.1f} pixels: they do not show one motion")
-    inliers = system.square < _INLIER**2
-    if np.mean(inliers) < _MIN_INLIERS:
-        raise EstimationError(
-            f"only {np.mean(inliers):.0%} of {len(rays)} tracks show one motion, at least {_MIN_INLIERS:.0%} "
-            "are required: an object that fills much of the view may move"
-        )
+    inliers = _inliers(system, rays)
     # 3. Covariance by the noise of the tracks and by the errors common to the depths. If too few depths are
     # known, the error of the scale is common to them.
     by_noise = _TRACKS_PER_OBSERVATION * system.solved(np.eye(6))
@@ -182,6 +174,24 @@ def _most_likely(
         if np.abs(change).max() < _CONVERGED:
             break
     return pose, inverse, system
+
+
+def _inliers(system: _LinearSystem, rays: TrackedRays) -> NDArray[np.bool_]:
+    """Return which tracks (N,) agree with the pose.
+
+    Raises:
+        EstimationError: the tracks do not show one motion.
+    """
+    pixels = system.noise * rays.focal
+    if pixels > _MAXIMUM_NOISE * rays.width:
+        raise EstimationError(f"the tracks disagree by {pixels:.1f} pixels: they do not show one motion")
+    inliers = system.square < _INLIER**2
+    if np.mean(inliers) < _MIN_INLIERS:
+        raise EstimationError(
+            f"only {np.mean(inliers):.0%} of {len(rays)} tracks show one motion, at least {_MIN_INLIERS:.0%} "
+            "are required: an object that fills much of the view may move"
+        )
+    return np.asarray(inliers, dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)

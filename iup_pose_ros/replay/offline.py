@@ -54,8 +54,7 @@ def run_offline(
     """
     # 1. Settings that follow from the recording, as in the live run.
     mount = camera_mount(bag, config)
-    is_compressed = bag.camera.image_kind == messages.COMPRESSED_IMAGE
-    transport = "compressed" if is_compressed else "raw"
+    transport = "compressed" if bag.camera.image_kind == messages.COMPRESSED_IMAGE else "raw"
     config = replace(config, image_transport=transport, assume_identity_mount=mount is None)
     # 2. The pipeline, with what the node takes from other sensors.
     mounts = RecordedMounts(bag, config.base_frame, config.assume_identity_mount)
