@@ -115,7 +115,8 @@ class StationaryDetector:
         It is not if too many tracks stay in place, over the window (half of it at the start), while others
         move. With a moving camera only very distant points stay in place, and only while it does not rotate.
         """
-        then = self._history[0] if self._history else None
+        # The oldest image with these tracks; after a restart from a new keyframe older ones have none.
+        then = next((image for image in self._history if np.isin(image.ids, tracks.ids).any()), None)
         if then is None or tracks.latest.stamp - then.stamp < 0.5 * self.config.stationary_window:
             return ""
         limit = self.config.stationary_motion * tracks.latest.intrinsics.width

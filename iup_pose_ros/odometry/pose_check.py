@@ -54,12 +54,14 @@ _TRACKS_PER_OBSERVATION = 16.0  # errors of neighbouring tracks correlate: this 
 _TOLERANCE = 1.5 / 640.0
 # Minimum support of the second motion by tracks that contradict the first one: share of all tracks, and
 # relative to the tracks that contradict the second one.
-_MIN_SHARE = 0.1
-_MIN_RATIO = 0.2
+_MIN_SHARE = 0.15
+_MIN_RATIO = 0.25
 # Minimum share of the known depths that the motion of the scene confirms, and minimum lead over the other.
 _MIN_CONFIRMED = 0.6
 _DECISIVE = 0.2
-# Minimum share of the tracks that agree with the motion if no depths are known.
+# One motion with many outliers: minimum share of the known depths that confirm it or, if none are known, of
+# the tracks that agree with it.
+_MIN_CONFIRMED_ALONE = 0.4
 _MIN_AGREEING = 0.75
 # A second motion with fewer inliers among the tracks left would not have the support required.
 _SOLVER = EpipolarConfig(min_iterations=100, max_iterations=1000, success_probability=0.99)
@@ -216,7 +218,7 @@ def check_confirmed(relative: RelativePose, rays: TrackedRays, known: InverseDep
         return
     has_depths = np.count_nonzero(known.information > 0.0) >= MIN_TRACKS
     share = _confirmed_share(rays, relative.T_prev_curr, known) if has_depths else float(np.mean(agreeing))
-    needed = _MIN_CONFIRMED if has_depths else _MIN_AGREEING
+    needed = _MIN_CONFIRMED_ALONE if has_depths else _MIN_AGREEING
     if share < needed:
         what = "tracks of known depth" if has_depths else "tracks"
         raise EstimationError(

@@ -103,10 +103,9 @@ class VisualOdometry:
     def process(self, frame: Frame) -> OdometryUpdate:
         """Return the odometry update of the next frame of the camera.
 
-        A frame whose stamp does not increase is dropped and counted in ``refused_frames``; the update repeats
-        the state and gives the reason. If the stamp is more than a second older, the clock has jumped back:
-        the keyframe is dropped, the pose stays. A frame that repeats the pixels of the last one, which
-        some drivers send under a new stamp, is counted in ``repeated_frames`` and otherwise ignored.
+        A frame whose stamp does not increase is dropped and counted in ``refused_frames``. If it is more than
+        a second older, the clock has jumped back: the keyframe is dropped, the pose stays. A frame that
+        repeats the pixels of the last one is counted in ``repeated_frames`` and otherwise ignored.
         """
         # 1. Stamp and pixels: the stamp must increase, and the pixels must differ from the last image.
         refusal = self._take_stamp(frame.stamp)
@@ -140,10 +139,7 @@ class VisualOdometry:
             return self._between_keyframes(tracks, locate=not contradiction)
 
         # 6. Relative pose by the estimator, checked against the tracks without those fixed in the image.
-        known = self._scale.depths.of(tracks.ids)
-        fixed = pose_check.fixed_in_image(tracks, known, self._config.minimum_tracks)
-        self._tracker.avoid(tracks.points_latest[fixed])
-        tracks = tracks.kept(~fixed)
+        tracks = self._without_fixed(tracks)
         try:
             relative, seconds = self._estimate(tracks)
         except EstimationError as error:
@@ -210,6 +206,13 @@ class VisualOdometry:
         tracks = self._tracker.begin(frame)
         return None if is_low_texture(frame) or len(tracks) < self._config.minimum_tracks else tracks
 
+    def _without_fixed(self, tracks: Tracks) -> Tracks:
+        """Return the tracks without those that are fixed in the image, where no new corners are detected."""
+        known = self._scale.depths.of(tracks.ids)
+        fixed = pose_check.fixed_in_image(tracks, known, self._config.minimum_tracks)
+        self._tracker.avoid(tracks.points_latest[fixed])
+        return tracks.kept(~fixed)
+
     def _estimate(self, tracks: Tracks) -> tuple[RelativePose, float]:
         """Return the checked relative pose and the inference time in seconds.
 
@@ -244,21 +247,18 @@ class VisualOdometry:
         # 1. Scale: the length of the step, and with it the depths of the tracks.
         start, end = tracks.keyframe.stamp, tracks.latest.stamp
         step = self._scale.step(relative, tracks.rays, Interval(start, end))
-
         # 2. Integration of the base's motion; the twist is that since the last image with a pose.
         self._adopt_keyframe(tracks)
         self._integrator.advance(step.camera, start, end)
         last = self._last_image(tracks)
         twist = self._integrator.twist(last.motion.inverse() @ step.camera, end - last.stamp)
-
         # 3. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
         base, name = step.camera.change_of_frame(self._T_base_camera), self._estimator.name
         edge = KeyframeEdge.of(tracks, self._tracks.keyframe_id, relative, step, base, name, seconds)
-        edge = self._integrator.finish_edge(edge)
         self._bridge.learn(step, start, end)
         self._state, self._reason = TrackingState.TRACKING, self._scale.warning
-        return self._report(tracks.latest, edge, self._integrator.pose, twist)
+        return self._report(tracks.latest, self._integrator.finish_edge(edge), self._integrator.pose, twist)
 
     def _between_keyframes(self, tracks: Tracks, locate: bool) -> OdometryUpdate:
         """Report a frame between keyframes: with its pose if ``locate`` and its tracks determine one."""

@@ -62,9 +62,8 @@ def run_offline(
     histories = SensorHistories.required(config.odometry.scale_source, config.motion_prior)
     feed = SensorFeed(bag, topics, histories, config.base_frame)
     masks = bag.masks(0.0 if config.mask_policy == "synchronised" else config.mask_timeout)
-    run = _Run(
-        FramePipeline(estimator, config, mounts, histories, bag.camera.image), mount or Pose.identity()
-    )
+    pipeline = FramePipeline(estimator, config, mounts, histories, bag.camera.image)
+    run = _Run(pipeline, mount or Pose.identity())
     # 3. All messages: each image with the last camera_info, images before the first one with the first.
     info = next(bag.decoded(bag.camera.info), None)
     if info is None:
@@ -76,9 +75,10 @@ def run_offline(
             info = bag.deserialized(message, messages.CAMERA_INFO)
         elif message.topic == bag.camera.image:
             image = bag.deserialized(message, bag.camera.image_kind)
-            if run.ends_before(messages.stamp_of(image) * 1e-9):
+            stamp = messages.stamp_of(image)
+            if run.ends_before(stamp * 1e-9):
                 break
-            run.process(image, info, masks.image(messages.stamp_of(image)))
+            run.process(image, info, masks.image(stamp))
             progress()
         else:
             run.warn(feed.add(message))

@@ -11,11 +11,10 @@ from hybrid_scenes import (
     FakeNetwork,
     angles,
     disturbed,
-    rendered,
     synthetic,
     unrelated_matches,
 )
-from two_view_scenes import Scene, direction_angle, make_scene, random_pose, turned
+from two_view_scenes import Scene, direction_angle, make_scene, turned
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
@@ -24,26 +23,10 @@ from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftF
 from iup_pose_ros.estimators.matching.guided_klt import GuidedTracker
 from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.model.checkpoint import SigmaCalibration
 from iup_pose_ros.types import Frame, Matches
 
 PLAIN = EpipolarEstimator(LucasKanadeFrontEnd())
 ALWAYS = HybridConfig(always_ask=True)
-
-
-@pytest.fixture
-def without_sift(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SiftFrontEnd, "match", lambda *_: NO_MATCHES)
-
-
-@pytest.fixture(scope="module")
-def wide() -> tuple[Scene, Matches]:
-    return rendered("wide", 7)
-
-
-@pytest.fixture(scope="module")
-def video() -> tuple[Scene, Matches]:
-    return rendered("video", 4)
 
 
 # Which kinds of matches are searched for, and when the search ends
@@ -282,90 +265,3 @@ def test_the_probability_of_the_chosen_pose_is_passed_on() -> None:
     estimator = HybridEstimator(FakeNetwork(), inlier_model=likely)
     found = estimator.estimate(scene.previous, scene.current, scene.matches)
     assert found.inlier_probability == pytest.approx(0.92)
-
-
-# How exact the chosen pose is
-
-
-@pytest.mark.usefixtures("without_sift")
-@pytest.mark.parametrize(("error", "smooth"), [(1.5, False), (3.0, True), (6.0, False), (15.0, False)])
-def test_rough_matches_start_exact_tracks_over_a_wide_baseline(
-    wide: tuple[Scene, Matches], error: float, smooth: bool
-) -> None:
-    scene, cells = wide
-    network = FakeNetwork(disturbed(cells, error, smooth))
-    found = HybridEstimator(network).estimate(scene.previous, scene.current)
-    rotation, direction = angles(found, scene)
-    assert rotation < 0.5
-    assert direction < 2.0
-    with pytest.raises(EstimationError):
-        PLAIN.estimate(scene.previous, scene.current)
-
-
-def test_tracks_that_decide_are_tracked_anew(video: tuple[Scene, Matches]) -> None:
-    scene, cells = video
-    given = disturbed(cells, 1.0, smooth=False)
-    found = HybridEstimator(FakeNetwork()).estimate(scene.previous, scene.current, given)
-    alone = PLAIN.estimate(scene.previous, scene.current, given)
-    assert sum(angles(found, scene)) < 0.7 * sum(angles(alone, scene))
-    assert np.all(found.sigma_R < alone.sigma_R)
-
-
-@pytest.mark.usefixtures("without_sift")
-def test_guided_tracks_are_tracked_anew(wide: tuple[Scene, Matches]) -> None:
-    scene, cells = wide
-    rough = disturbed(cells, 2.0, smooth=True)
-    guided = GuidedTracker().match(scene.previous, scene.current, rough, np.ones(len(rough)))
-    once = PLAIN.estimate(scene.previous, scene.current, guided)
-    found = HybridEstimator(FakeNetwork(rough)).estimate(scene.previous, scene.current)
-    assert sum(angles(found, scene)) < 0.9 * sum(angles(once, scene))
-
-
-def test_given_matches_that_decide_give_the_pose_of_the_epipolar_solver() -> None:
-    scene = synthetic()
-    alone = PLAIN.estimate(scene.previous, scene.current, scene.matches)
-    found = HybridEstimator(FakeNetwork()).estimate(scene.previous, scene.current, scene.matches)
-    np.testing.assert_allclose(found.T_prev_curr.matrix, alone.T_prev_curr.matrix, atol=1e-3)
-    np.testing.assert_allclose(found.covariance, alone.covariance, rtol=0.2, atol=1e-6)
-
-
-def test_matches_of_several_kinds_are_more_exact_together() -> None:
-    """On blank images no tracks start from the agreeing matches, so that these decide together."""
-    few, many = synthetic(count=40, noise=0.5, baseline=0.1), synthetic(count=200, noise=0.5, seed=6)
-    alone = PLAIN.estimate(few.previous, few.current, few.matches)
-    estimator = HybridEstimator(FakeNetwork(many.matches), config=ALWAYS)
-    found = estimator.estimate(few.previous, few.current, few.matches)
-    assert found.sigma_t < 0.5 * alone.sigma_t
-    assert direction_angle(found, few) < direction_angle(alone, few)
-
-
-def test_both_poses_of_a_plane_are_passed_on() -> None:
-    rng = np.random.default_rng(1)
-    plane = np.array([0.05, 0.1, 0.25])
-    scene = make_scene(rng, random_pose(rng, 5.0), noise=0.3, plane=plane)
-    found = HybridEstimator(FakeNetwork(), SigmaCalibration(direction=2.0)).estimate(
-        scene.previous, scene.current, scene.matches
-    )
-    plain = HybridEstimator(FakeNetwork()).estimate(scene.previous, scene.current, scene.matches)
-    assert len(found.hypotheses) == 2
-    assert min(max(angles(hypothesis, scene)) for hypothesis in found.hypotheses) < 3.0
-    for wider, hypothesis in zip(found.hypotheses, plain.hypotheses, strict=True):
-        assert wider.sigma_t == pytest.approx(2.0 * hypothesis.sigma_t)
-
-
-def test_calibration_widens_the_deviations(video: tuple[Scene, Matches]) -> None:
-    scene, cells = video
-    plain, wider = (
-        HybridEstimator(FakeNetwork(cells), calibration).estimate(scene.previous, scene.current)
-        for calibration in (None, SigmaCalibration(rotation=3.0, direction=2.0))
-    )
-    np.testing.assert_allclose(wider.sigma_R, 3.0 * plain.sigma_R, rtol=0.05)
-    assert wider.sigma_t == pytest.approx(2.0 * plain.sigma_t, rel=0.05)
-
-
-def test_the_same_input_gives_the_same_output(wide: tuple[Scene, Matches]) -> None:
-    scene, cells = wide
-    network = FakeNetwork(disturbed(cells, 6.0, smooth=False))
-    first, second = (HybridEstimator(network).estimate(scene.previous, scene.current) for _ in range(2))
-    np.testing.assert_array_equal(first.T_prev_curr.matrix, second.T_prev_curr.matrix)
-    np.testing.assert_array_equal(first.covariance, second.covariance)

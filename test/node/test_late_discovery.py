@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from child_node import NODE
 from iup_pose_msgs.msg import TrackingState
-from node_bench import NODE, STATE_TOPIC
+from node_bench import STATE_TOPIC
 
 LATE = 10.0
 CAMERA_PROCESS = Path(__file__).with_name("camera_process.py")

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+from child_node import NODE, NodeProcess
 from iup_pose_msgs.msg import TrackingState
 from moving_texture import K, view
-from node_bench import NODE, NodeProcess, camera_info, image_message
+from node_bench import camera_info, image_message
 from rclpy.subscription import RCLError
 
 from iup_pose_ros.node.subscriptions import QUEUE_SIZE

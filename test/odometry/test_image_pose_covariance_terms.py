@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 FRAME = Frame(np.zeros((240, 320), dtype=np.uint8), INTRINSICS, 0.0, "camera_optical")
 MOTION = pose(0.25, 0.05, 0.15, (0.01, 0.03, -0.02))
 TYPICAL = 0.15
+NOTHING = np.zeros((6, 7))  # no errors by the depths
 # Assumed noise of exact tracks, z = 1: a quarter of a pixel of an image that is 640 pixels wide.
 NOISE = 0.25 / 640.0 * 320.0 / 260.0
 
@@ -83,21 +84,36 @@ def image(ids: NDArray[np.int64], residuals: Array, by_noise: Array, by_depths: 
 
 @pytest.mark.parametrize(("change", "noise"), [(0.0, 0.3e-3), (0.8e-3, 1.4826 * 0.8e-3)])
 def test_motion_between_images_has_the_noise_of_the_changes_of_their_tracks(change: float, noise: float):
-    """At least three tenths of the later image's noise; the common errors of the depths cancel."""
+    """At least three tenths of the later image's noise."""
     rng = np.random.default_rng(0)
     ids, residuals = np.arange(40), rng.normal(0.0, 1e-3, (40, 2))
     moved = residuals + change * np.sign(rng.normal(size=(40, 2)))
     by_noise = np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    first, second = rng.normal(size=(2, 6, 7))
-    found = image(ids, residuals, by_noise, first).motion_to(image(ids, moved, by_noise, second))
-    expected = by_noise * (noise / 1e-3) ** 2 + (second - first) @ (second - first).T
-    np.testing.assert_allclose(found.covariance, expected, rtol=1e-6)
+    first, second = (image(ids, each, by_noise, NOTHING) for each in (residuals, moved))
+    np.testing.assert_allclose(first.motion_to(second).covariance, by_noise * (noise / 1e-3) ** 2)
+
+
+def test_motion_between_images_has_the_growth_of_the_errors_by_depths():
+    """Exact if the errors keep their direction, as with an error of the scale; else an upper bound."""
+    ids, still, rng = np.arange(40), np.zeros((40, 2)), np.random.default_rng(0)
+    exact, errors, others = 1e-12 * np.eye(6), *rng.normal(size=(2, 6, 7))
+    first, later, other, keyframe = (
+        image(ids, still, exact, each) for each in (errors, 1.25 * errors, others, NOTHING)
+    )
+    growth = first.motion_to(later).covariance
+    np.testing.assert_allclose(growth, (1.25**2 - 1.0) * errors @ errors.T, atol=1e-9)
+    np.testing.assert_allclose(keyframe.motion_to(first).covariance, errors @ errors.T, atol=1e-9)
+    excess = first.motion_to(other).covariance - (others @ others.T - errors @ errors.T)
+    assert np.linalg.eigvalsh(excess)[0] > -1e-9
+    ratio = np.linalg.norm(errors[:3]) / np.linalg.norm((others - errors)[:3])
+    root = np.sqrt(ratio) * (others - errors) - errors / np.sqrt(ratio)
+    np.testing.assert_allclose(excess, root @ root.T, atol=1e-9)
 
 
 def test_motion_between_images_without_common_tracks_has_the_noise_of_both():
-    nothing, none = np.zeros((6, 7)), np.zeros((40, 2))
+    none = np.zeros((40, 2))
     first, second = np.diag(np.arange(1.0, 7.0)), np.diag(np.arange(7.0, 13.0))
-    found = image(np.arange(40), none, first, nothing).motion_to(
-        image(np.arange(40, 80), none, second, nothing)
+    found = image(np.arange(40), none, first, NOTHING).motion_to(
+        image(np.arange(40, 80), none, second, NOTHING)
     )
     np.testing.assert_allclose(found.covariance, first + second)

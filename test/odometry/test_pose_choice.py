@@ -168,9 +168,9 @@ def test_a_pose_without_alternative_or_without_known_depths_is_left_as_it_is() -
 STEP = pose(0.08, 0.0, 0.06, (0.02, -0.05, 0.03))  # of length 0.1
 
 
-def resected(sigma_t: float, known: int = 80) -> ImagePose:
-    """The true pose by resection; ``sigma_t`` is that of the direction once its covariance is widened."""
-    covariance = np.diag(np.repeat([(0.1 * sigma_t) ** 2, 0.001**2], 3)) / pose_check._UNMODELLED
+def resected(sigma_t: float, known: int = 80, sigma_R: float = 0.001) -> ImagePose:
+    """The true pose by resection; the deviations are those after its covariance is widened threefold."""
+    covariance = np.diag(np.repeat([(0.1 * sigma_t) ** 2, sigma_R**2], 3)) / 3.0
     motion = PoseWithCovariance(STEP, covariance)
     ids = np.arange(known, dtype=np.int64)
     return ImagePose(
@@ -201,7 +201,22 @@ def test_a_contradicted_pose_is_replaced_and_both_are_covered(angle: float, turn
     assert chosen.sigma_t > 0.45 * angle
 
 
+def test_a_replaced_pose_has_the_deviations_of_the_resection_and_half_the_square_of_the_difference():
+    """Along the translation, whose length is nominal, the deviation is that of the direction."""
+    wrong = estimated(0.6, 0.12)
+    chosen = resolve_contradiction(wrong, resected(0.02))
+    move = wrong.T_prev_curr.translation - STEP.translation / 0.1
+    turn = so3.log(wrong.T_prev_curr.rotation @ STEP.rotation.T)
+    difference = np.concatenate([move, turn])
+    own = np.diag(np.repeat([0.02**2, 0.001**2], 3))
+    np.testing.assert_allclose(chosen.covariance, own + 0.5 * np.outer(difference, difference), atol=1e-12)
+    np.testing.assert_allclose(chosen.sigma_R, np.sqrt(0.001**2 + 0.5 * turn**2))
+    assert chosen.sigma_t == pytest.approx(np.sqrt(0.02**2 + 0.25 * move @ move))
+
+
 def test_differences_within_the_deviations_are_no_contradiction():
+    assert resolve_contradiction(wrong := estimated(0.6), resected(0.3)) is wrong
+    assert resolve_contradiction(turned := estimated(0.0, 0.12), resected(0.02, sigma_R=0.05)) is turned
     unsure = estimated(0.6, sigma_t=0.3)
     assert resolve_contradiction(unsure, resected(0.02)) is unsure
     small = estimated(0.15)  # 9 degrees, 7 standard deviations
