@@ -74,6 +74,8 @@ def graph(domain_id):
         "scale_source:=odometry",
         "-p",
         "motion_prior:=imu",
+        "-p",
+        "estimator:=epipolar_klt",  # starts at once
     ]
     process = subprocess.Popen(
         command,
