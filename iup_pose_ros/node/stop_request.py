@@ -6,6 +6,8 @@ import signal
 import threading
 from types import FrameType
 
+_WAKING_PERIOD = 0.25  # s
+
 
 class StopRequest:
     """Handle both signals from construction on, which must be in the main thread.
@@ -31,5 +33,10 @@ class StopRequest:
         self._deferred = True
 
     def wait(self) -> None:
-        """Block until a stop is requested."""
-        self._event.wait()
+        """Block until a stop is requested.
+
+        The kernel may deliver a signal to any thread, for example while the process is stopped, but Python
+        handles it in the main thread. Hence this one, which it does not wake, wakes by itself.
+        """
+        while not self._event.wait(_WAKING_PERIOD):
+            pass

@@ -146,5 +146,5 @@ def test_every_image_is_processed_or_counted_as_dropped(stream):
 
 def test_the_node_stops(stream):
     start = time.monotonic()
-    assert stream.node.stop(timeout=120.0) == 0
+    assert stream.node.stop(timeout=60.0) == 0
     print(f"stopped after {time.monotonic() - start:.1f} s")
