@@ -57,10 +57,14 @@ class Unpaired:
         return self._drop_oldest(len(self._stamps) - self._limit)
 
     def pair(self, stamp: int) -> int:
-        """Remove the paired image of this stamp; return how many older unpaired images are dropped."""
-        position = self._stamps.index(stamp) if stamp in self._stamps else -1
-        if position >= 0:
-            del self._stamps[position]
+        """Remove the paired image of this stamp; return how many older unpaired images are dropped.
+
+        It is -1 for an image that was counted as dropped already: it got its camera_info after all.
+        """
+        if stamp not in self._stamps:
+            return -1
+        position = self._stamps.index(stamp)
+        del self._stamps[position]
         return self._drop_oldest(position)
 
     def clear(self) -> int:

@@ -145,3 +145,11 @@ def test_every_image_is_paired_given_up_or_still_waiting(is_paired):
         waiting = min(len(is_paired), 3)
     assert given_up == len(is_paired) - sum(is_paired) - waiting
     assert unpaired.clear() == waiting
+
+
+def test_an_image_that_is_paired_after_it_was_given_up_is_counted_once():
+    unpaired = Unpaired(limit=2)
+    given_up = sum(unpaired.add(stamp) for stamp in range(4))
+    assert given_up == 2
+    assert given_up + unpaired.pair(1) == 1
+    assert unpaired.pair(3) == 1

@@ -54,6 +54,7 @@ class Stream(NamedTuple):
     memory_after: float
     arrivals: list[tuple[int, TrackingState]]
     sent: int
+    is_starved: bool
 
 
 @contextlib.contextmanager
@@ -86,10 +87,10 @@ def stream(request, bench, start_module_node):
     )
     bench.wait_for_node()
     with quarter_of_a_processor(node) if is_starved else contextlib.nullcontext():
-        yield played(bench, node)
+        yield played(bench, node, is_starved)
 
 
-def played(bench, node):
+def played(bench, node, is_starved):
     pixels = [large_view(0.02 * index) for index in range(20)]
     images = [image_message(view, 0) for view in pixels + pixels[::-1]]
     memory_before = float("nan")
@@ -108,7 +109,7 @@ def played(bench, node):
         if np.isnan(memory_before) and elapsed > WARM_UP:
             memory_before = node.resident_megabytes()
         time.sleep(max(0.0, start + sent / RATE - time.monotonic()))
-    return Stream(node, memory_before, node.resident_megabytes(), bench.state_arrivals(), sent)
+    return Stream(node, memory_before, node.resident_megabytes(), bench.state_arrivals(), sent, is_starved)
 
 
 def test_memory_stays_flat(stream):
@@ -127,8 +128,8 @@ def test_processed_images_are_younger_than_two_periods_of_the_node(stream):
     period, age = np.median(periods), np.median(ages)
     print(f"median period {period:.3f} s, median age {age:.3f} s")
     assert period > 1.0 / RATE
-    # A queue of n images would make them n periods old, on any machine.
-    assert age < 2.0 * period
+    # A queue of n images would make them n periods old, on any machine. A starved node receives late, too.
+    assert age < (6.0 if stream.is_starved else 2.0) * period
 
 
 def test_every_image_is_processed_or_counted_as_dropped(stream):
