@@ -145,10 +145,12 @@ class HybridEstimator:
         on_gpu = network.device.type == "cuda"
         always = options.ask_network == "always" or (options.ask_network == "auto" and on_gpu)
         config = HybridConfig(always_ask=always)
-        weights, second = network.weights, SecondNetwork(options) if options.second_network else None
+        second = SecondNetwork(options) if options.second_network else None
+        weights = network.weights
         if weights is None:
             return cls(network, config=config, second_network=second)
-        inlier_model = InlierModel(weights.inlier_model, second.weights.inlier_model if second else None)
+        of_second = {} if second is None else second.weights.inlier_model
+        inlier_model = InlierModel({**of_second, **weights.inlier_model})
         return cls(network, weights.hybrid_calibration, inlier_model, config, second)
 
     @property
@@ -187,7 +189,7 @@ class HybridEstimator:
         with_second = matches is None
         tracks = self._tracker.match(previous, current) if matches is None else matches
         for stage in self._search(previous, current, tracks, with_second):
-            evidence, kind = stage.evidence, list(stage.evidence.matches)[-1]
+            evidence, kind = stage.evidence, stage.evidence.latest_kind
             T_moving = motion_past_fixed(evidence, kind, partial(self._solvers[kind].fit, previous, current))
             if T_moving is not None and evidence.prevails(T_moving):
                 yield from self._search(previous, current, tracks, with_second, T_moving)

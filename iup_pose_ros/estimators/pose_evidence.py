@@ -94,10 +94,15 @@ class PoseEvidence:
         """
         by_fixed, by_moving = self._no_cells(), self._no_cells()
         for kind, matches in self.matches.items():
-            by_fixed |= self._covered(matches.chosen(self.fixed(kind, T_prev_curr)))
-            moves = self._agree(kind, T_prev_curr) & ~self.cameras.in_place(matches)
-            by_moving |= self._covered(matches.chosen(moves))
+            agree, stay = self._agree(kind, T_prev_curr), self.cameras.in_place(matches)
+            by_fixed |= self._covered(matches.chosen(stay & ~agree))
+            by_moving |= self._covered(matches.chosen(agree & ~stay))
         return bool(np.count_nonzero(by_moving) > np.count_nonzero(by_fixed))
+
+    @property
+    def latest_kind(self) -> str:
+        """Kind of the matches that were added last."""
+        return list(self.matches)[-1]
 
     @property
     def kinds(self) -> str:
@@ -183,15 +188,10 @@ class InlierModel:
 
     Args:
         weights: weights by ``PoseEvidence.kinds`` and feature name; default: those of ``UNFITTED``.
-        more: further weights, of kinds that ``weights`` lacks.
     """
 
-    def __init__(
-        self,
-        weights: Mapping[str, Mapping[str, float]],
-        more: Mapping[str, Mapping[str, float]] | None = None,
-    ) -> None:
-        self.weights = {**(more or {}), **weights}
+    def __init__(self, weights: Mapping[str, Mapping[str, float]]) -> None:
+        self.weights = weights
 
     def probability(self, evidence: PoseEvidence, candidate: Candidate) -> float:
         """Return the probability that a candidate is correct."""

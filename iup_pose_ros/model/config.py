@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from iup_pose_ros.errors import ConfigurationError
@@ -117,29 +117,20 @@ class IUPPoseConfig:
         return asdict(self)
 
 
+_SMALL = IUPPoseConfig(
+    encoder="xfeat",
+    width=96,
+    heads=1,
+    alignment_layers=6,
+    match_dim=64,
+    bottleneck=64,
+    head_width=256,
+    image_area=800 * 600,
+    decoders=False,
+)
 PRESETS = {
-    "small": IUPPoseConfig(
-        encoder="xfeat",
-        width=96,
-        heads=1,
-        alignment_layers=6,
-        match_dim=64,
-        bottleneck=64,
-        head_width=256,
-        image_area=800 * 600,
-        decoders=False,
-    ),
-    "medium": IUPPoseConfig(
-        encoder="aliked",
-        width=256,
-        heads=4,
-        alignment_layers=7,
-        match_dim=64,
-        bottleneck=64,
-        head_width=256,
-        image_area=800 * 600,
-        decoders=False,
-    ),
+    "small": _SMALL,
+    "medium": replace(_SMALL, encoder="aliked", width=256, heads=4, alignment_layers=7),
     "small_grid": IUPPoseConfig(
         encoder="mobilenet_v2",
         width=128,

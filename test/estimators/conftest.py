@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hybrid_scenes import (
-    NO_MATCHES,
-    rendered,
-)
+from hybrid_scenes import NO_MATCHES, rendered
 from two_view_scenes import Scene
 
 from iup_pose_ros.estimators.matching.features import SiftFrontEnd

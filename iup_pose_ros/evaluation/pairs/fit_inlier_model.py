@@ -58,7 +58,7 @@ def candidate_examples(
             is_inlier = bool(pose_errors_deg(rotation, direction)[0] < INLIER_ERROR_DEG)
             features = stage.evidence.features(candidate)
             examples.append(Example(stage.evidence.kinds, features, is_inlier))
-            if candidate.kind in NETWORKS and candidate.kind == stage.evidence.kinds.split()[-1]:
+            if candidate.kind in NETWORKS and candidate.kind == stage.evidence.latest_kind:
                 # The same pose as the estimator iup_pose returns it with this network.
                 matches = stage.evidence.matches[candidate.kind]
                 alone = PoseEvidence(stage.evidence.cameras, {"network": matches})

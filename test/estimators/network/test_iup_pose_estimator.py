@@ -44,12 +44,6 @@ AREA = PRESETS["small_grid"].image_area
 
 
 @pytest.fixture(scope="module")
-def network() -> IUPPose:
-    torch.manual_seed(0)
-    return IUPPose(PRESETS["small_grid"])
-
-
-@pytest.fixture(scope="module")
 def estimator(network: IUPPose) -> IUPPoseEstimator:
     return IUPPoseEstimator(network, SigmaCalibration(2.0, 3.0), "cpu")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.special import expit
 from two_view_scenes import make_scene, random_pose
 
@@ -24,12 +23,6 @@ from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.types import Frame
 from iup_pose_ros.weights import find_weights
-
-
-@pytest.fixture(scope="module")
-def network() -> IUPPose:
-    torch.manual_seed(0)
-    return IUPPose(PRESETS["small_grid"])
 
 
 @pytest.mark.parametrize(("ask_network", "asked"), [("auto", 0), ("when_needed", 0), ("always", 1)])

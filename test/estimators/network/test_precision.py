@@ -22,12 +22,6 @@ from iup_pose_ros.model.config import PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 
 
-@pytest.fixture(scope="module")
-def network() -> IUPPose:
-    torch.manual_seed(0)
-    return IUPPose(PRESETS["small_grid"])
-
-
 def describe_cpu(flags: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the description of this machine's CPU."""
     description = folder / "cpuinfo"
