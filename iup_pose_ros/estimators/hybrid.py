@@ -184,12 +184,15 @@ class HybridEstimator:
         """Yield the state of the search after each kind of matches, in the order of ``_KIND_NAMES``.
 
         Once the matches that move prevail over those fixed in the image, the search starts again without the
-        latter (see ``PoseEvidence``).
+        latter (see ``PoseEvidence``). Given matches alone are not checked: the caller has left them out.
         """
         with_second = matches is None
         tracks = self._tracker.match(previous, current) if matches is None else matches
         for stage in self._search(previous, current, tracks, with_second):
             evidence, kind = stage.evidence, stage.evidence.latest_kind
+            if kind == "tracks" and matches is not None:
+                yield stage
+                continue
             T_moving = motion_past_fixed(evidence, kind, partial(self._solvers[kind].fit, previous, current))
             if T_moving is not None and evidence.prevails(T_moving):
                 yield from self._search(previous, current, tracks, with_second, T_moving)
