@@ -177,7 +177,7 @@ class HybridEstimator:
         # 3. Refine the candidate with tracks that start from all matches that agree with it.
         from_tracks_only = len(stage.evidence.matches) == 1
         result = best.result if from_tracks_only else self._refined(previous, current, stage.evidence, best)
-        pose = apply_sigma_calibration(result.pose, self._calibration)
+        pose = apply_sigma_calibration(result.pose_of_any_shutter, self._calibration)
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
