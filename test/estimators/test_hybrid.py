@@ -14,7 +14,7 @@ from hybrid_scenes import (
     synthetic,
     unrelated_matches,
 )
-from two_view_scenes import Scene, direction_angle, make_scene, turned
+from two_view_scenes import Scene, direction_angle, make_scene, rotation_error, turned
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
@@ -137,6 +137,21 @@ def test_wrong_guided_tracks_that_agree_with_each_other_are_outvoted(
     rotation, direction = angles(found, scene)
     assert rotation < 2.0
     assert direction < 6.0
+
+
+def test_candidates_that_exclude_each_other_share_the_probability_and_the_covariance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Network and SIFT find as many matches of two different poses."""
+    scene = synthetic(count=100, noise=0.3)
+    other = make_scene(np.random.default_rng(3), turned(scene.T_prev_curr, 40.0), 100, noise=0.3)
+    monkeypatch.setattr(SiftFrontEnd, "match", lambda *_: other.matches)
+    found = HybridEstimator(FakeNetwork(scene.matches)).estimate(scene.previous, scene.current)
+    assert found.inlier_probability == pytest.approx(0.5, abs=0.2)
+    assert min(max(angles(found, each)) for each in (scene, other)) < 3.0
+    for each in (scene, other):
+        turn = rotation_error(found, each)
+        assert turn @ np.linalg.solve(found.covariance[3:, 3:], turn) < 9.0
 
 
 def test_sift_decides_where_neither_tracks_nor_the_network_find_a_pose(
