@@ -114,7 +114,9 @@ class EpipolarResult:
     def pose_of_any_shutter(self) -> RelativePose:
         """Return the pose with a covariance that includes the errors of a rolling shutter."""
         further = [shutter_covariance(errors, self.noise) for errors in self._solutions]
-        return self._with_covariances([sum(both) for both in zip(self._covariances, further, strict=True)])
+        return self._with_covariances(
+            [own + more for own, more in zip(self._covariances, further, strict=True)]
+        )
 
     @property
     def _solutions(self) -> list[EpipolarErrors]:
