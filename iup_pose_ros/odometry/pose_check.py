@@ -100,7 +100,7 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
     if probability > 0.5:
         first, second, probability = second, first, 1.0 - probability
     chosen = replace(first, attention=relative.attention, inlier_probability=relative.inlier_probability)
-    return _covering(chosen, second.T_prev_curr, probability)
+    return chosen.covering(second.T_prev_curr, probability)
 
 
 def check(relative: RelativePose, rays: TrackedRays, interval: float, config: OdometryConfig) -> None:
@@ -270,7 +270,7 @@ def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativeP
     if turn <= max(_MAX_TURN, _DEVIATIONS * sigma_R) and angle <= max(_MAX_ANGLE, _DEVIATIONS * sigma_angle):
         return relative
     probability = None if relative.inlier_probability is None else min(relative.inlier_probability, 0.5)
-    return _covering(replace(resected, inlier_probability=probability), estimated, 0.5)
+    return replace(resected, inlier_probability=probability).covering(estimated, 0.5)
 
 
 def _inlier_share(relative: RelativePose, rays: TrackedRays) -> float:
@@ -300,22 +300,6 @@ def _confirmed_share(rays: TrackedRays, T_prev_curr: Pose, known: InverseDepths)
     length = step_length(inverse, variance, known).length
     error = (inverse - length * known.inverse) ** 2 / (variance + length**2 / known.information)
     return float(np.mean((error < _DEVIATIONS**2) & _agreeing(rays, T_prev_curr)[rows]))
-
-
-def _covering(relative: RelativePose, other: Pose, probability: float) -> RelativePose:
-    """Return a pose with the covariance of the mixture with another pose of the given probability."""
-    step = np.concatenate(
-        [
-            other.translation - relative.T_prev_curr.translation,
-            so3.log(other.rotation @ relative.T_prev_curr.rotation.T),
-        ]
-    )
-    return replace(
-        relative,
-        covariance=relative.covariance + probability * np.outer(step, step),
-        sigma_R=np.sqrt(relative.sigma_R**2 + probability * step[3:] ** 2),
-        sigma_t=float(np.sqrt(relative.sigma_t**2 + 0.5 * probability * step[:3] @ step[:3])),
-    )
 
 
 def _log_odds(deviations: float) -> float:

@@ -214,6 +214,13 @@ def test_a_replaced_pose_has_the_deviations_of_the_resection_and_half_the_square
     assert chosen.sigma_t == pytest.approx(np.sqrt(0.02**2 + 0.25 * move @ move))
 
 
+def test_the_hypotheses_of_a_pose_cover_another_one_as_well():
+    pose, other = estimated(0.0), estimated(0.6, 0.12).T_prev_curr
+    covering = replace(pose, hypotheses=(pose, pose)).covering(other, 0.3)
+    for hypothesis in covering.hypotheses:
+        np.testing.assert_array_equal(hypothesis.covariance, pose.covering(other, 0.3).covariance)
+
+
 def test_differences_within_the_deviations_are_no_contradiction():
     assert resolve_contradiction(wrong := estimated(0.6), resected(0.3)) is wrong
     assert resolve_contradiction(turned := estimated(0.0, 0.12), resected(0.02, sigma_R=0.05)) is turned
