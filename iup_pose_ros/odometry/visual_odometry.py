@@ -16,6 +16,7 @@ from iup_pose_ros.odometry import pose_check
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
 from iup_pose_ros.odometry.keyframes import StationaryDetector, is_keyframe_due
+from iup_pose_ros.odometry.keyframe_window import KeyframeWindow
 from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
@@ -76,6 +77,7 @@ class VisualOdometry:
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
         self._scale = scale_source(self._config, self._sensors, self._T_base_camera)
+        self._window = KeyframeWindow()
         self._bridge = Bridge(self._prior, self._T_base_camera)
         self._integrator = Integrator(self._T_base_camera, self._bridge)
 
@@ -249,11 +251,13 @@ class VisualOdometry:
         step = self._scale.step(relative, tracks.rays, Interval(start, end))
         # 2. Integration of the base's motion; the twist is that since the last image with a pose.
         self._adopt_keyframe(tracks)
-        self._integrator.advance(step.camera, start, end)
         last = self._last_image(tracks)
         twist = self._integrator.twist(last.motion.inverse() @ step.camera, end - last.stamp)
         # 3. New keyframe: the inlier tracks continue, new corners fill the gaps.
         self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
+        refined = self._window.add(step, tracks, self._tracks)
+        self._scale.depths = self._scale.depths.replaced(refined.ids, refined.inverse)
+        self._integrator.advance(refined.motion, start, end)
         base, name = step.camera.change_of_frame(self._T_base_camera), self._estimator.name
         edge = KeyframeEdge.of(tracks, self._tracks.keyframe_id, relative, step, base, name, seconds)
         self._bridge.learn(step, start, end)
@@ -318,6 +322,7 @@ class VisualOdometry:
         self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
         if tracks.fraction <= config.keyframe_tracked_fraction:
             self._tracks = self._tracker.renew_in_place(tracks)
+            self._window.clear()
         else:
             self._tracks = reference.at_rest(frame.stamp)
         self._state, self._reason = TrackingState.STATIONARY, "the camera is at rest"
