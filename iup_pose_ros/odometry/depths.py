@@ -72,7 +72,7 @@ class InverseDepths:
         return replace(self, information=np.where(rows, self.information, 0.0))
 
     def replaced(self, ids: NDArray[np.int64], inverse: Array) -> InverseDepths:
-        """Return the same depths with new values (M,) for the tracks ``ids`` (M,), where they are among these."""
+        """Return the depths with new values (M,) of the tracks ``ids`` (M,), where they are among these."""
         changed = self.inverse.copy()
         _, here, there = np.intersect1d(self.ids, ids, assume_unique=True, return_indices=True)
         changed[here] = inverse[there]
@@ -180,14 +180,16 @@ def depths_after_step(
 ) -> tuple[InverseDepths, float]:
     """Return the depths of the tracks in the current camera, from a step and the depths known before.
 
-    If the length of the step is not the one that the known depths imply, for example because it is configured,
-    they are rescaled, so that the depths always have the scale of the last step. The second result is the
-    factor of the lengths.
+    If the step is not the one that the known depths imply, for example because its length is configured, they
+    are rescaled, so that the depths always have the scale of the last step.
 
     Args:
         known: inverse depths of the tracks in the previous camera.
         rays: N tracks.
         step: the step; the errors of its pose are common to all depths that it determines.
+
+    Returns:
+        the depths, and the factor by which lengths were rescaled.
     """
     pose = step.camera.pose
     length = float(np.linalg.norm(pose.translation))
