@@ -64,7 +64,7 @@ def refined(
 
 
 def steps_along(path: Sequence[Pose], rng: np.random.Generator | None = None) -> list[ScaledStep]:
-    return [step_between(a, b, rng) for a, b in zip(path, path[1:], strict=False)]
+    return [step_between(a, b, rng) for a, b in itertools.pairwise(path)]
 
 
 def last_error(motion: PoseWithCovariance, path: Sequence[Pose] = CURVE) -> Array:
@@ -123,7 +123,7 @@ def test_tracks_on_a_moving_object_do_not_change_the_motion():
 def test_known_depths_of_the_oldest_keyframe_correct_the_length():
     """The older keyframes are at one place, so that only the known depths tell the scale."""
     path = [pose(turn=(0.0, 0.01 * k, 0.0)) for k in range(4)] + [pose(0.15), pose(0.3)]
-    errors = {0.0: [], 1e6: []}
+    errors: dict[float, list[float]] = {0.0: [], 1e6: []}
     for seed, information in itertools.product(range(6), errors):
         cloud, window = Cloud(count=150, noise=0.2, seed=seed), KeyframeWindow()
         pixels = images(cloud, path)
