@@ -70,6 +70,11 @@ class Bundle:
         residual, _, _, visible = bundle.linearised()
         return replace(bundle, noise=robust_sigma(residual[visible].ravel(), floor))
 
+    @property
+    def last_step(self) -> Pose:
+        """T_prev_curr of the newest keyframe."""
+        return self.poses[-2].inverse() @ self.poses[-1]
+
     def linearised(self) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
         """Return measured minus predicted image points and the derivatives of the predicted ones.
 
@@ -96,7 +101,11 @@ class Bundle:
         return self.observed - predicted, by_pose, by_point, visible
 
     def improved(self) -> Bundle:
-        """Return the bundle after a robust Gauss-Newton iteration, in which the points are eliminated."""
+        """Return the bundle after a robust Gauss-Newton iteration, in which the points are eliminated.
+
+        Raises:
+            numpy.linalg.LinAlgError: there is no finite solution.
+        """
         # 1. Image points and known depths by point.
         error, by_point, by_pose = self._image_rows()
         depth_error, depth_by_point = self._depth_rows()
@@ -106,7 +115,8 @@ class Bundle:
         # 2. What a change of the points does not explain, and the steps determine the poses.
         transposed = np.swapaxes(by_point, 1, 2)
         normal = transposed @ by_point
-        normal += _REGULAR * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3)
+        size = np.maximum(np.trace(normal, axis1=1, axis2=2), 1.0)
+        normal += _REGULAR * size[:, None, None] * np.eye(3)
         gain = np.linalg.solve(normal, transposed)
         columns = by_pose.shape[-1]
         remaining = (by_pose - by_point @ (gain @ by_pose)).reshape(-1, columns).T
@@ -114,12 +124,11 @@ class Bundle:
         system = remaining @ by_pose.reshape(-1, columns) + by_steps.T @ by_steps
         change = np.linalg.solve(system, remaining @ error.ravel() + by_steps.T @ step_error)
         # 3. The points follow.
-        left = (error - by_pose @ change)[..., None]
-        return replace(
-            self,
-            poses=[*self.poses[:-FREE], *map(_moved, self.poses[-FREE:], np.split(change, FREE))],
-            points=self.points + (gain @ left)[..., 0],
-        )
+        points = self.points + (gain @ (error - by_pose @ change)[..., None])[..., 0]
+        if not (np.isfinite(change).all() and np.isfinite(points).all()):
+            raise np.linalg.LinAlgError("no finite solution")
+        moved = map(_moved, self.poses[-FREE:], np.split(change, FREE))
+        return replace(self, poses=[*self.poses[:-FREE], *moved], points=points)
 
     def inverse_depths(self) -> tuple[Array, NDArray[np.bool_]]:
         """Return the inverse depths (N,) in the newest keyframe, and where they agree with all keyframes."""
@@ -161,7 +170,7 @@ class Bundle:
         """Return errors (6F,) and derivatives (6F, 6F) of the steps, divided by their standard deviations."""
         rows, errors = np.zeros((FREE, 6, 6 * (FREE + 1))), np.zeros((FREE, 6))
         for row, step in enumerate(self.steps):
-            previous, current = self.poses[row - FREE - 1 : row - FREE + 1 or None]
+            previous, current = self.poses[row - FREE - 1], self.poses[row - FREE]
             back, lever = previous.rotation.T, current.translation - previous.translation
             by_previous, by_current = np.zeros((2, 6, 6))
             by_current[:3, :3] = by_current[3:, 3:] = back

@@ -111,20 +111,16 @@ class KeyframeWindow:
         ids = _shared(window)
         if len(ids) < _MIN_POINTS:
             return Refinement(step.camera, depths)
-        bundle = _bundle(window, ids, NOISE_FLOOR * current.rays.width / current.rays.focal)
-        for _ in range(_ITERATIONS):
-            bundle = bundle.improved()
-        motion = bundle.poses[-2].inverse() @ bundle.poses[-1]
-        error = pose_error(motion, step.camera.pose)
-        # Written so that NaN fails, too.
-        if not error @ np.linalg.solve(step.camera.covariance, error) <= _MAX_CHANGE:
+        floor = NOISE_FLOOR * current.rays.width / current.rays.focal
+        bundle = _adjusted(_bundle(window, ids, floor), step.camera)
+        if bundle is None:
             return Refinement(step.camera, depths)
         inverse, is_inlier = bundle.inverse_depths()
         depths = depths.replaced(ids[is_inlier], inverse[is_inlier])
         window[-1] = replace(window[-1], depths=depths)
         for row in range(-FREE, 0):
             window[row] = replace(window[row], pose=window[ANCHOR].pose @ bundle.poses[row])
-        return Refinement(PoseWithCovariance(motion, step.camera.covariance), depths)
+        return Refinement(PoseWithCovariance(bundle.last_step, step.camera.covariance), depths)
 
 
 def _shared(window: list[_Keyframe]) -> NDArray[np.int64]:
@@ -146,6 +142,17 @@ def _bundle(window: list[_Keyframe], ids: NDArray[np.int64], floor: float) -> Bu
         window[0].depths.of(ids),
         floor,
     )
+
+
+def _adjusted(bundle: Bundle, step: PoseWithCovariance) -> Bundle | None:
+    """Return the bundle after all iterations; None if it contradicts the measured step or is not finite."""
+    try:
+        for _ in range(_ITERATIONS):
+            bundle = bundle.improved()
+    except np.linalg.LinAlgError:
+        return None
+    error = pose_error(bundle.last_step, step.pose)
+    return bundle if error @ np.linalg.solve(step.covariance, error) <= _MAX_CHANGE else None
 
 
 def _scaled(pose: Pose, factor: float) -> Pose:

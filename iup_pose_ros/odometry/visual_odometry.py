@@ -289,18 +289,17 @@ class VisualOdometry:
         Later frames are compared with the image in which the camera came to rest, not with one another, so
         that neither tracking errors nor slow motion accumulate undetected.
         """
-        frame = tracks.latest
         self._adopt(tracks)
-        self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
+        self._integrator.rest(tracks.keyframe.stamp, tracks.latest.stamp)
         if tracks.fraction <= self._config.keyframe_tracked_fraction:
             self._tracks = self._tracker.renew_in_place(tracks)
             self._window.clear()
         else:
-            self._tracks = reference.at_rest(frame.stamp)
+            self._tracks = reference.at_rest(tracks.latest.stamp)
         self._state, self._reason = TrackingState.STATIONARY, "the camera is at rest"
-        shift, angular = self._stationary.undetected_speed(frame.intrinsics)
+        shift, angular = self._stationary.undetected_speed(tracks.latest.intrinsics)
         twist = zero_twist(self._scale.length_of_shift(shift), angular)
-        return self._report(frame, pose=self._integrator.pose, twist=twist)
+        return self._report(tracks.latest, pose=self._integrator.pose, twist=twist)
 
     def _lose(self, reference: Tracks, tracks: Tracks, reason: str) -> OdometryUpdate:
         """Report a frame without a pose.
@@ -326,6 +325,5 @@ class VisualOdometry:
     ) -> OdometryUpdate:
         """Return the update of a frame; while LOST, with the motion prior's pose if it covers the loss."""
         update = OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
-        is_lost = self._state is TrackingState.LOST
-        bridged = self._integrator.bridged(frame.stamp) if is_lost else None
+        bridged = self._integrator.bridged(frame.stamp) if self._state is TrackingState.LOST else None
         return update if bridged is None else replace(update, pose=bridged[0], twist=bridged[1], bridged=True)

@@ -252,3 +252,13 @@ def test_a_point_at_infinity_is_regular():
     found = far.improved()
     assert np.isfinite(found.points).all()
     assert np.isfinite(found.poses[-1].matrix).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_points_without_a_finite_solution_leave_the_step_as_it_was():
+    cloud = Cloud(count=150, noise=0.4)
+    steps, pixels = steps_along(CURVE, cloud.rng), images(cloud, CURVE)
+    pixels[2][:] = 1e200
+    found = refined(KeyframeWindow(), steps, pixels)
+    assert found[1].motion is steps[1].camera
+    assert all(np.isfinite(refinement.motion.pose.matrix).all() for refinement in found)
