@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.errors import CalibrationError, ImageError
-from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, pose_error
 from iup_pose_ros.geometry.so3 import Array
 
 # A colour image: (H, W, 3), RGB.
@@ -226,12 +225,7 @@ class RelativePose:
 
     def covering(self, other: Pose, probability: float) -> RelativePose:
         """Return the pose with the covariance of the mixture with another pose of the given probability."""
-        step = np.concatenate(
-            [
-                other.translation - self.T_prev_curr.translation,
-                so3.log(other.rotation @ self.T_prev_curr.rotation.T),
-            ]
-        )
+        step = pose_error(other, self.T_prev_curr)
         return replace(
             self,
             covariance=self.covariance + probability * np.outer(step, step),

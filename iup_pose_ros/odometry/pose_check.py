@@ -1,22 +1,13 @@
 """Checks of an estimator's relative pose by the tracks, and its correction by the known depths.
 
-``fixed_in_image`` finds the tracks to leave out before the estimator is asked. Then, in this order:
-
-1. ``resolve_ambiguity`` chooses between the two poses that a nearly planar scene allows: both explain all
-   tracks between two images of a plane, but they imply planes of different orientation and therefore
-   different depths.
-2. ``check`` rejects a pose that is not plausible.
-3. ``choose_motion`` detects a second consistent motion in the tracks, of an object that fills much of the
-   view. The estimator finds the motion with the most tracks, which may be that of the object rather than that
-   of the static scene. The depths of the scene's tracks are known from earlier steps and confirm its motion;
-   tracks on the object have no or contradicting depths.
-4. ``resolve_contradiction`` replaces a pose that the tracks of known depth contradict.
-5. ``check_confirmed`` rejects a pose that many tracks do not agree with, unless the others confirm it.
+``fixed_in_image`` finds the tracks to leave out before the estimator is asked; ``checked`` is for its pose.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -73,10 +64,42 @@ _MAX_TURN = math.radians(5.0)
 _MAX_ANGLE = math.radians(10.0)
 
 
+def checked(
+    relative: RelativePose,
+    tracks: Tracks,
+    known: InverseDepths,
+    config: OdometryConfig,
+    resect: Callable[[], ImagePose],
+) -> RelativePose:
+    """Return an estimator's pose, or the one that replaces it; raise EstimationError if a check fails.
+
+    Args:
+        relative: an estimator's pose.
+        tracks: N tracks between the two frames.
+        known: inverse depths of the same tracks in the keyframe.
+        config: thresholds.
+        resect: returns the pose by tracks of known depth; it may raise EstimationError.
+    """
+    rays, minimum = tracks.rays, config.minimum_tracks
+    relative = resolve_ambiguity(relative, rays, known)
+    check(relative, rays, tracks.interval, config)
+    if relative.metric:
+        return relative
+    relative = choose_motion(relative, tracks, known, minimum)
+    check(relative, rays, tracks.interval, config)
+    with suppress(EstimationError):
+        chosen = resolve_contradiction(relative, resect())
+        check(chosen, rays, tracks.interval, config)
+        relative = chosen
+    check_confirmed(relative, rays, known, minimum)
+    return relative
+
+
 def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseDepths) -> RelativePose:
     """Return the more probable of two hypotheses, given the images and the known depths.
 
-    Its covariance is that of the mixture of both. A pose without hypotheses is returned unchanged.
+    Both explain all tracks of a nearly planar scene, but imply different depths. The covariance is that of
+    the mixture of both. A pose without hypotheses is returned unchanged.
 
     Args:
         relative: an estimator's pose; the probability of its second hypothesis takes the errors of all tracks
@@ -165,6 +188,9 @@ def fixed_in_image(tracks: Tracks, known: InverseDepths, minimum: int) -> NDArra
 
 def choose_motion(relative: RelativePose, tracks: Tracks, known: InverseDepths, minimum: int) -> RelativePose:
     """Return the motion of the static scene where the tracks have two consistent motions.
+
+    The estimator finds the motion with the most tracks, which may be that of an object. The tracks on an
+    object have no depths from earlier steps or contradict them.
 
     Args:
         relative: pose of unit translation that an estimator returned.
