@@ -72,7 +72,7 @@ class HybridConfig:
     max_sigma_R: float = float(np.radians(3.0))
     max_sigma_t: float = float(np.radians(15.0))
     sufficient_track_probability: float = 0.9
-    sufficient_probability: float = 0.95
+    sufficient_probability: float = 0.97
 
 
 class Stage(NamedTuple):

@@ -20,7 +20,13 @@ from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, symmetrised
 from iup_pose_ros.geometry.so3 import Array, exp, hat
 from iup_pose_ros.odometry.depths import InverseDepths, robust_weight
-from iup_pose_ros.odometry.track_geometry import MIN_TRACKS, NOISE_FLOOR, TrackedRays, robust_sigma
+from iup_pose_ros.odometry.track_geometry import (
+    MIN_TRACKS,
+    NOISE_FLOOR,
+    TrackedRays,
+    fitted_rotation,
+    robust_sigma,
+)
 from iup_pose_ros.odometry.tracks import Tracks
 
 MIN_KNOWN = 30  # tracks of known depth that determine a pose without others
@@ -116,7 +122,8 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
         tracks: N tracks.
         depths: known inverse depths of tracks in the keyframe.
         typical: inverse depth of a track about which nothing is known.
-        start: first value of T_key_image, such as the pose of the previous image.
+        start: first value of T_key_image, such as the pose of the previous image. The rotation that aligns
+            the rays replaces it where the points are nearer to that, as after a fast turn.
 
     Raises:
         EstimationError: there are fewer than MIN_TRACKS tracks, or they do not determine a pose.
@@ -135,6 +142,8 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
     variance = np.full(len(rays), (_UNKNOWN_DEPTH * typical) ** 2)
     variance[is_known] = 1.0 / known.information[is_known]
     # 2. Robust Gauss-Newton steps of the pose; the most likely depths follow.
+    aligned = Pose(fitted_rotation(rays), np.zeros(3))
+    start = min(start, aligned, key=lambda pose: _distance(rays, pose, measured))
     pose, inverse, system = _most_likely(rays, start, measured, variance)
     inliers = _inliers(system, rays)
     # 3. Covariance by the noise of the tracks and by the errors common to the depths. If too few depths are
@@ -158,6 +167,13 @@ def resection(tracks: Tracks, depths: InverseDepths, typical: float, start: Pose
         (system.residual - system.by_depth * (inverse - measured)[:, None])[inliers],
         known_inliers,
     )
+
+
+def _distance(rays: TrackedRays, T_key_image: Pose, inverse: Array) -> float:
+    """Return the median distance, z = 1, of the image points from those predicted at inverse depths (N,)."""
+    points = (rays.previous - inverse[:, None] * T_key_image.translation) @ T_key_image.rotation
+    predicted = points[:, :2] / np.maximum(points[:, 2:], _MIN_DEPTH_RATIO)
+    return float(np.median(np.linalg.norm(rays.current[:, :2] - predicted, axis=1)))
 
 
 def _most_likely(

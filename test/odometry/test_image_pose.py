@@ -45,6 +45,21 @@ def test_pose_follows_from_tracks_of_known_depth():
     assert (found.stamp, found.keyframe_id) == (0.1, 7)
 
 
+@pytest.mark.parametrize("turn", [0.16, 0.3])
+def test_an_object_that_moves_against_a_fast_turn_changes_nothing(turn: float):
+    motion = pose(0.05, 0.0, 0.3, (0.0, turn, 0.0))
+    for seed in range(4):
+        cloud = Cloud(200, noise=0.1, seed=seed)
+        cloud.points = cloud.points[np.argsort(cloud.points[:, 0] / cloud.points[:, 2])]
+        cloud.points *= 3.0 / cloud.points[:, 2:]
+        tracks = tracks_to(cloud, motion)
+        # The object is the left fifth of the image, before a plane that fills the rest.
+        moved = (tracks.points_latest - tracks.points_keyframe)[:40]
+        tracks.points_latest[:40] -= cloud.rng.uniform(1.1, 1.4, (40, 1)) * moved
+        found = resection(tracks, known_depths(cloud, 0.02), TYPICAL, Pose.identity())
+        np.testing.assert_allclose(error_of(found.motion, motion), 0.0, atol=0.05)
+
+
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.05])
 def test_covariance_covers_the_errors_of_tracks_and_depths(share: float):
     values = []
