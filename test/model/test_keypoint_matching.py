@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,7 +68,8 @@ def test_rotary_encoding_depends_on_relative_positions_alone() -> None:
     phase = torch.rand(1, 1, 5, 4, generator=torch.Generator().manual_seed(1))
 
     def products(shift: float) -> torch.Tensor:
-        position = ((phase + shift).cos(), (phase + shift).sin())
+        cosine, sine = (phase + shift).cos(), (phase + shift).sin()
+        position = torch.cat([cosine, cosine], dim=-1), torch.cat([-sine, sine], dim=-1)
         return apply_rotary_encoding(query, position) @ apply_rotary_encoding(key, position).transpose(2, 3)
 
     assert torch.allclose(products(0.0), products(1.7), atol=1e-5)
@@ -95,6 +97,20 @@ def test_the_order_of_views_does_not_matter(small: IUPPose) -> None:
     assert torch.allclose(
         forward.correspondence.logits, backward.correspondence.logits.transpose(1, 2), atol=1e-4
     )
+
+
+@torch.inference_mode()
+def test_maps_are_computed_for_decoders_only(small: IUPPose) -> None:
+    """A network without decoders, which does not compute them, finds the same matches."""
+    decoding = IUPPose(replace(PRESETS["small"], decoders=True)).eval()
+    decoding.load_state_dict(small.state_dict())
+    of_decoders, alone = (
+        network.align(features(network, 0), features(network, 1)) for network in (decoding, small)
+    )
+    assert of_decoders.aligned_0.shape == (1, decoding.matcher.token_channels, 12, 16)
+    assert alone.aligned_0.shape == (1, 0, 12, 16)
+    for first, second in zip(of_decoders.matches, alone.matches, strict=True):
+        assert torch.equal(first, second)
 
 
 @torch.inference_mode()
