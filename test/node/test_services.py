@@ -101,8 +101,8 @@ def test_the_name_of_the_file_has_a_default(bench, drive, folder):
 
 
 @pytest.mark.parametrize("name", ["../out.tum", "/tmp/out.tum", "a/../../out.tum", ".", "link/out.tum"])
-def test_nothing_is_written_outside_the_folder(bench, node, folder, name):
-    bench.bring_to("active")
+def test_nothing_is_written_outside_the_folder(bench, drive, folder, name):
+    drive.show(10)  # without a pose there is nothing to save, whatever the name
     folder.mkdir(exist_ok=True)
     link = folder / "link"
     if not link.is_symlink():
