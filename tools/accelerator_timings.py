@@ -13,7 +13,7 @@ from iup_pose_ros.atomic import atomic_file
 from iup_pose_ros.benchmark.timing import Conditions, Measurement, measure
 from iup_pose_ros.model.checkpoint import load_checkpoint
 from iup_pose_ros.model.config import preset
-from iup_pose_ros.model.folding import fold_batch_norm
+from iup_pose_ros.model.folding import fold
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.weights import SHIPPED_WEIGHTS
 
@@ -43,7 +43,7 @@ def time_networks(mode: str, cases: Iterable[tuple[Conditions, str]], repeats: i
         if name not in networks:
             shipped = name == "small"
             network = load_checkpoint(SHIPPED_WEIGHTS)[0] if shipped else IUPPose(preset(name)).eval()
-            networks[name] = fold_batch_norm(network).to(conditions.device)
+            networks[name] = fold(network).to(conditions.device)
         stages = stage_calls(networks[name], conditions)
         for stage, call in stages.items():
             used = {"network": name, "mode": mode}

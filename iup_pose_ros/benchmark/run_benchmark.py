@@ -22,6 +22,7 @@ from iup_pose_ros.errors import ConfigurationError
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import estimator_names
 from iup_pose_ros.info import describe_devices, describe_versions
+from iup_pose_ros.odometry import OdometryConfig
 
 PARTS = ("network", "estimators", "odometry", "node")
 _MAX_SIDE = 8192
@@ -39,6 +40,7 @@ class BenchmarkOptions:
         precisions: floating-point types of the network.
         threads: numbers of threads of torch and OpenCV. The node chooses its own.
         batches: numbers of images or pairs per call of the network's stages.
+        tracks: maximum numbers of tracks of the odometry.
         repeats: numbers of calls, and of images of odometry and node.
         network: weights and device.
 
@@ -52,6 +54,7 @@ class BenchmarkOptions:
     precisions: Sequence[str] = ("auto",)
     threads: Sequence[int] = (1,)
     batches: Sequence[int] = (1,)
+    tracks: Sequence[int] = (OdometryConfig().maximum_tracks,)
     repeats: Repeats = field(default_factory=lambda: Repeats(30, 3))
     network: NetworkOptions = field(default_factory=NetworkOptions)
 
@@ -62,6 +65,8 @@ class BenchmarkOptions:
         for name in ("threads", "batches"):
             if min(getattr(self, name)) < 1:
                 raise ConfigurationError(f"{name} is {min(getattr(self, name))}; at least 1 is required")
+        for count in self.tracks:
+            OdometryConfig(maximum_tracks=count)  # refuses what the odometry would refuse
         if any(not 64 <= side <= _MAX_SIDE for size in self.sizes for side in size):
             raise ConfigurationError(f"image sides must be 64 to {_MAX_SIDE} pixels; given: {self.sizes}")
         if self.repeats.images > _MOST_IMAGES:
@@ -92,7 +97,8 @@ def run_benchmark(options: BenchmarkOptions) -> Iterator[Measurement]:
                 if "estimators" in options.parts:
                     yield from estimators(names, views, conditions, network, options.repeats)
                 if "odometry" in options.parts:
-                    yield from odometry_steps(names, views, conditions, network, options.repeats)
+                    for tracks in options.tracks:
+                        yield from odometry_steps(names, views, conditions, network, options.repeats, tracks)
         if "node" in options.parts:
             # Only the node requires ROS.
             from iup_pose_ros.benchmark.node_latency import node_runs

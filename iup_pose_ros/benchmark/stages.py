@@ -15,7 +15,7 @@ from iup_pose_ros.estimators.base import EstimatorInfo
 from iup_pose_ros.estimators.network.iup_pose_estimator import IUPPoseEstimator, image_tensor, network_size
 from iup_pose_ros.estimators.network.options import NetworkOptions
 from iup_pose_ros.estimators.registry import create_estimator, estimator_names
-from iup_pose_ros.odometry import VisualOdometry
+from iup_pose_ros.odometry import OdometryConfig, VisualOdometry
 from iup_pose_ros.types import Frame
 
 # Images from one frame of a pair to the other: a usual distance of keyframes, 0.25 s.
@@ -132,19 +132,24 @@ def odometry_steps(
     conditions: Conditions,
     options: NetworkOptions,
     repeats: Repeats,
+    maximum_tracks: int,
 ) -> Iterator[Measurement]:
-    """Measure the odometry's step on successive images; the arguments are those of ``estimators``."""
+    """Measure the odometry's step on successive images; the other arguments are those of ``estimators``."""
     set_threads(conditions.threads)
+    config = OdometryConfig(maximum_tracks=maximum_tracks)
+    timed = f"an undistorted image, keyframe or not; at most {maximum_tracks} tracks"
     for name in names:
         estimator = create_estimator(name, options)
-        odometry, info = VisualOdometry(estimator), estimator.info
+        odometry, info = VisualOdometry(estimator, config), estimator.info
         found = measure(
             lambda number: odometry.process(views[number]),  # noqa: B023 - called within this iteration only
             repeats.measured,
             repeats.warm_up,
         )
         used = conditions_of(info, conditions)
-        yield Measurement("odometry", name, "an undistorted image, keyframe or not", used, found)
+        is_default = maximum_tracks == OdometryConfig().maximum_tracks
+        label = name if is_default else f"{name}, {maximum_tracks} tracks"
+        yield Measurement("odometry", label, timed, used, found)
 
 
 def conditions_of(info: EstimatorInfo, conditions: Conditions) -> Conditions:

@@ -21,6 +21,7 @@ Threads = Annotated[
     str, typer.Option(help="Comma-separated numbers of threads of torch and OpenCV; not of the node.")
 ]
 Batches = Annotated[str, typer.Option(help="Comma-separated batch sizes of the network's stages.")]
+Tracks = Annotated[str, typer.Option(help="Comma-separated maximum numbers of tracks of the odometry.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write machine and run times to this JSON file.")
 ]
@@ -41,6 +42,7 @@ def bench(
     precisions: Precisions = "auto",
     threads: Threads = "1",
     batches: Batches = "1",
+    tracks: Tracks = "400",
     repeats: Annotated[int, typer.Option(min=1, help="Number of measured calls or images.")] = 30,
     warm_up: Annotated[
         int, typer.Option(min=0, help="Number of calls or images before the measured ones.")
@@ -67,6 +69,7 @@ def bench(
         precisions=_listed(precisions),
         threads=[_integer("threads", text) for text in _listed(threads)],
         batches=[_integer("batches", text) for text in _listed(batches)],
+        tracks=[_integer("tracks", text) for text in _listed(tracks)],
         repeats=Repeats(repeats, warm_up),
         network=NetworkOptions(weights, device),
     )

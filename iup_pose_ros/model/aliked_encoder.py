@@ -58,7 +58,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = functional.selu(self.first_norm(self.first(x)), inplace=True)
-        return functional.selu(self.second_norm(self.second(inner)) + self.shortcut(x), inplace=True)
+        inner = self.second_norm(self.second(inner))
+        inner += self.shortcut(x)
+        return functional.selu(inner, inplace=True)
 
 
 class Convolution(nn.Conv2d):
@@ -72,11 +74,12 @@ class AlikedEncoder(nn.Module):
     """Encoder of images (B, 3, H, W) in [0, 1], H and W multiples of 32.
 
     Attributes:
-        descriptor_size, position_radius: see ``XFeatEncoder``.
+        descriptor_size, position_radius, describes_any_point: see ``XFeatEncoder``.
     """
 
     descriptor_size = 128
     position_radius = 2
+    describes_any_point = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,10 +121,8 @@ class AlikedEncoder(nn.Module):
             levels.append(functional.selu(self.levels[i + 1](x), inplace=True))
         with full_precision(images):  # sub-pixel positions are means by these scores
             scores = self._scores([level.float() for level in levels])
-        size = (images.shape[-2] // CELL, images.shape[-1] // CELL)
-        dense = torch.cat([functional.adaptive_avg_pool2d(level, size) for level in levels], dim=1)
         weights = ((scores - 1.0) / PEAK_WIDTH).exp()
-        return KeypointMaps(scores, weights, None, dense, tuple(levels))
+        return KeypointMaps(scores, weights, None, tuple(levels))
 
     def _scores(self, levels: Sequence[Tensor]) -> Tensor:
         """Return scores (B, H, W) of keypoints in [0, 1], 0 at the border."""
@@ -129,7 +130,7 @@ class AlikedEncoder(nn.Module):
         entries = zip(levels, self.score_entry.weight.chunk(len(levels), dim=1), strict=True)
         first, *coarser = (functional.conv2d(level, weight) for level, weight in entries)
         for part in coarser:
-            first = first + functional.interpolate(part, size=size, mode="bilinear", align_corners=True)
+            first += functional.interpolate(part, size=size, mode="bilinear", align_corners=True)
         scores = self.score(first)[:, 0].sigmoid()
         inside = slice(BORDER, -BORDER)
         return functional.pad(scores[:, inside, inside], (BORDER,) * 4)
@@ -145,12 +146,17 @@ class AlikedEncoder(nn.Module):
         offsets = self.offsets(patches.flatten(2)).unflatten(2, (2, POSITIONS)).transpose(2, 3)
         limit = max(height, width) / 4.0
         positions = pixels[:, :, None] + offsets.clamp(-limit, limit)
-        features = functional.selu(self.at_position(_sampled(maps.levels, positions, edge)))
+        features = functional.selu(self.at_position(_sampled(maps.levels, positions, edge)), inplace=True)
         return self.combination(features.flatten(2))
+
+    def describe_cells(self, maps: KeypointMaps) -> Tensor:
+        """Return descriptors (B, 128, H/8, W/8), not normalised, of all cells."""
+        size = (maps.scores.shape[-2] // CELL, maps.scores.shape[-1] // CELL)
+        return torch.cat([functional.adaptive_avg_pool2d(level, size) for level in maps.levels], dim=1)
 
 
 def _sampled(levels: Sequence[Tensor], pixels: Tensor, edge: Tensor) -> Tensor:
     """Interpolate the features of all strides at pixels (B, N, P, 2): unit vectors (B, N, P, 128)."""
     grid = 2.0 * pixels / edge - 1.0
     found = [functional.grid_sample(level.float(), grid, align_corners=True) for level in levels]
-    return functional.normalize(torch.cat(found, dim=1), dim=1).permute(0, 2, 3, 1)
+    return functional.normalize(torch.cat([part.permute(0, 2, 3, 1) for part in found], dim=3), dim=3)

@@ -1,4 +1,4 @@
-"""Folding of batch normalisation into the preceding convolutions for faster inference."""
+"""Folding of linear layers into their neighbours for faster inference."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from iup_pose_ros.model.keypoint_alignment import CrossAttention, MergingUpdate, SelfAttention
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def fold_batch_norm(network: Network) -> Network:
-    """Return a copy in evaluation mode whose convolutions include the batch normalisation after them.
+def fold(network: Network) -> Network:
+    """Return a copy in evaluation mode that computes the same with fewer layers.
 
-    The parameters of the copy do not fit a checkpoint any more.
+    Convolutions include the batch normalisation after them, and updates of keypoints the merging of the
+    messages before them. The parameters of the copy do not fit a checkpoint any more.
     """
     network = copy.deepcopy(network).eval()
-    for module in network.modules():
+    for module in list(network.modules()):
+        if isinstance(module, (SelfAttention, CrossAttention)):
+            module.update = MergingUpdate(module.merge, module.update)
+            module.merge = nn.Identity()
         # Modules define their children in the order of use.
         children = list(module.named_children())
         for (first_name, first), (second_name, second) in itertools.pairwise(children):

@@ -44,7 +44,10 @@ class AlignedKeypoints(NamedTuple):
 
 
 class RotaryPosition(nn.Module):
-    """Cosines and sines (B, 1, N, C / 2) of learned frequencies of positions (B, N, 2)."""
+    """Cosines and sines (B, 1, N, C) of learned frequencies of positions (B, N, 2).
+
+    The C / 2 frequencies come twice, with negative sines first, as ``apply_rotary_encoding`` uses them.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -54,14 +57,14 @@ class RotaryPosition(nn.Module):
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         with full_precision(positions):
             phases = self.frequencies(positions.float())[:, None]
-            return phases.cos(), phases.sin()
+            cosine, sine = phases.cos(), phases.sin()
+            return torch.cat([cosine, cosine], dim=-1), torch.cat([-sine, sine], dim=-1)
 
 
 def apply_rotary_encoding(x: Tensor, position: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate channels i and i + C / 2 of vectors (B, heads, N, C) by the phase of frequency i."""
     cosine, sine = position
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    return torch.addcmul(x * cosine, x.roll(x.shape[-1] // 2, dims=-1), sine)
 
 
 class Update(nn.Module):
@@ -78,6 +81,34 @@ class Update(nn.Module):
 
     def forward(self, x: Tensor, message: Tensor) -> Tensor:
         updated: Tensor = x + self.feed(torch.cat([x, message], dim=-1))
+        return updated
+
+
+class MergingUpdate(nn.Module):
+    """Update for inference whose first layer includes the linear layer that merges the heads' messages.
+
+    Args:
+        merge: the layer before the update.
+        update: the update of merged messages.
+    """
+
+    def __init__(self, merge: nn.Linear, update: Update) -> None:
+        super().__init__()
+        channels = merge.in_features
+        first, *others = update.feed
+        of_own, of_message = first.weight.detach().double().chunk(2, dim=1)
+        self.own = nn.Linear(channels, 2 * channels)
+        self.message = nn.Linear(channels, 2 * channels, bias=False)
+        with torch.no_grad():
+            self.own.weight.copy_(of_own)
+            self.own.bias.copy_(first.bias + of_message @ merge.bias.double())
+            self.message.weight.copy_(of_message @ merge.weight.double())
+        self.rest = nn.Sequential(*others)
+
+    def forward(self, x: Tensor, message: Tensor) -> Tensor:
+        hidden = self.own(x)
+        hidden += self.message(message)
+        updated: Tensor = x + self.rest(hidden)
         return updated
 
 

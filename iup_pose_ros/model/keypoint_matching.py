@@ -14,16 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iup_pose_ros.model.aliked_encoder import AlikedEncoder
-from iup_pose_ros.model.config import IUPPoseConfig
+from iup_pose_ros.model.config import KEYPOINT_ENCODERS, IUPPoseConfig
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.keypoint_alignment import KeypointAlignment
-from iup_pose_ros.model.keypoints import CELL, find_keypoints
+from iup_pose_ros.model.keypoints import CELL, KeypointMaps, find_keypoints
 from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.ray_matches import CERTAIN_SIGMA, RayMatches, chosen
 from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays, vector_like
 from iup_pose_ros.model.realignment import AlignedPair
-from iup_pose_ros.model.xfeat_encoder import XFeatEncoder
 
 MATCHES = 512  # maximum number of matches for the pose solver, most probable ones first
 NOISE = 0.6  # standard deviation of a correct match, pixels of the network input
@@ -38,7 +36,7 @@ class KeypointFeatures(NamedTuple):
         pixels: (B, N, 2) sub-pixel columns and rows in the network's input image.
         descriptors: (B, N, D), unit.
         rays: (B, N, 3), unit viewing rays of the keypoints.
-        maps: unit descriptors (B, D, H/8, W/8) of all cells.
+        maps: unit descriptors (B, D, H/8, W/8) of all cells; D = 0 where no decoders run.
         intrinsics: camera matrix (B, 3, 3) of the network's input image.
     """
 
@@ -71,7 +69,8 @@ class KeypointMatcher(nn.Module):
     def __init__(self, config: IUPPoseConfig) -> None:
         super().__init__()
         self.tokens = config.tokens
-        self.encoder = XFeatEncoder() if config.encoder == "xfeat" else AlikedEncoder()
+        self.decoders = config.decoders
+        self.encoder = KEYPOINT_ENCODERS[config.encoder]()
         self.token_channels = self.encoder.descriptor_size + config.width
         self.alignment = KeypointAlignment(
             self.encoder.descriptor_size,
@@ -81,16 +80,26 @@ class KeypointMatcher(nn.Module):
             config.kept_tokens,
         )
 
+    @property
+    def _fills_maps(self) -> bool:
+        """Return whether the maps of descriptors and tokens are computed, which decoders and training use."""
+        return self.decoders or self.training
+
     def encode(self, image: Tensor, intrinsics: Tensor) -> KeypointFeatures:
         """Detect the keypoints of one view: image (B, 3, H, W), camera matrices (B, 3, 3)."""
         maps = self.encoder(image)
         cells, pixels = find_keypoints(maps, self.tokens, self.encoder.position_radius)
         with full_precision(image):
             descriptors = functional.normalize(self.encoder.describe(maps, pixels), dim=2)
-            dense = functional.normalize(maps.descriptors.float(), dim=1)
-            return KeypointFeatures(
-                cells, pixels, descriptors, rays_through(pixels, intrinsics), dense, intrinsics
-            )
+            rays = rays_through(pixels, intrinsics)
+            return KeypointFeatures(cells, pixels, descriptors, rays, self._dense(maps), intrinsics)
+
+    def _dense(self, maps: KeypointMaps) -> Tensor:
+        """Return ``KeypointFeatures.maps``."""
+        if not self._fills_maps:
+            batch, height, width = maps.scores.shape
+            return maps.scores.new_empty(batch, 0, height // CELL, width // CELL)
+        return functional.normalize(self.encoder.describe_cells(maps).float(), dim=1)
 
     def align(self, features_0: KeypointFeatures, features_1: KeypointFeatures) -> AlignedPair:
         """Compute the aligned tokens and matches of a pair."""
@@ -111,13 +120,20 @@ class KeypointMatcher(nn.Module):
         return AlignedPair(
             features_0.intrinsics,
             features_1.intrinsics,
-            _token_map(features_0, aligned.kept_0, aligned.tokens_0),
-            _token_map(features_1, aligned.kept_1, aligned.tokens_1),
+            self._token_map(features_0, aligned.kept_0, aligned.tokens_0),
+            self._token_map(features_1, aligned.kept_1, aligned.tokens_1),
             correspondence,
             (correspondence,),
             matches,
             aligned,
         )
+
+    def _token_map(self, features: KeypointFeatures, kept: Tensor, tokens: Tensor) -> Tensor:
+        """Return a map (B, D + C, H/8, W/8) of the cells' descriptors and their keypoints' tokens."""
+        if not self._fills_maps:
+            return features.maps
+        empty = tokens.new_zeros(len(tokens), tokens.shape[2], *features.maps.shape[-2:])
+        return torch.cat([features.maps, _scattered(empty, features.cells.gather(1, kept), tokens)], dim=1)
 
 
 def mutual_matches(log_probability: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -164,12 +180,6 @@ def _on_cells(
         _scattered(nothing, cells, found),
         _scattered(unknown, cells, spread),
     )
-
-
-def _token_map(features: KeypointFeatures, kept: Tensor, tokens: Tensor) -> Tensor:
-    """Return a map (B, D + C, H/8, W/8) of the cells' descriptors and their keypoints' tokens."""
-    empty = tokens.new_zeros(len(tokens), tokens.shape[2], *features.maps.shape[-2:])
-    return torch.cat([features.maps, _scattered(empty, features.cells.gather(1, kept), tokens)], dim=1)
 
 
 def _scattered(cells: Tensor, index: Tensor, values: Tensor) -> Tensor:

@@ -23,16 +23,13 @@ class KeypointMaps(NamedTuple):
         scores: (B, H, W) of keypoints at all pixels, positive.
         position_weights: (B, H, W), positive; sub-pixel positions are means with these weights.
         reliability: factor (B, 1, H/8, W/8) of the scores when the best keypoints are selected; None: 1.
-        descriptors: (B, D, H/8, W/8), not normalised.
-        levels: features (B, C, H/s, W/s) of several strides s, from which descriptors of keypoints are
-            computed; empty: these are sampled from ``descriptors``.
+        levels: features (B, C, H/s, W/s) of one or several strides s, from which descriptors are computed.
     """
 
     scores: Tensor
     position_weights: Tensor
     reliability: Tensor | None
-    descriptors: Tensor
-    levels: tuple[Tensor, ...] = ()
+    levels: tuple[Tensor, ...]
 
 
 def find_keypoints(maps: KeypointMaps, count: int, radius: int) -> tuple[Tensor, Tensor]:

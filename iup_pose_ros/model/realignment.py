@@ -27,7 +27,8 @@ class AlignedPair(NamedTuple):
 
     Attributes:
         intrinsics_0, intrinsics_1: camera matrices (B, 3, 3) of the network's input images.
-        aligned_0, aligned_1: token maps (B, C, H_v/s, W_v/s) at the matcher's ``token_stride`` s.
+        aligned_0, aligned_1: token maps (B, C, H_v/s, W_v/s) at the matcher's ``token_stride`` s, the input
+            of the decoders; the keypoint matcher leaves them empty, C = 0, where no decoders run.
         correspondence: soft correspondence before refinement.
         refined: soft correspondence after every round of refinement.
         matches: input of the pose solver.

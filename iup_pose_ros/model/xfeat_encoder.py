@@ -30,10 +30,12 @@ class XFeatEncoder(nn.Module):
     Attributes:
         descriptor_size: number of channels D of the descriptors.
         position_radius: radius of the window of sub-pixel refinement of keypoints, pixels.
+        describes_any_point: whether ``KeypointMaps.descriptors`` has the descriptors of any pixel.
     """
 
     descriptor_size = 64
     position_radius = 1
+    describes_any_point = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,8 +84,12 @@ class XFeatEncoder(nn.Module):
             # Of the 64 pixels of a cell, row by row, and of no keypoint.
             logits = self.keypoints(functional.pixel_unshuffle(grey.float(), CELL))
             scores = functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], CELL)[:, 0]
-        return KeypointMaps(scores, scores, reliability, descriptors)
+        return KeypointMaps(scores, scores, reliability, (descriptors,))
 
     def describe(self, maps: KeypointMaps, pixels: Tensor) -> Tensor:
         """Return descriptors (B, N, D), not normalised, of keypoints at pixels (B, N, 2)."""
-        return sample(maps.descriptors.float(), pixels)
+        return sample(maps.levels[0].float(), pixels)
+
+    def describe_cells(self, maps: KeypointMaps) -> Tensor:
+        """Return descriptors (B, D, H/8, W/8), not normalised, of all cells."""
+        return maps.levels[0]

@@ -13,14 +13,14 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_ndtr, logit
+from scipy.special import expit, log_ndtr, ndtri
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.pose_evidence import PoseEvidence, motion_past_fixed
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose, pose_error, symmetrised
+from iup_pose_ros.geometry.pose import Pose, symmetrised
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.depths import InverseDepths, step_length
 from iup_pose_ros.odometry.image_pose import MIN_KNOWN, ImagePose
@@ -37,9 +37,9 @@ _PIXEL = 1.0 / 640.0
 
 # Known depths: maximum cost of one track, its squared error in standard deviations.
 _MAXIMUM_COST = 9.0
-# Limits the over-confidence of two images, whose tracking errors vary smoothly and are not independent.
-_MIN_PROBABILITY = 1e-4
-_TRACKS_PER_OBSERVATION = 16.0  # errors of neighbouring tracks correlate: this many count as one
+# Tracking errors vary smoothly over the image: of two images of a video this many tracks count as one.
+_TRACKS_PER_OBSERVATION = 16.0
+_MIN_PROBABILITY = 1e-4  # of a hypothesis by two images
 
 # Second motion: maximum epipolar error of a track that agrees with a motion, fraction of the image width.
 _TOLERANCE = 1.5 / 640.0
@@ -99,29 +99,31 @@ def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseD
     """Return the more probable of two hypotheses, given the images and the known depths.
 
     Both explain all tracks of a nearly planar scene, but imply different depths. The covariance is that of
-    the mixture of both. The pose is returned unchanged if it has no hypotheses or
-    if fewer than ``MIN_TRACKS`` tracks have known depths.
+    the mixture of both. A pose without hypotheses is returned unchanged.
 
     Args:
-        relative: an estimator's pose.
+        relative: an estimator's pose; the probability of its second hypothesis takes the errors of all tracks
+            as independent.
         rays: N tracks between the two frames.
-        known: inverse depths of the same tracks in the previous frame.
+        known: inverse depths of the same tracks in the previous frame; ignored if fewer than ``MIN_TRACKS``.
     """
-    rows = known.information > 0.0
-    if not relative.hypotheses or np.count_nonzero(rows) < MIN_TRACKS:
+    if not relative.hypotheses:
         return relative
     first, second = relative.hypotheses
-    difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
-    # As in ``second_pose_probability``, the sum is normalised by its empirical standard deviation.
-    scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
-    advantage = float(difference.sum()) / (scatter + 1e-9) / math.sqrt(_TRACKS_PER_OBSERVATION)
-    by_depths = float(log_ndtr(advantage) - log_ndtr(-advantage))
-    by_images = float(logit(np.clip(relative.second_probability, _MIN_PROBABILITY, 0.5)))
-    probability = float(expit(by_images + by_depths))
+    by_images = float(ndtri(relative.second_probability)) / math.sqrt(_TRACKS_PER_OBSERVATION)
+    evidence = _log_odds(max(by_images, float(ndtri(_MIN_PROBABILITY))))
+    rows = known.information > 0.0
+    if np.count_nonzero(rows) >= MIN_TRACKS:
+        difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
+        # As in ``second_pose_probability``, the sum is normalised by its empirical standard deviation.
+        scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
+        by_depths = float(difference.sum()) / (scatter + 1e-9)
+        evidence += _log_odds(by_depths / math.sqrt(_TRACKS_PER_OBSERVATION))
+    probability = float(expit(evidence))
     if probability > 0.5:
         first, second, probability = second, first, 1.0 - probability
     chosen = replace(first, attention=relative.attention, inlier_probability=relative.inlier_probability)
-    return _covering(chosen, second.T_prev_curr, probability)
+    return chosen.covering(second.T_prev_curr, probability)
 
 
 def check(relative: RelativePose, rays: TrackedRays, interval: float, config: OdometryConfig) -> None:
@@ -294,7 +296,7 @@ def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativeP
     if turn <= max(_MAX_TURN, _DEVIATIONS * sigma_R) and angle <= max(_MAX_ANGLE, _DEVIATIONS * sigma_angle):
         return relative
     probability = None if relative.inlier_probability is None else min(relative.inlier_probability, 0.5)
-    return _covering(replace(resected, inlier_probability=probability), estimated, 0.5)
+    return replace(resected, inlier_probability=probability).covering(estimated, 0.5)
 
 
 def _inlier_share(relative: RelativePose, rays: TrackedRays) -> float:
@@ -326,15 +328,9 @@ def _confirmed_share(rays: TrackedRays, T_prev_curr: Pose, known: InverseDepths)
     return float(np.mean((error < _DEVIATIONS**2) & _agreeing(rays, T_prev_curr)[rows]))
 
 
-def _covering(relative: RelativePose, other: Pose, probability: float) -> RelativePose:
-    """Return a pose with the covariance of the mixture with another pose of the given probability."""
-    step = pose_error(other, relative.T_prev_curr)
-    return replace(
-        relative,
-        covariance=relative.covariance + probability * np.outer(step, step),
-        sigma_R=np.sqrt(relative.sigma_R**2 + probability * step[3:] ** 2),
-        sigma_t=float(np.sqrt(relative.sigma_t**2 + 0.5 * probability * step[:3] @ step[:3])),
-    )
+def _log_odds(deviations: float) -> float:
+    """Return the logarithm of the odds of a normal variable's being below a number of standard deviations."""
+    return float(log_ndtr(deviations) - log_ndtr(-deviations))
 
 
 def _depth_costs(

@@ -40,6 +40,12 @@ def test_hybrid_is_also_measured_with_the_network_asked():
     assert all(len(row.samples.milliseconds) == 1 for row in rows)
 
 
+def test_odometry_is_measured_with_every_number_of_tracks():
+    rows = measured(parts=["odometry"], estimators=["epipolar_klt"], tracks=[400, 100])
+    assert [row.name for row in rows] == ["epipolar_klt", "epipolar_klt, 100 tracks"]
+    assert [row.timed.rpartition("; ")[2] for row in rows] == ["at most 400 tracks", "at most 100 tracks"]
+
+
 @pytest.mark.dds
 def test_node_is_measured_from_its_start_and_from_image_to_state():
     """The node runs as a process of its own, and its messages go over DDS."""
@@ -74,6 +80,7 @@ def test_views_move_and_have_the_size():
     [
         ({"parts": ["gpu"]}, "unknown part 'gpu'; accepted: network, estimators, odometry, node"),
         ({"threads": [0]}, "threads is 0"),
+        ({"tracks": [10]}, "maximum_tracks is 10"),
         ({"batches": [-1]}, "batches is -1"),
         ({"sizes": [(10, 480)]}, "64 to 8192"),
         ({"repeats": Repeats(1000, 0)}, "the demo flight has 300"),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
-from iup_pose_ros.model.config import PRESETS
+from iup_pose_ros.model.config import KEYPOINT_ENCODERS, PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.model.keypoint_alignment import apply_rotary_encoding
 from iup_pose_ros.model.keypoint_matching import (
@@ -15,6 +17,7 @@ from iup_pose_ros.model.keypoint_matching import (
     mutual_matches,
     rays_through,
 )
+from iup_pose_ros.model.keypoints import sample
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,18 @@ def test_only_mutual_best_matches_have_a_probability() -> None:
     assert index_0.tolist() == [[0, 2]]
 
 
+@pytest.mark.parametrize("name", KEYPOINT_ENCODERS)
+def test_the_map_of_descriptors_has_those_of_any_point_if_the_encoder_says_so(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = KEYPOINT_ENCODERS[name]().eval()
+    pixels = torch.tensor([[[20.5, 30.5], [51.4, 12.3], [77.5, 70.6]]])
+    with torch.inference_mode():
+        maps = encoder(torch.rand(1, 3, 96, 128))
+        found = normalize(encoder.describe(maps, pixels), dim=2)
+        same = torch.allclose(found, normalize(sample(maps.descriptors, pixels), dim=2), atol=1e-5)
+    assert same == encoder.describes_any_point
+
+
 def test_rays_pass_through_their_pixels() -> None:
     K = torch.tensor([[[100.0, 0.0, 64.0], [0.0, 90.0, 48.0], [0.0, 0.0, 1.0]]])
     rays = rays_through(torch.tensor([[[64.0, 48.0], [164.0, 48.0], [64.0, 138.0]]]), K)
@@ -53,7 +68,8 @@ def test_rotary_encoding_depends_on_relative_positions_alone() -> None:
     phase = torch.rand(1, 1, 5, 4, generator=torch.Generator().manual_seed(1))
 
     def products(shift: float) -> torch.Tensor:
-        position = ((phase + shift).cos(), (phase + shift).sin())
+        cosine, sine = (phase + shift).cos(), (phase + shift).sin()
+        position = torch.cat([cosine, cosine], dim=-1), torch.cat([-sine, sine], dim=-1)
         return apply_rotary_encoding(query, position) @ apply_rotary_encoding(key, position).transpose(2, 3)
 
     assert torch.allclose(products(0.0), products(1.7), atol=1e-5)
@@ -81,6 +97,20 @@ def test_the_order_of_views_does_not_matter(small: IUPPose) -> None:
     assert torch.allclose(
         forward.correspondence.logits, backward.correspondence.logits.transpose(1, 2), atol=1e-4
     )
+
+
+@torch.inference_mode()
+def test_maps_are_computed_for_decoders_only(small: IUPPose) -> None:
+    """A network without decoders, which does not compute them, finds the same matches."""
+    decoding = IUPPose(replace(PRESETS["small"], decoders=True)).eval()
+    decoding.load_state_dict(small.state_dict())
+    of_decoders, alone = (
+        network.align(features(network, 0), features(network, 1)) for network in (decoding, small)
+    )
+    assert of_decoders.aligned_0.shape == (1, decoding.matcher.token_channels, 12, 16)
+    assert alone.aligned_0.shape == (1, 0, 12, 16)
+    for first, second in zip(of_decoders.matches, alone.matches, strict=True):
+        assert torch.equal(first, second)
 
 
 @torch.inference_mode()

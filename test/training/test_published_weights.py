@@ -17,7 +17,7 @@ from iup_pose_ros.model.config import PRESETS, IUPPoseConfig
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.model.keypoint_matching import KeypointMatcher
 from iup_pose_ros.model.keypoints import CELL
-from iup_pose_ros.training.published_weights import load_published
+from iup_pose_ros.training.published_weights import load_published, main
 
 
 def published(package_name: str, *parts: str) -> Path | None:
@@ -92,8 +92,9 @@ def test_the_encoder_finds_what_xfeat_finds(small: IUPPose) -> None:
     model.load_state_dict({n[len(prefix) :]: v for n, v in state.items() if n.startswith(prefix)})
     image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     descriptors, keypoints, reliability = model(image)
-    maps = small.matcher.encoder(image)
-    assert torch.allclose(maps.descriptors, descriptors, atol=1e-4)
+    encoder = small.matcher.encoder
+    maps = encoder(image)
+    assert torch.allclose(encoder.describe_cells(maps), descriptors, atol=1e-4)
     scores = pixel_shuffle(keypoints.softmax(dim=1)[:, :-1], CELL)[:, 0]
     assert torch.allclose(maps.scores, scores, atol=1e-5)
     assert torch.allclose(maps.reliability, reliability, atol=1e-4)
@@ -154,3 +155,12 @@ def test_other_networks_and_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"something else")
     with pytest.raises(CheckpointError, match="has SHA-256"):
         load_published(small, [path])
+
+
+def test_a_wrong_number_of_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CheckpointError, match=r"encoder xfeat requires 1 published files, .*; 0 are given"):
+        load_published(IUPPose(PRESETS["small"]), [])
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path / name) for name in ("a", "b", "c", "weights.safetensors")])
+    message = "requires 2 published files, aliked-n16.pth and aliked_lightglue.pth; 3 are given"
+    assert message in capsys.readouterr().err

@@ -21,7 +21,7 @@ POINTS = 10
 @pytest.fixture(scope="module")
 def features() -> tuple[KeypointFeatures, KeypointFeatures]:
     torch.manual_seed(0)
-    matcher = KeypointMatcher(replace(PRESETS["small"], tokens=60)).eval()
+    matcher = KeypointMatcher(replace(PRESETS["small"], tokens=60, decoders=True)).eval()
     with torch.no_grad():
         first, second = (matcher.encode(torch.rand(1, 3, 96, 128), K) for _ in range(2))
     return first, second

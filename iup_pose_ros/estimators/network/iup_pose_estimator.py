@@ -41,7 +41,7 @@ from iup_pose_ros.estimators.pose_evidence import (
     check_probability,
 )
 from iup_pose_ros.model.checkpoint import CheckpointInfo, SigmaCalibration, load_checkpoint
-from iup_pose_ros.model.folding import fold_batch_norm
+from iup_pose_ros.model.folding import fold
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE, IUPPose, PosePrediction, ViewFeatures
 from iup_pose_ros.model.realignment import AlignedPair
 from iup_pose_ros.types import Frame, Matches, RelativePose
@@ -90,7 +90,7 @@ class IUPPoseEstimator:
         self._precision = choose_precision(precision, self.device)
         self.weights: CheckpointInfo | None = None
         self._weights_file = ""
-        self.model = fold_batch_norm(model).to(self.device)
+        self.model = fold(model).to(self.device)
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.calibration = calibration or SigmaCalibration()
         self._covariance_solver = EpipolarSolver(self.name, MATCH_ERRORS)
@@ -219,7 +219,7 @@ def image_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     if resized.ndim == 2:
         resized = cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB)
-    tensor = torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255.0
+    tensor = torch.from_numpy(resized).permute(2, 0, 1)[None].float().div_(255.0)
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
