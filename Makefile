@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 
 # Of `make test` and `make test-fast` without args; a chosen part runs in one process, where -x, -s and --pdb work.
 WORKERS := $(if $(args),,--numprocesses 2 --dist loadgroup)
+# A seed: `make test` and `make test-fast` run the tests in the random order that belongs to it.
+ORDER :=
+PYTEST = $(BIN)/python -m pytest $(if $(ORDER),--random-order=$(ORDER)) $(WORKERS)
 
 # Of `make soak`.
 HOURS := 1
@@ -23,6 +26,7 @@ help:
 	@echo "make demo       run the node on a recorded flight and evaluate its trajectory (into demo_output/)"
 	@echo "                BAG=path GT=path.tum or SEQUENCE=folder: on your own recording"
 	@echo "make test       run every test (ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy)"
+	@echo "                ORDER=seed: in a random order"
 	@echo "make test-fast  the tests without DDS that are not slow: under two minutes on one core"
 	@echo "make fuzz       damaged images, messages, recordings and files by the ten thousand: half an hour"
 	@echo "make soak       run the node for HOURS=1 with ESTIMATOR=hybrid; memory, threads and latency must stay flat"
@@ -43,10 +47,10 @@ demo: venv
 	@$(BIN)/iup-pose demo $(DEMO_INPUT) $(args)
 
 test: venv
-	@$(BIN)/python -m pytest $(WORKERS) $(args)
+	@$(PYTEST) $(args)
 
 test-fast: venv
-	@$(BIN)/python -m pytest -m "unit and not slow" $(WORKERS) $(args)
+	@$(PYTEST) -m "unit and not slow" $(args)
 
 fuzz: venv
 	@FUZZ=1 $(BIN)/python -m pytest test/fuzz test/node/test_random_orders.py $(args)

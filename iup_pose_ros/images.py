@@ -186,14 +186,21 @@ def decode_compressed_image(message: CompressedImageMessage, levels: LevelMappin
     image = decode_file(message.data, f"compressed image of format {message.format!r}", flags)
     if image.dtype != np.uint8:
         image = (levels or LevelMapping())(image)
-    # A Bayer mosaic is compressed as it is, and its format begins with "bayer_rggb8;" or the like.
-    name = message.format.partition(";")[0].strip()
-    mosaic = _ENCODINGS.get(name) if name.startswith("bayer_") else None
-    if mosaic is not None and image.ndim == 2 and not any(side % 2 for side in image.shape):
-        image = mosaic.convert(image)
+    encoding = mosaic_encoding(message)
+    if encoding and image.ndim == 2 and not any(side % 2 for side in image.shape):
+        image = _ENCODINGS[encoding].convert(image)
     elif image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return np.asarray(image, dtype=np.uint8)
+
+
+def mosaic_encoding(message: CompressedImageMessage) -> str:
+    """Return the Bayer encoding of a compressed mosaic; empty for other images.
+
+    A mosaic is compressed as it is, and its format begins with the encoding: "bayer_rggb8; png compressed".
+    """
+    name = message.format.partition(";")[0].strip()
+    return name if name.startswith("bayer_") and name in _ENCODINGS else ""
 
 
 def raw_values(message: ImageMessage) -> NDArray[Any]:

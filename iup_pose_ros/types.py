@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.errors import CalibrationError, ImageError
 from iup_pose_ros.geometry.camera import Intrinsics
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, pose_error
 from iup_pose_ros.geometry.so3 import Array
 
 # A colour image: (H, W, 3), RGB.
@@ -222,3 +222,14 @@ class RelativePose:
     hypotheses: tuple[RelativePose, ...] = ()
     second_probability: float = 0.0
     inlier_probability: float | None = None
+
+    def covering(self, other: Pose, probability: float) -> RelativePose:
+        """Return the pose with the covariance of the mixture with another pose of the given probability."""
+        step = pose_error(other, self.T_prev_curr)
+        return replace(
+            self,
+            covariance=self.covariance + probability * np.outer(step, step),
+            sigma_R=np.sqrt(self.sigma_R**2 + probability * step[3:] ** 2),
+            sigma_t=float(np.sqrt(self.sigma_t**2 + 0.5 * probability * step[:3] @ step[:3])),
+            hypotheses=tuple(hypothesis.covering(other, probability) for hypothesis in self.hypotheses),
+        )

@@ -5,6 +5,8 @@ talks to other processes over DDS. Tests of more than a few seconds are marked `
 
 `make test` divides the tests between two processes of pytest-xdist: one runs the tests over DDS one after the
 other, the other the unit tests meanwhile, file by file.
+
+`make test ORDER=SEED` runs the files, and the tests of each file, in a random order.
 """
 
 from __future__ import annotations
@@ -44,8 +46,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(os.environ.pop("ROS_LOG_DIR"), ignore_errors=True)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--random-order", type=int, metavar="SEED", help="run files and tests in random order")
+
+
+def put_in_random_order(items: list[pytest.Item], seed: int) -> None:
+    """Shuffle the files and the tests of each file, which stay together because they share its fixtures."""
+    generator = random.Random(seed)
+    generator.shuffle(items)
+    place = {path: generator.random() for path in sorted({item.path for item in items})}
+    items.sort(key=lambda item: place[item.path])
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = config.getoption("--random-order")
+    if seed is not None:
+        put_in_random_order(items, seed)
     for item in items:
         if "domain_id" in getattr(item, "fixturenames", ()):
             item.add_marker("dds")

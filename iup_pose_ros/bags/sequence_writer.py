@@ -17,7 +17,7 @@ from iup_pose_ros.bags.trajectory_io import write_tum
 from iup_pose_ros.errors import DataError, ImageError
 from iup_pose_ros.frame_builder import calibration_of
 from iup_pose_ros.geometry.trajectory import Trajectory
-from iup_pose_ros.images import decode_compressed_image, decode_image
+from iup_pose_ros.images import decode_compressed_image, decode_image, mosaic_encoding
 from iup_pose_ros.level_mapping import LevelMapping
 from iup_pose_ros.stamps import decimal_seconds
 
@@ -66,7 +66,7 @@ def _file(image: Any, kind: str, levels: LevelMapping) -> tuple[str, bytes]:
     """Return the suffix and content of an image's file."""
     if kind == messages.COMPRESSED_IMAGE:
         data = bytes(image.data)
-        if data.startswith((_JPEG_MAGIC, _PNG_MAGIC)) and not image.format.startswith("bayer_"):
+        if data.startswith((_JPEG_MAGIC, _PNG_MAGIC)) and not mosaic_encoding(image):
             return (".png" if data.startswith(_PNG_MAGIC) else ".jpg"), data
         pixels = decode_compressed_image(image, levels)
     else:

@@ -53,7 +53,8 @@ class RelativePoseEstimator(Protocol):
 
         Args:
             previous, current: undistorted images.
-            matches: matches tracked between the images, which may be used instead of own features.
+            matches: matches tracked between the images, which may be used instead of own features; without
+                those that are fixed in the image, on dirt on the lens or on the robot itself.
 
         Raises:
             EstimationError: the images do not determine a pose; the message gives the reason.

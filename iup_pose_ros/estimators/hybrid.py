@@ -36,7 +36,9 @@ from iup_pose_ros.estimators.pose_evidence import (
     InlierModel,
     PoseEvidence,
     check_probability,
+    exclude_each_other,
     motion_past_fixed,
+    probability_beside,
 )
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.model.checkpoint import SigmaCalibration
@@ -177,19 +179,27 @@ class HybridEstimator:
         # 3. Refine the candidate with tracks that start from all matches that agree with it.
         from_tracks_only = len(stage.evidence.matches) == 1
         result = best.result if from_tracks_only else self._refined(previous, current, stage.evidence, best)
-        pose = apply_sigma_calibration(result.pose, self._calibration)
+        pose = apply_sigma_calibration(result.pose_of_any_shutter, self._calibration)
+        # 4. A candidate that excludes the pose has a share of the probability and of the covariance.
+        rival_probability, rival = self._rival(stage, pose.T_prev_curr)
+        if rival is not None:
+            pose = pose.covering(rival.T_prev_curr, probability_beside(rival_probability, probability))
+            probability = probability_beside(probability, rival_probability)
         return replace(pose, attention=stage.attention, inlier_probability=probability)
 
     def stages(self, previous: Frame, current: Frame, matches: Matches | None = None) -> Iterator[Stage]:
         """Yield the state of the search after each kind of matches, in the order of ``_KIND_NAMES``.
 
         Once the matches that move prevail over those fixed in the image, the search starts again without the
-        latter (see ``PoseEvidence``).
+        latter (see ``PoseEvidence``). Given matches alone are not checked: the caller has left them out.
         """
         with_second = matches is None
         tracks = self._tracker.match(previous, current) if matches is None else matches
         for stage in self._search(previous, current, tracks, with_second):
             evidence, kind = stage.evidence, stage.evidence.latest_kind
+            if kind == "tracks" and matches is not None:
+                yield stage
+                continue
             T_moving = motion_past_fixed(evidence, kind, partial(self._solvers[kind].fit, previous, current))
             if T_moving is not None and evidence.prevails(T_moving):
                 yield from self._search(previous, current, tracks, with_second, T_moving)
@@ -250,6 +260,11 @@ class HybridEstimator:
             if best is None or probability > highest:
                 best, highest = candidate, probability
         return highest, best
+
+    def _rival(self, stage: Stage, T_prev_curr: Pose) -> tuple[float, Candidate | None]:
+        """Return the most probable of the candidates that exclude a pose, and its probability."""
+        rivals = [rival for rival in stage.candidates if exclude_each_other(rival.T_prev_curr, T_prev_curr)]
+        return self._most_probable(stage._replace(candidates=rivals))
 
     def _is_enough(self, stage: Stage, best: Candidate, probability: float) -> bool:
         """Return whether the search can end; a pose from tracks only must also have small sigmas.

@@ -53,7 +53,8 @@ class OutOfMemoryFallback:
     @property
     def info(self) -> EstimatorInfo:
         """See RelativePoseEstimator.info."""
-        return EstimatorInfo(self.name, self._options.device) if self._inner is None else self._inner.info
+        inner = self._inner  # which another thread may remove meanwhile
+        return EstimatorInfo(self.name, self._options.device) if inner is None else inner.info
 
     @property
     def device_megabytes(self) -> float:

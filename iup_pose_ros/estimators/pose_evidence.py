@@ -18,6 +18,7 @@ from scipy.special import expit
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarResult
+from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.types import Matches
 
@@ -30,6 +31,7 @@ _GRID = 8  # cells per image side, for the spread of matches
 MIN_FIXED = 15  # matches; fewer that are fixed in the image are outliers like others
 MINIMUM_PROBABILITY = 0.5  # of a returned pose
 INLIER_ERROR_DEG = 10.0  # maximum error of rotation and direction of a correct pose
+_TINY = 1e-12
 
 # Default weights: about 15 agreeing matches give a probability of one half.
 UNFITTED = {"constant": -4.0, **{f"{kind} count": 1.5 for kind in KINDS}}
@@ -198,6 +200,22 @@ class InlierModel:
         weights = self.weights.get(evidence.kinds, UNFITTED)
         features = evidence.features(candidate)
         return float(expit(sum(weights.get(name, 0.0) * value for name, value in features.items())))
+
+
+def exclude_each_other(first: Pose, second: Pose) -> bool:
+    """Return whether two poses of unit translation cannot both err by less than ``INLIER_ERROR_DEG``."""
+    turn = so3.angle(first.rotation.T @ second.rotation)
+    direction = np.arccos(np.clip(first.translation @ second.translation, -1.0, 1.0))
+    return float(np.degrees(max(turn, direction))) > 2.0 * INLIER_ERROR_DEG
+
+
+def probability_beside(probability: float, rival: float) -> float:
+    """Return the probability of a pose, given that it and a rival cannot both be correct.
+
+    Args:
+        probability, rival: probabilities of both by their own evidence.
+    """
+    return (probability * (1.0 - rival) + _TINY) / (1.0 - probability * rival + 2.0 * _TINY)
 
 
 def check_probability(probability: float) -> None:

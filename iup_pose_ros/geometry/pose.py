@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from iup_pose_ros.geometry.so3 import Array, hat, project_to_so3
+from iup_pose_ros.geometry.so3 import Array, hat, log, project_to_so3
 
 # A translation shorter than this, in its own unit, has no direction.
 NO_MOTION = 1e-9
@@ -112,6 +112,12 @@ class PoseWithCovariance:
         """
         exact = PoseWithCovariance.exact
         return exact(extrinsics) @ self @ exact(extrinsics.inverse())
+
+
+def pose_error(true: Pose, estimate: Pose) -> Array:
+    """Return the error (6,) of an estimate, in the order and frame of its covariance."""
+    turn = log(true.rotation @ estimate.rotation.T)
+    return np.concatenate([true.translation - estimate.translation, turn])
 
 
 def symmetrised(covariance: Array) -> Array:

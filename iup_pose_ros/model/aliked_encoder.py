@@ -74,11 +74,12 @@ class AlikedEncoder(nn.Module):
     """Encoder of images (B, 3, H, W) in [0, 1], H and W multiples of 32.
 
     Attributes:
-        descriptor_size, position_radius: see ``XFeatEncoder``.
+        descriptor_size, position_radius, describes_any_point: see ``XFeatEncoder``.
     """
 
     descriptor_size = 128
     position_radius = 2
+    describes_any_point = False
 
     def __init__(self) -> None:
         super().__init__()

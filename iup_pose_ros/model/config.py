@@ -8,11 +8,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.model.aliked_encoder import AlikedEncoder
 from iup_pose_ros.model.decoder import POOLING_HEADS
 from iup_pose_ros.model.encoder import ENCODERS
+from iup_pose_ros.model.xfeat_encoder import XFeatEncoder
 
 INITIAL_POSES = ("identity", "solve")
-KEYPOINT_ENCODERS = ("xfeat", "aliked")
+KEYPOINT_ENCODERS: dict[str, type[XFeatEncoder] | type[AlikedEncoder]] = {
+    "xfeat": XFeatEncoder,
+    "aliked": AlikedEncoder,
+}
 """Encoders of the keypoint matcher; all others belong to the grid matcher."""
 
 # Maximum sizes, so that a foreign file cannot ask for a network that fills the memory; 4096 for all others.

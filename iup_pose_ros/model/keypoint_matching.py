@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from iup_pose_ros.model.aliked_encoder import AlikedEncoder
-from iup_pose_ros.model.config import IUPPoseConfig
+from iup_pose_ros.model.config import KEYPOINT_ENCODERS, IUPPoseConfig
 from iup_pose_ros.model.correspondence import MatchedRays, SoftCorrespondence
 from iup_pose_ros.model.keypoint_alignment import KeypointAlignment
 from iup_pose_ros.model.keypoints import CELL, KeypointMaps, find_keypoints
@@ -23,7 +22,6 @@ from iup_pose_ros.model.precision import full_precision
 from iup_pose_ros.model.ray_matches import CERTAIN_SIGMA, RayMatches, chosen
 from iup_pose_ros.model.rays import intrinsics_at_stride, unit_rays, vector_like
 from iup_pose_ros.model.realignment import AlignedPair
-from iup_pose_ros.model.xfeat_encoder import XFeatEncoder
 
 MATCHES = 512  # maximum number of matches for the pose solver, most probable ones first
 NOISE = 0.6  # standard deviation of a correct match, pixels of the network input
@@ -72,7 +70,7 @@ class KeypointMatcher(nn.Module):
         super().__init__()
         self.tokens = config.tokens
         self.decoders = config.decoders
-        self.encoder = XFeatEncoder() if config.encoder == "xfeat" else AlikedEncoder()
+        self.encoder = KEYPOINT_ENCODERS[config.encoder]()
         self.token_channels = self.encoder.descriptor_size + config.width
         self.alignment = KeypointAlignment(
             self.encoder.descriptor_size,

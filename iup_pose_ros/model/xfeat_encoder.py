@@ -30,10 +30,12 @@ class XFeatEncoder(nn.Module):
     Attributes:
         descriptor_size: number of channels D of the descriptors.
         position_radius: radius of the window of sub-pixel refinement of keypoints, pixels.
+        describes_any_point: whether ``KeypointMaps.descriptors`` has the descriptors of any pixel.
     """
 
     descriptor_size = 64
     position_radius = 1
+    describes_any_point = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -141,7 +141,8 @@ class TrackingSession:
     def warnings(self) -> list[str]:
         """Warnings about the inputs, one sentence each."""
         inputs = self._inputs
-        warnings = [*self._components.pipeline.warnings, self._masks.warning]
+        with self._lock:  # under which the worker resets the pipeline
+            warnings = [*self._components.pipeline.warnings, self._masks.warning]
         return [text for text in [*warnings, *([] if inputs is None else inputs.warnings)] if text]
 
     def change(self, config: NodeConfig) -> None:

@@ -71,6 +71,13 @@ class InverseDepths:
         """Return the same tracks, with information only for the chosen ones (N,)."""
         return replace(self, information=np.where(rows, self.information, 0.0))
 
+    def replaced(self, ids: NDArray[np.int64], inverse: Array) -> InverseDepths:
+        """Return the depths with new values (M,) of the tracks ``ids`` (M,), where they are among these."""
+        changed = self.inverse.copy()
+        _, here, there = np.intersect1d(self.ids, ids, assume_unique=True, return_indices=True)
+        changed[here] = inverse[there]
+        return replace(self, inverse=changed)
+
     def fused(self, inverse: Array, information: Array) -> InverseDepths:
         """Fuse with a new measurement (N,) of the same tracks; inconsistent tracks lose their information."""
         total = self.information + information
@@ -168,7 +175,9 @@ def pose_jacobian(
     return jacobian
 
 
-def depths_after_step(known: InverseDepths, rays: TrackedRays, step: ScaledStep) -> InverseDepths:
+def depths_after_step(
+    known: InverseDepths, rays: TrackedRays, step: ScaledStep
+) -> tuple[InverseDepths, float]:
     """Return the depths of the tracks in the current camera, from a step and the depths known before.
 
     If the step is not the one that the known depths imply, for example because its length is configured, they
@@ -178,19 +187,25 @@ def depths_after_step(known: InverseDepths, rays: TrackedRays, step: ScaledStep)
         known: inverse depths of the tracks in the previous camera.
         rays: N tracks.
         step: the step; the errors of its pose are common to all depths that it determines.
+
+    Returns:
+        the depths, and the factor by which lengths were rescaled.
     """
     pose = step.camera.pose
     length = float(np.linalg.norm(pose.translation))
     if length == 0.0 or step.sigma_t >= UNKNOWN_DIRECTION:
-        return known.moved(rays.previous, pose)
+        return known.moved(rays.previous, pose), 1.0
     seen = observe(rays, Pose(pose.rotation, pose.translation / length))
     if not seen.shows_direction:
-        return known.moved(rays.previous, pose)
-    known = known.trusted(seen.agreeing)
+        return known.moved(rays.previous, pose), 1.0
+    known, factor = known.trusted(seen.agreeing), 1.0
     rows = known.information > 0.0
     if np.count_nonzero(rows) >= MIN_TRACKS:
         implied = step_length(seen.depths.inverse[rows], seen.variance[rows], known.rows(rows)).length
-        known = known.scaled(implied / length) if implied > 0.0 else known.trusted(np.zeros_like(rows))
+        if implied > 0.0:
+            known, factor = known.scaled(implied / length), length / implied
+        else:
+            known = known.trusted(np.zeros_like(rows))
     information = np.where(seen.agreeing, length**2 / seen.variance, 0.0)
     fused = known.fused(seen.depths.inverse / length, information)
     slopes = np.zeros((len(rays), 6))
@@ -200,7 +215,7 @@ def depths_after_step(known: InverseDepths, rays: TrackedRays, step: ScaledStep)
         disturbed = Pose(exp(error[3:]) @ pose.rotation, pose.translation + error[:3])
         slopes[:, axis] = (step_depths(rays, disturbed).inverse - seen.depths.inverse / length) / size
     common = slopes @ np.linalg.cholesky(step.camera.covariance)
-    return replace(fused, common=common).moved(rays.previous, pose)
+    return replace(fused, common=common).moved(rays.previous, pose), factor
 
 
 def translation_from_depths(

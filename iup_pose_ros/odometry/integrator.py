@@ -14,6 +14,7 @@ from iup_pose_ros.odometry.image_pose import ImagePose
 from iup_pose_ros.odometry.motion_prior import Bridge
 from iup_pose_ros.odometry.scaled_step import UNKNOWN_DIRECTION
 from iup_pose_ros.odometry.state import KeyframeEdge, Twist
+from iup_pose_ros.odometry.tracks import Tracks
 
 # The origin is exact by definition; a covariance in ROS must still be positive definite.
 _ORIGIN_VARIANCE = 1e-12
@@ -41,6 +42,7 @@ class Integrator:
         pose: T_odom_base after the last step.
         stamp: of the last step, seconds; None before the first one.
         moved: whether there was a step.
+        image: last image since that step with a pose relative to its keyframe; None if there is none.
     """
 
     def __init__(self, T_base_camera: Pose = _IDENTITY, bridge: Bridge = _NO_BRIDGE) -> None:
@@ -50,6 +52,7 @@ class Integrator:
         self.pose = self._origin
         self.stamp: float | None = None
         self.moved = False
+        self.image: ImagePose | None = None
         self._speed = _UNKNOWN_SPEED
         self._turn_rate = _UNKNOWN_TURN_RATE
         self._last_keyframe: tuple[int, float] | None = None
@@ -66,11 +69,26 @@ class Integrator:
         self._turn_rate += share * (float(np.linalg.norm(twist.angular)) - self._turn_rate)
         self.moved = True
 
-    def pose_after(self, T_prev_curr: PoseWithCovariance, previous_stamp: float) -> PoseWithCovariance:
-        """Return the pose after a step of the camera that starts at ``previous_stamp``; the pose stays."""
-        gap = self._gap_until(previous_stamp)
-        base = T_prev_curr.change_of_frame(self._T_base_camera)
-        return (self.pose if gap is None else self.pose @ gap[0]) @ base
+    def place(self, image: ImagePose, tracks: Tracks) -> tuple[PoseWithCovariance, Twist]:
+        """Return pose and twist at an image of these tracks; a loss continues from there, ``pose`` stays."""
+        last, self.image = self.last_image(tracks), image
+        return self._pose_at(image), self.twist(last.motion_to(image), image.stamp - last.stamp)
+
+    def last_image(self, tracks: Tracks) -> ImagePose:
+        """Return the last image with a pose relative to the keyframe of these tracks, or the keyframe."""
+        last = self.image
+        same = last is not None and last.keyframe_id == tracks.keyframe_id
+        return last if last is not None and same else ImagePose.of_keyframe(tracks)
+
+    def adopt_keyframe(self, tracks: Tracks) -> None:
+        """Measure later motions relative to the keyframe of these tracks."""
+        if self.image is not None and self.image.keyframe_id != tracks.keyframe_id:
+            self.drop_keyframe()
+
+    def drop_keyframe(self) -> None:
+        """Append the motion up to the last image with a pose, since its keyframe is given up."""
+        if self.image is not None:
+            self.advance(self.image.motion, self.image.keyframe_stamp, self.image.stamp)
 
     def twist(self, T_prev_curr: PoseWithCovariance, interval: float) -> Twist:
         """Return the mean twist of the base during a motion of the camera of ``interval`` seconds."""
@@ -84,7 +102,7 @@ class Integrator:
             self._move(motion)
             self._is_bridged |= is_bridged
             self._has_unknown_gap |= not is_bridged
-        self.stamp = stamp
+        self.stamp, self.image = stamp, None
 
     def finish_edge(self, edge: KeyframeEdge) -> KeyframeEdge:
         """Return the edge to a new keyframe and begin the next one.
@@ -110,18 +128,16 @@ class Integrator:
             bridged=True,
         )
 
-    def bridged(self, last: ImagePose | None, stamp: float) -> tuple[PoseWithCovariance, Twist] | None:
-        """Return pose and twist of the base by the motion prior; None if it does not cover the time.
+    def bridged(self, stamp: float) -> tuple[PoseWithCovariance, Twist] | None:
+        """Return pose and twist of the base at a time by the motion prior; None if it does not cover that.
 
-        Args:
-            last: last image with a pose, from which the pose continues; None: from the last step.
-            stamp: time of the pose, seconds.
+        The pose continues from the last image with a pose, or else from the last step.
         """
         if self.stamp is None:
             return None
         pose, since = self.pose, self.stamp
-        if last is not None:
-            pose, since = self.pose_after(last.motion, last.keyframe_stamp), last.stamp
+        if self.image is not None:
+            pose, since = self._pose_at(self.image), self.image.stamp
         motion, is_known = self._motion_between(since, stamp)
         start = max(since, stamp - _TWIST_INTERVAL)
         recent, is_recent_known = self._motion_between(start, stamp)
@@ -135,6 +151,12 @@ class Integrator:
             self._move(PoseWithCovariance(Pose.identity(), np.diag(self._unobserved(gap))))
             self._has_unknown_gap = True
             self.stamp = stamp
+
+    def _pose_at(self, image: ImagePose) -> PoseWithCovariance:
+        """Return the pose at an image, whose keyframe is that of the last step or a later one."""
+        gap = self._gap_until(image.keyframe_stamp)
+        base = image.motion.change_of_frame(self._T_base_camera)
+        return (self.pose if gap is None else self.pose @ gap[0]) @ base
 
     def _start_edge(self) -> None:
         """Begin the edge of the pose graph from the last step to the next keyframe."""

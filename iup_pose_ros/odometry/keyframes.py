@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.geometry import so3
+from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.odometry_config import OdometryConfig
 from iup_pose_ros.odometry.track_geometry import TrackedRays, fitted_rotation, rotation_compensated_motion
@@ -122,6 +123,11 @@ class StationaryDetector:
         limit = self.config.stationary_motion * tracks.latest.intrinsics.width
         still = np.count_nonzero(_motion(then, tracks) <= limit)
         return _CONTRADICTION if still > _STILL_SHARE * len(tracks) else ""
+
+    def undetected_speed(self, intrinsics: Intrinsics) -> tuple[float, float]:
+        """Return the fastest motion taken for rest: image widths per second, rad/s for a rotation."""
+        shift = self.config.stationary_motion / self.config.stationary_window
+        return shift, shift * intrinsics.width / intrinsics.fx
 
     def reset(self) -> None:
         """Clear all state."""

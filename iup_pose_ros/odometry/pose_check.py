@@ -1,28 +1,19 @@
 """Checks of an estimator's relative pose by the tracks, and its correction by the known depths.
 
-``fixed_in_image`` finds the tracks to leave out before the estimator is asked. Then, in this order:
-
-1. ``resolve_ambiguity`` chooses between the two poses that a nearly planar scene allows: both explain all
-   tracks between two images of a plane, but they imply planes of different orientation and therefore
-   different depths.
-2. ``check`` rejects a pose that is not plausible.
-3. ``choose_motion`` detects a second consistent motion in the tracks, of an object that fills much of the
-   view. The estimator finds the motion with the most tracks, which may be that of the object rather than that
-   of the static scene. The depths of the scene's tracks are known from earlier steps and confirm its motion;
-   tracks on the object have no or contradicting depths.
-4. ``resolve_contradiction`` replaces a pose that the tracks of known depth contradict.
-5. ``check_confirmed`` rejects a pose that many tracks do not agree with, unless the others confirm it.
+``fixed_in_image`` finds the tracks to leave out before the estimator is asked; ``checked`` is for its pose.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_ndtr, logit
+from scipy.special import expit, log_ndtr, ndtri
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair
@@ -46,9 +37,9 @@ _PIXEL = 1.0 / 640.0
 
 # Known depths: maximum cost of one track, its squared error in standard deviations.
 _MAXIMUM_COST = 9.0
-# Limits the over-confidence of two images, whose tracking errors vary smoothly and are not independent.
-_MIN_PROBABILITY = 1e-4
-_TRACKS_PER_OBSERVATION = 16.0  # errors of neighbouring tracks correlate: this many count as one
+# Tracking errors vary smoothly over the image: of two images of a video this many tracks count as one.
+_TRACKS_PER_OBSERVATION = 16.0
+_MIN_PROBABILITY = 1e-4  # of a hypothesis by two images
 
 # Second motion: maximum epipolar error of a track that agrees with a motion, fraction of the image width.
 _TOLERANCE = 1.5 / 640.0
@@ -73,32 +64,66 @@ _MAX_TURN = math.radians(5.0)
 _MAX_ANGLE = math.radians(10.0)
 
 
-def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseDepths) -> RelativePose:
-    """Return the more probable of two hypotheses, given the images and the known depths.
-
-    Its covariance is that of the mixture of both. The pose is returned unchanged if it has no hypotheses or
-    if fewer than ``MIN_TRACKS`` tracks have known depths.
+def checked(
+    relative: RelativePose,
+    tracks: Tracks,
+    known: InverseDepths,
+    config: OdometryConfig,
+    resect: Callable[[], ImagePose],
+) -> RelativePose:
+    """Return an estimator's pose, or the one that replaces it; raise EstimationError if a check fails.
 
     Args:
         relative: an estimator's pose.
-        rays: N tracks between the two frames.
-        known: inverse depths of the same tracks in the previous frame.
+        tracks: N tracks between the two frames.
+        known: inverse depths of the same tracks in the keyframe.
+        config: thresholds.
+        resect: returns the pose by tracks of known depth; it may raise EstimationError.
     """
-    rows = known.information > 0.0
-    if not relative.hypotheses or np.count_nonzero(rows) < MIN_TRACKS:
+    rays, minimum = tracks.rays, config.minimum_tracks
+    relative = resolve_ambiguity(relative, rays, known)
+    check(relative, rays, tracks.interval, config)
+    if relative.metric:
+        return relative
+    relative = choose_motion(relative, tracks, known, minimum)
+    check(relative, rays, tracks.interval, config)
+    with suppress(EstimationError):
+        chosen = resolve_contradiction(relative, resect())
+        check(chosen, rays, tracks.interval, config)
+        relative = chosen
+    check_confirmed(relative, rays, known, minimum)
+    return relative
+
+
+def resolve_ambiguity(relative: RelativePose, rays: TrackedRays, known: InverseDepths) -> RelativePose:
+    """Return the more probable of two hypotheses, given the images and the known depths.
+
+    Both explain all tracks of a nearly planar scene, but imply different depths. The covariance is that of
+    the mixture of both. A pose without hypotheses is returned unchanged.
+
+    Args:
+        relative: an estimator's pose; the probability of its second hypothesis takes the errors of all tracks
+            as independent.
+        rays: N tracks between the two frames.
+        known: inverse depths of the same tracks in the previous frame; ignored if fewer than ``MIN_TRACKS``.
+    """
+    if not relative.hypotheses:
         return relative
     first, second = relative.hypotheses
-    difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
-    # As in ``second_pose_probability``, the sum is normalised by its empirical standard deviation.
-    scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
-    advantage = float(difference.sum()) / (scatter + 1e-9) / math.sqrt(_TRACKS_PER_OBSERVATION)
-    by_depths = float(log_ndtr(advantage) - log_ndtr(-advantage))
-    by_images = float(logit(np.clip(relative.second_probability, _MIN_PROBABILITY, 0.5)))
-    probability = float(expit(by_images + by_depths))
+    by_images = float(ndtri(relative.second_probability)) / math.sqrt(_TRACKS_PER_OBSERVATION)
+    evidence = _log_odds(max(by_images, float(ndtri(_MIN_PROBABILITY))))
+    rows = known.information > 0.0
+    if np.count_nonzero(rows) >= MIN_TRACKS:
+        difference = _depth_costs(first, rays, known, rows) - _depth_costs(second, rays, known, rows)
+        # As in ``second_pose_probability``, the sum is normalised by its empirical standard deviation.
+        scatter = float(np.sqrt(np.sum((difference - difference.mean()) ** 2)))
+        by_depths = float(difference.sum()) / (scatter + 1e-9)
+        evidence += _log_odds(by_depths / math.sqrt(_TRACKS_PER_OBSERVATION))
+    probability = float(expit(evidence))
     if probability > 0.5:
         first, second, probability = second, first, 1.0 - probability
     chosen = replace(first, attention=relative.attention, inlier_probability=relative.inlier_probability)
-    return _covering(chosen, second.T_prev_curr, probability)
+    return chosen.covering(second.T_prev_curr, probability)
 
 
 def check(relative: RelativePose, rays: TrackedRays, interval: float, config: OdometryConfig) -> None:
@@ -163,6 +188,9 @@ def fixed_in_image(tracks: Tracks, known: InverseDepths, minimum: int) -> NDArra
 
 def choose_motion(relative: RelativePose, tracks: Tracks, known: InverseDepths, minimum: int) -> RelativePose:
     """Return the motion of the static scene where the tracks have two consistent motions.
+
+    The estimator finds the motion with the most tracks, which may be that of an object. The tracks on an
+    object have no depths from earlier steps or contradict them.
 
     Args:
         relative: pose of unit translation that an estimator returned.
@@ -268,7 +296,7 @@ def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativeP
     if turn <= max(_MAX_TURN, _DEVIATIONS * sigma_R) and angle <= max(_MAX_ANGLE, _DEVIATIONS * sigma_angle):
         return relative
     probability = None if relative.inlier_probability is None else min(relative.inlier_probability, 0.5)
-    return _covering(replace(resected, inlier_probability=probability), estimated, 0.5)
+    return replace(resected, inlier_probability=probability).covering(estimated, 0.5)
 
 
 def _inlier_share(relative: RelativePose, rays: TrackedRays) -> float:
@@ -300,20 +328,9 @@ def _confirmed_share(rays: TrackedRays, T_prev_curr: Pose, known: InverseDepths)
     return float(np.mean((error < _DEVIATIONS**2) & _agreeing(rays, T_prev_curr)[rows]))
 
 
-def _covering(relative: RelativePose, other: Pose, probability: float) -> RelativePose:
-    """Return a pose with the covariance of the mixture with another pose of the given probability."""
-    step = np.concatenate(
-        [
-            other.translation - relative.T_prev_curr.translation,
-            so3.log(other.rotation @ relative.T_prev_curr.rotation.T),
-        ]
-    )
-    return replace(
-        relative,
-        covariance=relative.covariance + probability * np.outer(step, step),
-        sigma_R=np.sqrt(relative.sigma_R**2 + probability * step[3:] ** 2),
-        sigma_t=float(np.sqrt(relative.sigma_t**2 + 0.5 * probability * step[:3] @ step[:3])),
-    )
+def _log_odds(deviations: float) -> float:
+    """Return the logarithm of the odds of a normal variable's being below a number of standard deviations."""
+    return float(log_ndtr(deviations) - log_ndtr(-deviations))
 
 
 def _depth_costs(

@@ -73,8 +73,8 @@ class ScaleSource(ABC):
             step = metric_step(relative, np.ones(len(rays), dtype=np.bool_))
         else:
             step = self._scaled(relative, rays, interval)
-        self.depths = depths_after_step(self.depths.of(rays.ids), rays, step)
-        return step
+        self.depths, factor = depths_after_step(self.depths.of(rays.ids), rays, step)
+        return replace(step, unit=factor)
 
     def typical_inverse_depth(self, rays: TrackedRays) -> float:
         """Return the inverse depth of a track about which nothing is known, in 1 / unit of the trajectory."""

@@ -57,6 +57,7 @@ class ScaledStep:
         metric: whether the length is in metres.
         source: source of the length.
         inliers: (N,) tracks that agree with the pose.
+        unit: length of the step relative to the one that the depths known before it imply.
     """
 
     camera: PoseWithCovariance
@@ -64,6 +65,7 @@ class ScaledStep:
     metric: bool
     source: str
     inliers: Mask
+    unit: float = 1.0
 
 
 def step_along(relative: RelativePose, length: Length, inliers: Mask) -> ScaledStep:

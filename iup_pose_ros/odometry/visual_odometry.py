@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
 from iup_pose_ros.odometry import pose_check
 from iup_pose_ros.odometry.image_pose import ImagePose, resection
 from iup_pose_ros.odometry.integrator import Integrator, zero_twist
+from iup_pose_ros.odometry.keyframe_window import KeyframeWindow
 from iup_pose_ros.odometry.keyframes import StationaryDetector, is_keyframe_due
 from iup_pose_ros.odometry.metric_scale import MetricSensors, scale_source
 from iup_pose_ros.odometry.motion_prior import Bridge, MotionPrior
@@ -72,10 +72,10 @@ class VisualOdometry:
         self._stamp: float | None = None
         self._tracks: Tracks | None = None
         self._suspended: Tracks | None = None
-        self._image_pose: ImagePose | None = None
         self._tracker = Tracker(self._config.maximum_tracks)
         self._stationary = StationaryDetector(self._config)
         self._scale = scale_source(self._config, self._sensors, self._T_base_camera)
+        self._window = KeyframeWindow()
         self._bridge = Bridge(self._prior, self._T_base_camera)
         self._integrator = Integrator(self._T_base_camera, self._bridge)
 
@@ -164,7 +164,7 @@ class VisualOdometry:
 
     def _abandon(self, reason: str) -> None:
         """Drop the keyframe; the next frame starts a new one, which continues from the last pose."""
-        self._continue_from_last_image()
+        self._integrator.drop_keyframe()
         self._tracks = self._suspended = None
         self._stationary.reset()
         self._state, self._reason = TrackingState.INITIALIZING, f"{reason}; starting from a new keyframe"
@@ -226,20 +226,10 @@ class VisualOdometry:
         start = time.perf_counter()
         relative = self._estimator.estimate(tracks.keyframe, tracks.latest, None if few else tracks.matches)
         seconds = time.perf_counter() - start
-        rays = tracks.rays
-        known = self._scale.depths.of(rays.ids)
-        relative = pose_check.resolve_ambiguity(relative, rays, known)
-        pose_check.check(relative, rays, tracks.interval, self._config)
+        known = self._scale.depths.of(tracks.ids)
+        relative = pose_check.checked(relative, tracks, known, self._config, lambda: self._resection(tracks))
         if not relative.metric:
-            relative = pose_check.choose_motion(relative, tracks, known, self._config.minimum_tracks)
-            pose_check.check(relative, rays, tracks.interval, self._config)
-            self._scale.check(relative, rays, Interval(tracks.keyframe.stamp, tracks.latest.stamp))
-            # A pose by known depths that contradicts this one replaces it, if it passes the checks, too.
-            with suppress(EstimationError):
-                chosen = pose_check.resolve_contradiction(relative, self._resection(tracks))
-                pose_check.check(chosen, rays, tracks.interval, self._config)
-                relative = chosen
-            pose_check.check_confirmed(relative, rays, known, self._config.minimum_tracks)
+            self._scale.check(relative, tracks.rays, Interval(tracks.keyframe.stamp, tracks.latest.stamp))
         return relative, seconds
 
     def _add_keyframe(self, tracks: Tracks, relative: RelativePose, seconds: float) -> OdometryUpdate:
@@ -247,13 +237,16 @@ class VisualOdometry:
         # 1. Scale: the length of the step, and with it the depths of the tracks.
         start, end = tracks.keyframe.stamp, tracks.latest.stamp
         step = self._scale.step(relative, tracks.rays, Interval(start, end))
-        # 2. Integration of the base's motion; the twist is that since the last image with a pose.
-        self._adopt_keyframe(tracks)
-        self._integrator.advance(step.camera, start, end)
-        last = self._last_image(tracks)
+        # 2. Twist since the last image with a pose.
+        self._adopt(tracks)
+        last = self._integrator.last_image(tracks)
         twist = self._integrator.twist(last.motion.inverse() @ step.camera, end - last.stamp)
         # 3. New keyframe: the inlier tracks continue, new corners fill the gaps.
-        self._tracks, self._image_pose = self._tracker.renew(tracks.kept(step.inliers)), None
+        self._tracks = self._tracker.renew(tracks.kept(step.inliers))
+        # 4. Pose and depths by the refined step. The edge stays the measured one, independent of others.
+        refined = self._window.add(step, tracks, self._tracks, self._scale.depths)
+        self._scale.depths = refined.depths
+        self._integrator.advance(refined.motion, start, end)
         base, name = step.camera.change_of_frame(self._T_base_camera), self._estimator.name
         edge = KeyframeEdge.of(tracks, self._tracks.keyframe_id, relative, step, base, name, seconds)
         self._bridge.learn(step, start, end)
@@ -271,40 +264,24 @@ class VisualOdometry:
         is_measured = bool(np.isin(tracks.ids, self._scale.depths.ids).any())
         if self._config.odometry_rate == "keyframe" or not locate or not is_measured:
             return self._report(tracks.latest)
-        self._adopt_keyframe(tracks)
-        last = self._last_image(tracks)
+        self._adopt(tracks)
         try:
             image = self._resection(tracks)
             pose_check.check_rotation_rate(image.motion.pose, tracks.interval, self._config, "the tracks")
         except EstimationError:
             return self._report(tracks.latest)
-        self._image_pose = image
-        pose = self._integrator.pose_after(image.motion, tracks.keyframe.stamp)
-        twist = self._integrator.twist(last.motion_to(image), image.stamp - last.stamp)
+        pose, twist = self._integrator.place(image, tracks)
         return self._report(tracks.latest, pose=pose, twist=twist)
 
-    def _adopt_keyframe(self, tracks: Tracks) -> None:
+    def _adopt(self, tracks: Tracks) -> None:
         """Measure the motion relative to the keyframe of these tracks; tracks before a loss are given up."""
         self._suspended = None
-        if self._image_pose is not None and self._image_pose.keyframe_id != tracks.keyframe_id:
-            self._continue_from_last_image()
-
-    def _continue_from_last_image(self) -> None:
-        """Integrate the motion up to the last image with a pose, since its keyframe is dropped."""
-        last, self._image_pose = self._image_pose, None
-        if last is not None:
-            self._integrator.advance(last.motion, last.keyframe_stamp, last.stamp)
-
-    def _last_image(self, tracks: Tracks) -> ImagePose:
-        """Return the last image with a pose relative to the keyframe of these tracks, or the keyframe."""
-        last = self._image_pose
-        same = last is not None and last.keyframe_id == tracks.keyframe_id
-        return last if last is not None and same else ImagePose.of_keyframe(tracks)
+        self._integrator.adopt_keyframe(tracks)
 
     def _resection(self, tracks: Tracks) -> ImagePose:
         """Return the pose of the latest image of these tracks by their known depths."""
         typical = self._scale.typical_inverse_depth(tracks.rays)
-        return resection(tracks, self._scale.depths, typical, self._last_image(tracks).motion.pose)
+        return resection(tracks, self._scale.depths, typical, self._integrator.last_image(tracks).motion.pose)
 
     def _rest(self, reference: Tracks, tracks: Tracks) -> OdometryUpdate:
         """Report a frame of a camera at rest.
@@ -312,19 +289,17 @@ class VisualOdometry:
         Later frames are compared with the image in which the camera came to rest, not with one another, so
         that neither tracking errors nor slow motion accumulate undetected.
         """
-        config, frame = self._config, tracks.latest
-        self._adopt_keyframe(tracks)
-        self._image_pose = None
-        self._integrator.rest(tracks.keyframe.stamp, frame.stamp)
-        if tracks.fraction <= config.keyframe_tracked_fraction:
+        self._adopt(tracks)
+        self._integrator.rest(tracks.keyframe.stamp, tracks.latest.stamp)
+        if tracks.fraction <= self._config.keyframe_tracked_fraction:
             self._tracks = self._tracker.renew_in_place(tracks)
+            self._window.clear()
         else:
-            self._tracks = reference.at_rest(frame.stamp)
+            self._tracks = reference.at_rest(tracks.latest.stamp)
         self._state, self._reason = TrackingState.STATIONARY, "the camera is at rest"
-        shift = config.stationary_motion / config.stationary_window
-        angular = shift * frame.intrinsics.width / frame.intrinsics.fx
+        shift, angular = self._stationary.undetected_speed(tracks.latest.intrinsics)
         twist = zero_twist(self._scale.length_of_shift(shift), angular)
-        return self._report(frame, pose=self._integrator.pose, twist=twist)
+        return self._report(tracks.latest, pose=self._integrator.pose, twist=twist)
 
     def _lose(self, reference: Tracks, tracks: Tracks, reason: str) -> OdometryUpdate:
         """Report a frame without a pose.
@@ -350,6 +325,5 @@ class VisualOdometry:
     ) -> OdometryUpdate:
         """Return the update of a frame; while LOST, with the motion prior's pose if it covers the loss."""
         update = OdometryUpdate(self._state, self._reason, frame.stamp, frame.frame_id, edge, pose, twist)
-        is_lost = self._state is TrackingState.LOST
-        bridged = self._integrator.bridged(self._image_pose, frame.stamp) if is_lost else None
+        bridged = self._integrator.bridged(frame.stamp) if self._state is TrackingState.LOST else None
         return update if bridged is None else replace(update, pose=bridged[0], twist=bridged[1], bridged=True)

@@ -88,13 +88,20 @@ def load_published(network: IUPPose, files: Sequence[Path]) -> None:
         files: in the order of ``FILES`` for the network's encoder.
 
     Raises:
-        CheckpointError: the network has a grid matcher, a file is missing or has another SHA-256.
+        CheckpointError: the network has a grid matcher, the number of files is wrong, or a file is missing or
+            has another SHA-256.
     """
     encoder = network.config.encoder
     if not isinstance(network.matcher, KeypointMatcher):
         raise CheckpointError(f"published weights initialise a keypoint matcher, not encoder {encoder}")
+    expected = FILES[encoder]
+    if len(files) != len(expected):
+        raise CheckpointError(
+            f"encoder {encoder} requires {len(expected)} published files, {' and '.join(expected)}; "
+            f"{len(files)} are given"
+        )
     published = [
-        _load(path, name, digest) for path, (name, digest) in zip(files, FILES[encoder].items(), strict=True)
+        _load(path, name, digest) for path, (name, digest) in zip(files, expected.items(), strict=True)
     ]
     network.matcher.encoder.load_state_dict(_CONVERT_ENCODER[encoder](published[0]))
     layers, heads = network.config.alignment_layers, network.config.heads
@@ -180,7 +187,7 @@ def _even_before_odd(rows: Tensor, heads: int) -> Tensor:
     return torch.cat([by_head[:, 0::2], by_head[:, 1::2]], dim=1).flatten(0, 1)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Convert published weights to a weights file of ``small`` (one file) or ``medium`` (two files)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
@@ -190,10 +197,13 @@ def main() -> None:
         help="xfeat-lighterglue.pt, or aliked-n16.pth and aliked_lightglue.pth",
     )
     parser.add_argument("output", type=Path, help="weights file to write")
-    parsed = parser.parse_args()
+    parsed = parser.parse_args(arguments)
     torch.manual_seed(0)
     network = IUPPose(preset("small" if len(parsed.published) == 1 else "medium"))
-    load_published(network, parsed.published)
+    try:
+        load_published(network, parsed.published)
+    except CheckpointError as error:
+        parser.error(str(error))
     if network.config.encoder == "aliked":  # to keep the file small: the decoders are untrained
         network.remove_decoders()
     origin = ORIGINS[network.config.encoder]

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from iup_pose_ros.errors import ConfigurationError
-from iup_pose_ros.model.config import IUPPoseConfig, preset
+from iup_pose_ros.model.config import KEYPOINT_ENCODERS, IUPPoseConfig, preset
 from iup_pose_ros.model.iup_pose import INPUT_MULTIPLE
 from iup_pose_ros.training.configuration import from_mapping
 from iup_pose_ros.training.data.data_sets import DataSetConfig
@@ -172,7 +172,8 @@ class TrainConfig:
                     f"size {width}x{height} in sizes; multiples of {INPUT_MULTIPLE} are required"
                 )
         encoder = preset(self.network.preset).encoder
-        if self.photographs is not None and encoder == "aliked":
+        has_descriptors = encoder not in KEYPOINT_ENCODERS or KEYPOINT_ENCODERS[encoder].describes_any_point
+        if self.photographs is not None and not has_descriptors:
             raise ConfigurationError(
                 f"photographs cannot train preset {self.network.preset!r}: encoder {encoder} has no "
                 "descriptors at the points of sparse matches; rendered pairs can"

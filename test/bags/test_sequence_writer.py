@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +21,7 @@ from iup_pose_ros.bags.writer import write_camera_bag
 from iup_pose_ros.cli import app
 from iup_pose_ros.errors import DataError
 from iup_pose_ros.geometry.camera import Intrinsics
+from iup_pose_ros.images import decode_compressed_image
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -72,6 +75,21 @@ def test_the_number_of_coefficients_decides_on_the_model_that_is_written(
     model: str, coefficients: tuple[float, ...], written: str
 ) -> None:
     assert folder_model(model, coefficients) == written
+
+
+@pytest.mark.parametrize("image_format", ["bayer_rggb8; png compressed", " bayer_rggb8 ;png"])
+def test_compressed_bayer_mosaics_are_written_in_colour(
+    sample: Any, tmp_path: Path, image_format: str
+) -> None:
+    mosaic = sample.picture(0, colour=False)
+    message = SimpleNamespace(format=image_format, data=cv2.imencode(".png", mosaic)[1].tobytes())
+    with write_camera_bag(tmp_path / "bag", sample.calibration) as bag:
+        bag.write_compressed(sample.stamp(0), message.data, image_format)
+    with BagReader(tmp_path / "bag") as bag:
+        write_sequence(bag, tmp_path / "folder", None, lambda: None)
+    written = SequenceFolder.open(tmp_path / "folder").read_image(0)
+    assert written.shape == (48, 64, 3)
+    np.testing.assert_array_equal(written, decode_compressed_image(message))
 
 
 def test_calibration_that_changes_is_refused_and_leaves_nothing(sample: Any, tmp_path: Path) -> None:

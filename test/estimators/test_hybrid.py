@@ -14,13 +14,14 @@ from hybrid_scenes import (
     synthetic,
     unrelated_matches,
 )
-from two_view_scenes import Scene, direction_angle, make_scene, turned
+from two_view_scenes import Scene, direction_angle, make_scene, rotation_error, turned
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.epipolar_estimator import EpipolarEstimator
 from iup_pose_ros.estimators.hybrid import HybridConfig, HybridEstimator
 from iup_pose_ros.estimators.matching.features import LucasKanadeFrontEnd, SiftFrontEnd
 from iup_pose_ros.estimators.matching.guided_klt import GuidedTracker
+from iup_pose_ros.estimators.matching.probed_klt import ProbedLucasKanadeFrontEnd
 from iup_pose_ros.estimators.pose_evidence import InlierModel
 from iup_pose_ros.geometry import so3
 from iup_pose_ros.types import Frame, Matches
@@ -138,6 +139,21 @@ def test_wrong_guided_tracks_that_agree_with_each_other_are_outvoted(
     assert direction < 6.0
 
 
+def test_candidates_that_exclude_each_other_share_the_probability_and_the_covariance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Network and SIFT find as many matches of two different poses."""
+    scene = synthetic(count=100, noise=0.3)
+    other = make_scene(np.random.default_rng(3), turned(scene.T_prev_curr, 40.0), 100, noise=0.3)
+    monkeypatch.setattr(SiftFrontEnd, "match", lambda *_: other.matches)
+    found = HybridEstimator(FakeNetwork(scene.matches)).estimate(scene.previous, scene.current)
+    assert found.inlier_probability == pytest.approx(0.5, abs=0.2)
+    assert min(max(angles(found, each)) for each in (scene, other)) < 3.0
+    for each in (scene, other):
+        turn = rotation_error(found, each)
+        assert turn @ np.linalg.solve(found.covariance[3:, 3:], turn) < 9.0
+
+
 def test_sift_decides_where_neither_tracks_nor_the_network_find_a_pose(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -210,7 +226,9 @@ def test_the_second_network_is_not_asked_where_the_pose_is_probable(wide: tuple[
 
 @pytest.mark.usefixtures("without_sift")
 @pytest.mark.parametrize("known_by", ["tracks", "network"])
-def test_matches_that_are_fixed_in_the_image_do_not_decide(known_by: str) -> None:
+def test_matches_that_are_fixed_in_the_image_do_not_decide(
+    known_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of the matches are on drops; without those of the network the tracks alone show the motion."""
     scene = synthetic(count=80)
     points = np.random.default_rng(4).uniform([0.0, 0.0], [640.0, 240.0], (120, 2))
@@ -218,21 +236,25 @@ def test_matches_that_are_fixed_in_the_image_do_not_decide(known_by: str) -> Non
     moving = scene.matches if known_by == "tracks" else NO_MATCHES
     network = FakeNetwork(NO_MATCHES if known_by == "tracks" else scene.matches)
     estimator = HybridEstimator(network)
-    found = estimator.estimate(scene.previous, scene.current, drops.followed_by(moving))
+    monkeypatch.setattr(ProbedLucasKanadeFrontEnd, "match", lambda *frames: drops.followed_by(moving))
+    found = estimator.estimate(scene.previous, scene.current)
     assert max(angles(found, scene)) < 3.0
-    *_, last = estimator.stages(scene.previous, scene.current, drops.followed_by(moving))
+    *_, last = estimator.stages(scene.previous, scene.current)
     assert len(last.evidence.matches["tracks"]) < len(moving) + 10
+    first = next(iter(estimator.stages(scene.previous, scene.current, drops.followed_by(moving))))
+    assert len(first.evidence.matches["tracks"]) == len(drops) + len(moving), "the caller leaves them out"
 
 
 @pytest.mark.usefixtures("without_sift")
-def test_an_object_before_a_resting_camera_does_not_decide() -> None:
+def test_an_object_before_a_resting_camera_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = synthetic(count=300)
     column, row = scene.matches.points_prev.T
     person = scene.matches.chosen((column < 320.0) & (row > 120.0))
     points = np.random.default_rng(4).uniform([0.0, 0.0], [640.0, 480.0], (120, 2))
     tracks = Matches(points, points + 0.1).followed_by(person)
     network = FakeNetwork()
-    found = HybridEstimator(network).estimate(scene.previous, scene.current, tracks)
+    monkeypatch.setattr(ProbedLucasKanadeFrontEnd, "match", lambda *frames: tracks)
+    found = HybridEstimator(network).estimate(scene.previous, scene.current)
     assert network.asked == 1
     assert np.degrees(so3.angle(found.T_prev_curr.rotation)) < 0.5
 

@@ -66,6 +66,19 @@ def test_given_matches_that_decide_give_the_pose_of_the_epipolar_solver() -> Non
     np.testing.assert_allclose(found.covariance, alone.covariance, rtol=0.2, atol=1e-6)
 
 
+def test_the_error_of_a_rolling_shutter_is_covered() -> None:
+    """The rows of the second image are shifted by up to 1 % of its width."""
+    scene = synthetic(noise=0.1)
+    shift = 0.01 * 640.0 * (scene.matches.points_curr[:, 1] / 480.0 - 0.5)
+    points = scene.matches.points_curr + np.column_stack([shift, np.zeros(len(shift))])
+    tracks = Matches(scene.matches.points_prev, points)
+    estimators = (HybridEstimator(FakeNetwork()), PLAIN)
+    found, alone = (each.estimate(scene.previous, scene.current, tracks) for each in estimators)
+    error = np.radians(angles(found, scene)[1])
+    assert error < 2.0 * found.sigma_t
+    assert error > 3.0 * alone.sigma_t
+
+
 def test_matches_of_several_kinds_are_more_exact_together() -> None:
     """On blank images no tracks start from the agreeing matches, so that these decide together."""
     few, many = synthetic(count=40, noise=0.5, baseline=0.1), synthetic(count=200, noise=0.5, seed=6)

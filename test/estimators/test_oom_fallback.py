@@ -67,6 +67,13 @@ def test_on_the_cpu_the_resolution_stays():
     assert (options.device, options.image_area, options.precision) == ("cpu", 80_000, "auto")
 
 
+def test_the_description_survives_an_estimator_that_the_worker_removes_meanwhile(monkeypatch):
+    estimator = resilient("cpu", room=80_000)
+    found = iter([Hungry(NetworkOptions(device="cuda"), room=80_000), None])
+    monkeypatch.setattr(OutOfMemoryFallback, "_inner", property(lambda self: next(found)), raising=False)
+    assert estimator.info.device == "cuda"
+
+
 def test_other_errors_pass_through():
     class Broken:
         name, info = "broken", EstimatorInfo("broken")

@@ -20,8 +20,11 @@ from iup_pose_ros.estimators.pose_evidence import (
     InlierModel,
     PoseEvidence,
     check_probability,
+    exclude_each_other,
     motion_past_fixed,
+    probability_beside,
 )
+from iup_pose_ros.geometry import so3
 from iup_pose_ros.geometry.pose import Pose
 from iup_pose_ros.types import Matches
 
@@ -49,6 +52,29 @@ def shifted(matches: Matches, T_prev_curr: Pose, pixels: float) -> Matches:
 def candidate(found: Scene, kind: str) -> Candidate:
     solver = EpipolarSolver("test")
     return Candidate(solver.fit(found.previous, found.current, found.matches), kind)
+
+
+@pytest.mark.parametrize(("turn", "swing"), [(21.0, 0.0), (0.0, 21.0)])
+def test_poses_exclude_each_other_beyond_twice_the_error_of_a_correct_one(turn: float, swing: float) -> None:
+    def moved(share: float) -> Pose:
+        turned_by, swung_by = (so3.exp(np.radians([0.0, share * angle, 0.0])) for angle in (turn, swing))
+        return Pose(turned_by, swung_by @ np.array([1.0, 0.0, 0.0]))
+
+    assert exclude_each_other(moved(0.0), moved(1.0))
+    assert not exclude_each_other(moved(0.0), moved(0.9))
+
+
+@pytest.mark.parametrize(("probability", "rival"), [(0.9, 0.5), (0.8, 0.8), (0.6, 0.01), (0.7, 0.0)])
+def test_the_probability_beside_a_rival_is_the_share_of_the_cases_in_which_not_both_are_correct(
+    probability: float, rival: float
+) -> None:
+    correct, rival_correct = np.random.default_rng(0).random((2, 200_000)) < [[probability], [rival]]
+    possible = ~(correct & rival_correct)
+    assert probability_beside(probability, rival) == pytest.approx(np.mean(correct[possible]), abs=0.005)
+
+
+def test_two_certain_poses_that_exclude_each_other_are_equally_probable() -> None:
+    assert probability_beside(1.0, 1.0) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

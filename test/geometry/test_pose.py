@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, pose_error
 
 SAMPLES = 20_000
 
@@ -140,3 +140,9 @@ def test_sampling_oracle_detects_a_missing_lever_arm():
     first = PoseWithCovariance(random_pose(random), random_covariance(random, 0.02))
     with pytest.raises(AssertionError):
         assert_covariance_close(first.inverse().covariance, first.covariance)
+
+
+@given(poses, st.tuples(*[st.floats(-1.0, 1.0)] * 6).map(np.array))
+def test_pose_error_is_what_the_covariance_describes(estimate: Pose, error: np.ndarray):
+    true = Pose(so3.exp(error[3:]) @ estimate.rotation, estimate.translation + error[:3])
+    np.testing.assert_allclose(pose_error(true, estimate), error, atol=1e-9)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
-from iup_pose_ros.model.config import PRESETS
+from iup_pose_ros.model.config import KEYPOINT_ENCODERS, PRESETS
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.model.keypoint_alignment import apply_rotary_encoding
 from iup_pose_ros.model.keypoint_matching import (
@@ -16,6 +17,7 @@ from iup_pose_ros.model.keypoint_matching import (
     mutual_matches,
     rays_through,
 )
+from iup_pose_ros.model.keypoints import sample
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,18 @@ def test_only_mutual_best_matches_have_a_probability() -> None:
     assert found[0].tolist() == pytest.approx([0.9, MINIMUM_PROBABILITY, 0.5], abs=2e-3)
     index_0, _, found = mutual_matches(probability.log(), 2)
     assert index_0.tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("name", KEYPOINT_ENCODERS)
+def test_the_map_of_descriptors_has_those_of_any_point_if_the_encoder_says_so(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = KEYPOINT_ENCODERS[name]().eval()
+    pixels = torch.tensor([[[20.5, 30.5], [51.4, 12.3], [77.5, 70.6]]])
+    with torch.inference_mode():
+        maps = encoder(torch.rand(1, 3, 96, 128))
+        found = normalize(encoder.describe(maps, pixels), dim=2)
+        same = torch.allclose(found, normalize(sample(maps.descriptors, pixels), dim=2), atol=1e-5)
+    assert same == encoder.describes_any_point
 
 
 def test_rays_pass_through_their_pixels() -> None:

@@ -88,5 +88,6 @@ def test_a_fault_in_a_change_of_parameters_is_its_answer(bench, drive, orders):
     orders.write_text("raise in parameters")
     (result,) = bench.set_parameters(input_timeout=3.0)
     assert (result.successful, result.reason) == (False, "unexpected RuntimeError: fault in parameters")
+    wait_until(lambda: diagnosed(bench, "parameters"), 30.0, lambda: "not diagnosed")
     (result,) = bench.set_parameters(input_timeout=3.0)
     assert result.successful

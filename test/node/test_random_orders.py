@@ -55,15 +55,11 @@ class Stream:
             self._drive.bench.images.publish(image)
 
 
-@pytest.fixture(scope="module")
-def node(start_module_node, tmp_path_factory):
-    return start_module_node(
-        parameters={
-            "assume_identity_mount": True,
-            "input_timeout": 0.5,
-            "output_directory": str(tmp_path_factory.mktemp("output")),
-        }
-    )
+@pytest.fixture
+def node(bench, start_node, tmp_path):
+    bench.clear()
+    parameters = {"assume_identity_mount": True, "input_timeout": 0.5, "output_directory": str(tmp_path)}
+    return start_node(parameters=parameters)
 
 
 def orders(bench, rng):
@@ -108,7 +104,11 @@ def test_any_order_of_requests_leaves_a_node_that_works(bench, node, seed):
             30.0,
             lambda: f"{bench.states()[-3:]}",
         )
-    assert node.threads() == threads
+        assert node.threads() == threads
+        time.sleep(rng.uniform(0.0, 0.2))
+        assert bench.change_state("active_shutdown")
+    assert node.stop() == 0
+    assert "Traceback" not in node.log
     assert "unexpected" not in node.log
     assert count > 5
 

@@ -47,6 +47,7 @@ def test_signal_while_it_starts(start_both):
 
 
 def test_signal_while_it_is_not_configured(start_both, bench):
+    bench.clear()
     processes = start_both(autostart=False)
     wait_until(lambda: len(bench.states()) == 2, 60.0, lambda: f"{bench.states()}")
     assert {state.reason for state in bench.states()} == {"the node is not configured"}

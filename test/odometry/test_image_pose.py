@@ -140,7 +140,7 @@ def test_errors_of_the_step_that_measured_the_depths_are_in_the_covariance():
         step = ScaledStep(
             PoseWithCovariance(wrong, deviations), 0.05, False, "", np.ones(300, dtype=np.bool_)
         )
-        depths = depths_after_step(InverseDepths.none().of(rays.ids), rays, step)
+        depths, _ = depths_after_step(InverseDepths.none().of(rays.ids), rays, step)
         second = first @ MOTION
         cloud.points[:] = first.inverse().apply(cloud.points)
         tracks = tracks_to(cloud, first.inverse() @ second)

@@ -77,11 +77,11 @@ def difference(first: RelativePose, second: RelativePose) -> Array:
 def assert_covers(found: RelativePose, chosen: RelativePose, other: RelativePose, probability: float) -> None:
     step = difference(chosen, other)
     expected = chosen.covariance + probability * np.outer(step, step)
-    np.testing.assert_allclose(found.covariance, expected, rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(found.sigma_R**2, chosen.sigma_R**2 + probability * step[3:] ** 2, rtol=1e-6)
+    np.testing.assert_allclose(found.covariance, expected, rtol=3e-4, atol=1e-12)
+    np.testing.assert_allclose(found.sigma_R**2, chosen.sigma_R**2 + probability * step[3:] ** 2, rtol=3e-4)
     # Per axis of the two tangent directions.
     per_axis = chosen.sigma_t**2 + 0.5 * probability * float(step[:3] @ step[:3])
-    assert found.sigma_t**2 == pytest.approx(per_axis, rel=1e-6)
+    assert found.sigma_t**2 == pytest.approx(per_axis, rel=3e-4)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -97,23 +97,28 @@ def test_the_true_pose_is_found_in_either_order(order: int) -> None:
     assert found.attention is not None
 
 
-@pytest.mark.parametrize("probability", [0.4, 0.05])
-def test_depths_that_tell_nothing_leave_the_probability_of_the_images(probability: float) -> None:
+@pytest.mark.parametrize(("given", "believed"), [(0.4, 0.4748), (0.05, 0.3405), (1e-6, 0.11735), (0.0, 1e-4)])
+@pytest.mark.parametrize("known", [COUNT, 11])
+def test_of_two_images_sixteen_tracks_count_as_one(known: int, given: float, believed: float) -> None:
+    """Without depths that tell more, z standard deviations count as z / 4, and the minimum is 1e-4."""
     rays, inverse, true, other = ambiguity()
-    unknown = replace(known_depths(inverse, 0.005), information=np.full(COUNT, 1e-20))
-    found = resolve_ambiguity(estimate_of(other, true, probability), rays, unknown)
-    np.testing.assert_array_equal(found.T_prev_curr.matrix, other.T_prev_curr.matrix)
-    assert_covers(found, other, true, probability)
+    information = np.where(np.arange(COUNT) < known, 1e-20 if known == COUNT else 4e4, 0.0)
+    depths = replace(known_depths(inverse, 0.005), information=information)
+    assert_covers(
+        resolve_ambiguity(estimate_of(other, true, given), rays, depths),
+        other,
+        true,
+        believed,
+    )
 
 
-@pytest.mark.parametrize(("given", "believed"), [(0.0, 1e-4), (0.9, 0.5)])
-def test_images_are_never_surer_than_they_can_be(given: float, believed: float) -> None:
+def test_depths_overrule_images_that_are_sure() -> None:
     rays, inverse, true, other = ambiguity()
-    unknown = replace(known_depths(inverse, 0.005), information=np.full(COUNT, 1e-20))
-    assert_covers(resolve_ambiguity(estimate_of(true, other, given), rays, unknown), true, other, believed)
+    found = resolve_ambiguity(estimate_of(other, true, 1e-5), rays, known_depths(inverse, 0.02))
+    np.testing.assert_array_equal(found.T_prev_curr.matrix, true.T_prev_curr.matrix)
 
 
-@pytest.mark.parametrize(("mean", "is_swapped"), [(0.3, False), (1.2, True), (-0.5, False)])
+@pytest.mark.parametrize(("mean", "is_swapped"), [(0.05, False), (1.2, True), (-0.5, False)])
 def test_depths_count_by_the_scatter_of_the_tracks_costs(
     monkeypatch: pytest.MonkeyPatch, mean: float, is_swapped: bool
 ) -> None:
@@ -122,7 +127,7 @@ def test_depths_count_by_the_scatter_of_the_tracks_costs(
     costs = {id(true): 2.0 + mean + np.where(np.arange(COUNT) % 2, 1.0, -1.0), id(other): np.full(COUNT, 2.0)}
     monkeypatch.setattr(pose_check, "_depth_costs", lambda relative, *_: costs[id(relative)])
     found = resolve_ambiguity(estimate_of(true, other, 0.2), rays, known_depths(inverse, 0.01))
-    second = expit(logit(0.2) + logit(norm.cdf(mean * np.sqrt(COUNT) / 4.0)))
+    second = expit(logit(norm.cdf(norm.ppf(0.2) / 4.0)) + logit(norm.cdf(mean * np.sqrt(COUNT) / 4.0)))
     assert bool(second > 0.5) == is_swapped
     if is_swapped:
         assert_covers(found, other, true, 1.0 - second)
@@ -155,14 +160,9 @@ def test_only_tracks_with_known_depths_count() -> None:
     np.testing.assert_array_equal(found.T_prev_curr.matrix, true.T_prev_curr.matrix)
 
 
-def test_a_pose_without_alternative_or_without_known_depths_is_left_as_it_is() -> None:
-    rays, inverse, true, other = ambiguity()
-    known = known_depths(inverse, 0.005)
-    few = replace(known, information=np.where(np.arange(COUNT) < 11, known.information, 0.0))
-    ambiguous = estimate_of(other, true, 0.4)
-    assert resolve_ambiguity(ambiguous, rays, few) is ambiguous
-    assert resolve_ambiguity(true, rays, known) is true
-    assert isinstance(resolve_ambiguity(ambiguous, rays, known).T_prev_curr, Pose)
+def test_a_pose_without_alternative_is_left_as_it_is() -> None:
+    rays, inverse, true, _ = ambiguity()
+    assert resolve_ambiguity(true, rays, known_depths(inverse, 0.005)) is true
 
 
 STEP = pose(0.08, 0.0, 0.06, (0.02, -0.05, 0.03))  # of length 0.1
@@ -212,6 +212,13 @@ def test_a_replaced_pose_has_the_deviations_of_the_resection_and_half_the_square
     np.testing.assert_allclose(chosen.covariance, own + 0.5 * np.outer(difference, difference), atol=1e-12)
     np.testing.assert_allclose(chosen.sigma_R, np.sqrt(0.001**2 + 0.5 * turn**2))
     assert chosen.sigma_t == pytest.approx(np.sqrt(0.02**2 + 0.25 * move @ move))
+
+
+def test_the_hypotheses_of_a_pose_cover_another_one_as_well():
+    pose, other = estimated(0.0), estimated(0.6, 0.12).T_prev_curr
+    covering = replace(pose, hypotheses=(pose, pose)).covering(other, 0.3)
+    for hypothesis in covering.hypotheses:
+        np.testing.assert_array_equal(hypothesis.covariance, pose.covering(other, 0.3).covariance)
 
 
 def test_differences_within_the_deviations_are_no_contradiction():

@@ -53,7 +53,8 @@ def test_trajectory_is_the_true_one_up_to_scale(curve: list[OdometryUpdate]):
     unit = np.linalg.norm(true[0])
     assert len(posed) >= 5
     assert np.abs(found * unit - true).max() < 0.03 * np.linalg.norm(true[-1])
-    assert so3.geodesic_angle(posed[-1].pose.pose.rotation, truth[-1].rotation) < 0.001
+    # The steps of the oracle are exact, the tracks that refine them are not.
+    assert so3.geodesic_angle(posed[-1].pose.pose.rotation, truth[-1].rotation) < 0.002
 
 
 def test_first_frames_initialise_and_then_tracking_needs_no_reason(curve: list[OdometryUpdate]):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from iup_pose_ros.errors import ConfigurationError
+from iup_pose_ros.model.aliked_encoder import AlikedEncoder
 from iup_pose_ros.training.configuration import from_mapping
 from iup_pose_ros.training.run_config import TrainConfig
 from iup_pose_ros.training.synthetic.camera_motion import REGIMES
@@ -57,8 +58,12 @@ def test_mistakes_are_named(settings, message):
         from_mapping(SourceConfig, settings)
 
 
-def test_photographs_cannot_train_a_network_without_descriptors_at_all_points(tmp_path: Path) -> None:
+def test_photographs_cannot_train_a_network_without_descriptors_at_all_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"output": str(tmp_path), "training_data": "none", "photographs": {"folder": str(tmp_path)}}
     assert from_mapping(TrainConfig, settings).photographs is not None
     with pytest.raises(ConfigurationError, match="photographs cannot train preset 'medium': encoder aliked"):
         from_mapping(TrainConfig, {**settings, "network": {"preset": "medium"}})
+    monkeypatch.setattr(AlikedEncoder, "describes_any_point", True)
+    assert from_mapping(TrainConfig, {**settings, "network": {"preset": "medium"}}).photographs is not None

@@ -18,7 +18,7 @@ from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.model.keypoint_matching import KeypointMatcher
 from iup_pose_ros.model.keypoints import CELL
 from iup_pose_ros.model.xfeat_encoder import XFeatEncoder
-from iup_pose_ros.training.published_weights import load_published
+from iup_pose_ros.training.published_weights import load_published, main
 
 
 def published(package_name: str, *parts: str) -> Path | None:
@@ -157,3 +157,12 @@ def test_other_networks_and_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"something else")
     with pytest.raises(CheckpointError, match="has SHA-256"):
         load_published(small, [path])
+
+
+def test_a_wrong_number_of_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CheckpointError, match=r"encoder xfeat requires 1 published files, .*; 0 are given"):
+        load_published(IUPPose(PRESETS["small"]), [])
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path / name) for name in ("a", "b", "c", "weights.safetensors")])
+    message = "requires 2 published files, aliked-n16.pth and aliked_lightglue.pth; 3 are given"
+    assert message in capsys.readouterr().err

@@ -48,6 +48,9 @@ _CHANCE_CORRELATION = 2.0  # margin for the measured correlation of independent 
 _ABSORBED = 3.0
 # Margin for the statistical variation of the noise in the direction's information, standard deviations.
 _MARGIN = 3.0
+# Rolling shutter: standard deviation of the sideways shift of the last row relative to the first one, as the
+# difference of both images, relative to the image width.
+_ROW_SHIFT = 0.05
 _CHANCE_SIGNIFICANCE = 0.05
 _MAX_CHANCE_SHARE = 0.25
 # Normal residuals truncated at a threshold: standard deviation and median absolute value, relative to it.
@@ -123,6 +126,25 @@ def pose_covariance(
     by_intrinsics = covariance @ gain @ kept.jacobian.T @ kept.intrinsics_jacobian()
     by_intrinsics *= np.tile(deviations, by_intrinsics.shape[1] // len(deviations))
     return covariance + by_intrinsics @ by_intrinsics.T
+
+
+def shutter_covariance(errors: EpipolarErrors, noise: float) -> Array:
+    """Compute the covariance (5, 5), radians^2, that a rolling shutter adds to that of a pose.
+
+    A pose absorbs most of what the shutter does to the matches; the rest shows in the residuals. The shift of
+    the rows is estimated together with the pose, and the squared change of the pose is its covariance: it is
+    large where the residuals show a shift, or hardly determine both, as in a planar scene.
+
+    Args:
+        errors: errors of the inliers under the estimated pose.
+        noise: standard deviation of the residuals, pixels.
+    """
+    by_shift = errors.row_shift_jacobian()
+    absorbed = np.linalg.lstsq(errors.jacobian, by_shift, rcond=None)[0]
+    visible = by_shift - errors.jacobian @ absorbed
+    shift = visible @ errors.residuals / (visible @ visible + (noise / _ROW_SHIFT) ** 2)
+    change = shift * absorbed
+    return np.outer(change, change)
 
 
 def _m_estimate_variance(residuals: Array, noise: float) -> float:

@@ -148,6 +148,18 @@ class EpipolarErrors:
         both = previous + current if cameras.one_camera else np.hstack([previous, current])
         return both / self._gradient_norms[:, None]
 
+    def row_shift_jacobian(self) -> Array:
+        """Return the derivatives (N,) of the residuals by a sideways shift of the rows of both images.
+
+        The shift grows from row to row, as in images of a rolling shutter that turns, and is opposite in the
+        two images. The unit is the image width, for the last row of both images relative to the first one.
+        """
+        previous, current = self.cameras.previous, self.cameras.current
+        by_previous, by_current = self._ray_gradients
+        shifts = _row_shifts(current, self.matches.points_curr) * by_current[:, 0]
+        shifts = shifts - _row_shifts(previous, self.matches.points_prev) * by_previous[:, 0]
+        return 0.5 * shifts / self._gradient_norms
+
     def inliers(self, threshold: float, noise: float) -> NDArray[np.bool_]:
         """Return which of the N matches are inliers: small residual, rays that intersect in front.
 
@@ -177,6 +189,11 @@ class EpipolarErrors:
 def _pixel(intrinsics: Intrinsics) -> Array:
     """Return the derivative (3, 2) of a ray by the pixel."""
     return np.array([[1.0 / intrinsics.fx, 0.0], [0.0, 1.0 / intrinsics.fy], [0.0, 0.0]])
+
+
+def _row_shifts(intrinsics: Intrinsics, points: Array) -> Array:
+    """Return the x (N,) that is added to the rays of points (N, 2) if rows shift by the image width."""
+    return (points[:, 1] / intrinsics.height - 0.5) * intrinsics.width / intrinsics.fx
 
 
 def _ray_errors(intrinsics: Intrinsics, rays: Array, gradient: Array) -> Array:

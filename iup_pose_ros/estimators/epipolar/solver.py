@@ -5,6 +5,7 @@ The pose is estimated by PoseLib (LO-RANSAC and non-linear refinement), its cova
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from iup_pose_ros.estimators.epipolar.covariance import (
     IntrinsicsUncertainty,
     noise_scale,
     pose_covariance,
+    shutter_covariance,
 )
 from iup_pose_ros.estimators.epipolar.planar_ambiguity import (
     ambiguity_covariance,
@@ -106,20 +108,36 @@ class EpipolarResult:
     @cached_property
     def pose(self) -> RelativePose:
         """Return the pose with its covariance, which is computed on first access."""
-        covariance = self._covariance(self.errors)
-        alone = unit_relative_pose(self.T_prev_curr, self.errors.basis, covariance, self.source)
-        if self.second is None:
-            return alone
-        other = self.second
-        covariance = covariance + ambiguity_covariance(
-            self.errors, other.T_prev_curr, self.second_probability
+        return self._with_covariances(self._covariances)
+
+    @property
+    def pose_of_any_shutter(self) -> RelativePose:
+        """Return the pose with a covariance that includes the errors of a rolling shutter."""
+        further = [shutter_covariance(errors, self.noise) for errors in self._solutions]
+        return self._with_covariances(
+            [own + more for own, more in zip(self._covariances, further, strict=True)]
         )
+
+    @property
+    def _solutions(self) -> list[EpipolarErrors]:
+        return [self.errors] if self.second is None else [self.errors, self.second]
+
+    @cached_property
+    def _covariances(self) -> list[Array]:
+        return [self._covariance(errors) for errors in self._solutions]
+
+    def _with_covariances(self, covariances: Sequence[Array]) -> RelativePose:
+        """Return the pose, given the covariance (5, 5) that each solution has if it is the true pose."""
+        alone, *others = (
+            unit_relative_pose(errors.T_prev_curr, errors.basis, covariance, self.source)
+            for errors, covariance in zip(self._solutions, covariances, strict=True)
+        )
+        if not others:
+            return alone
+        ambiguity = ambiguity_covariance(self.errors, others[0].T_prev_curr, self.second_probability)
         return replace(
-            unit_relative_pose(self.T_prev_curr, self.errors.basis, covariance, self.source),
-            hypotheses=(
-                alone,
-                unit_relative_pose(other.T_prev_curr, other.basis, self._covariance(other), self.source),
-            ),
+            unit_relative_pose(self.T_prev_curr, self.errors.basis, covariances[0] + ambiguity, self.source),
+            hypotheses=(alone, *others),
             second_probability=self.second_probability,
         )
 

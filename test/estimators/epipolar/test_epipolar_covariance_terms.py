@@ -10,7 +10,12 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm
 from two_view_scenes import CAMERA, make_scene, random_pose, unit
 
-from iup_pose_ros.estimators.epipolar.covariance import IntrinsicsUncertainty, noise_scale, pose_covariance
+from iup_pose_ros.estimators.epipolar.covariance import (
+    IntrinsicsUncertainty,
+    noise_scale,
+    pose_covariance,
+    shutter_covariance,
+)
 from iup_pose_ros.estimators.epipolar.planar_ambiguity import ambiguity_covariance, second_pose_probability
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarResult, unit_relative_pose
@@ -333,6 +338,24 @@ def test_a_result_has_the_covariance_of_its_matches_its_outliers_and_its_second_
     expected = [expanded(errors, single), expanded(second, covariance(second, 0.5, 1.0, outliers))]
     found = [hypothesis.covariance for hypothesis in both.hypotheses]
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_a_pose_of_any_shutter_has_the_covariance_of_the_shutter_for_each_solution():
+    errors = sideways(60.0, np.random.default_rng(1).normal(0.0, 0.5, 200))
+    second = EpipolarErrors(Pose(np.eye(3), unit(np.array([1.0, 0.3, 0.1]))), errors.matches, PAIR)
+    found = result(errors, second)
+    of_any, of_none = found.pose_of_any_shutter, found.pose
+    pairs = [
+        (of_any, of_none, errors),
+        *zip(of_any.hypotheses, of_none.hypotheses, (errors, second), strict=True),
+    ]
+    for with_shutter, without, seen in pairs:
+        expected = (
+            without.covariance
+            + expanded(seen, shutter_covariance(seen, 0.5))
+            - expanded(seen, np.zeros((5, 5)))
+        )
+        np.testing.assert_allclose(with_shutter.covariance, expected, rtol=1e-9, atol=1e-15)
 
 
 def test_deviations_of_a_unit_pose_are_those_of_its_covariance():
