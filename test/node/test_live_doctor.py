@@ -9,7 +9,14 @@ import threading
 
 import numpy as np
 import pytest
-from node_bench import Drive
+from node_bench import Bench, Drive
+
+
+@pytest.fixture
+def bench(domain_id):
+    """A bench per test, because the transform that one publishes would stay."""
+    with Bench(domain_id) as running:
+        yield running
 
 
 @pytest.fixture
