@@ -92,10 +92,13 @@ class MergingUpdate(nn.Module):
         update: the update of merged messages.
     """
 
-    def __init__(self, merge: nn.Linear, update: Update) -> None:
+    def __init__(self, merge: nn.Module, update: nn.Module) -> None:
         super().__init__()
+        assert isinstance(merge, nn.Linear)
+        assert isinstance(update, Update)
         channels = merge.in_features
         first, *others = update.feed
+        assert isinstance(first, nn.Linear)
         of_own, of_message = first.weight.detach().double().chunk(2, dim=1)
         self.own = nn.Linear(channels, 2 * channels)
         self.message = nn.Linear(channels, 2 * channels, bias=False)
@@ -119,8 +122,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.project = nn.Linear(channels, 3 * channels)
-        self.merge = nn.Linear(channels, channels)
-        self.update = Update(channels)
+        self.merge: nn.Module = nn.Linear(channels, channels)
+        self.update: nn.Module = Update(channels)
 
     def forward(self, x: Tensor, position: tuple[Tensor, Tensor]) -> Tensor:
         query, key, value = (_split(part, self.heads) for part in self.project(x).chunk(3, dim=-1))
@@ -137,8 +140,8 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.descriptor = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
-        self.merge = nn.Linear(channels, channels)
-        self.update = Update(channels)
+        self.merge: nn.Module = nn.Linear(channels, channels)
+        self.update: nn.Module = Update(channels)
 
     def forward(self, x_0: Tensor, x_1: Tensor) -> tuple[Tensor, Tensor]:
         key_0, key_1 = (_split(self.descriptor(x), self.heads) for x in (x_0, x_1))

@@ -30,7 +30,7 @@ class XFeatEncoder(nn.Module):
     Attributes:
         descriptor_size: number of channels D of the descriptors.
         position_radius: radius of the window of sub-pixel refinement of keypoints, pixels.
-        describes_any_point: whether ``KeypointMaps.descriptors`` has the descriptors of any pixel.
+        describes_any_point: whether the descriptor of any pixel is that of the cells, interpolated.
     """
 
     descriptor_size = 64

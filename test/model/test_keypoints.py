@@ -13,7 +13,7 @@ def maps_with(peaks: dict[tuple[int, int], float]) -> KeypointMaps:
     scores = torch.full((1, CELL * HEIGHT, CELL * WIDTH), 1e-4)
     for (column, row), score in peaks.items():
         scores[0, row, column] = score
-    return KeypointMaps(scores, scores, torch.ones(1, 1, HEIGHT, WIDTH), torch.zeros(1, 4, HEIGHT, WIDTH))
+    return KeypointMaps(scores, scores, torch.ones(1, 1, HEIGHT, WIDTH), (torch.zeros(1, 4, HEIGHT, WIDTH),))
 
 
 def test_the_best_places_are_found_in_the_order_of_their_cells() -> None:

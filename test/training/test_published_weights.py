@@ -17,6 +17,7 @@ from iup_pose_ros.model.config import PRESETS, IUPPoseConfig
 from iup_pose_ros.model.iup_pose import IUPPose
 from iup_pose_ros.model.keypoint_matching import KeypointMatcher
 from iup_pose_ros.model.keypoints import CELL
+from iup_pose_ros.model.xfeat_encoder import XFeatEncoder
 from iup_pose_ros.training.published_weights import load_published, main
 
 
@@ -93,6 +94,7 @@ def test_the_encoder_finds_what_xfeat_finds(small: IUPPose) -> None:
     image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     descriptors, keypoints, reliability = model(image)
     encoder = small.matcher.encoder
+    assert isinstance(encoder, XFeatEncoder)
     maps = encoder(image)
     assert torch.allclose(encoder.describe_cells(maps), descriptors, atol=1e-4)
     scores = pixel_shuffle(keypoints.softmax(dim=1)[:, :-1], CELL)[:, 0]
