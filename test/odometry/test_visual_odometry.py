@@ -12,12 +12,14 @@ from odometry_scenes import (
     PERIOD,
     Oracle,
     black,
+    disturbed,
     drive,
     forward_right,
     frame,
     odometry,
     pose,
     positive_definite,
+    relative_pose,
     states,
 )
 
@@ -55,6 +57,29 @@ def test_trajectory_is_the_true_one_up_to_scale(curve: list[OdometryUpdate]):
     assert np.abs(found * unit - true).max() < 0.03 * np.linalg.norm(true[-1])
     # The steps of the oracle are exact, the tracks that refine them are not.
     assert so3.geodesic_angle(posed[-1].pose.pose.rotation, truth[-1].rotation) < 0.002
+
+
+def test_poses_are_more_accurate_than_edges():
+    """The tracks of several keyframes refine the pose; the edges stay those of the estimator."""
+    vo, oracle = odometry(forward_right)
+    rng, measured = np.random.default_rng(4), []
+
+    def inaccurate(relative: RelativePose) -> RelativePose:
+        measured.append(disturbed(relative_pose(relative.T_prev_curr, sigma_R=0.002), rng))
+        return measured[-1]
+
+    oracle.change = inaccurate
+    keyframes = [update for update in drive(vo, forward_right, range(38)) if update.edge]
+    errors = []
+    for before, after in itertools.pairwise(keyframes[1:]):
+        edge, refined = after.edge.camera.pose, before.pose.pose.inverse() @ after.pose.pose
+        truth = oracle.truth(before.stamp, after.stamp).rotation
+        errors.append([so3.geodesic_angle(step.rotation, truth) for step in (edge, refined)])
+    by_edges, by_poses = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert by_poses < 0.5 * by_edges
+    # The checks replace a few of the estimator's poses.
+    estimated = {relative.T_prev_curr.rotation.tobytes() for relative in measured}
+    assert np.mean([update.edge.camera.pose.rotation.tobytes() in estimated for update in keyframes]) > 0.5
 
 
 def test_first_frames_initialise_and_then_tracking_needs_no_reason(curve: list[OdometryUpdate]):
