@@ -47,6 +47,8 @@ def samples(bench, start_module_node):
     bench.wait_for_node()
     drive = Drive(bench)
     drive.show(20)
+    drive.position += 10.0  # a loss, in which hybrid loads its second network
+    drive.show(20)
     bench.clear()
     bench.wait_for("/diagnostics", lambda message: True)
     taken: list[Sample] = []
