@@ -21,9 +21,8 @@ from iup_pose_ros.odometry.depths import InverseDepths, robust_weight
 from iup_pose_ros.odometry.track_geometry import robust_sigma
 
 FREE = 2  # newest keyframes whose poses are estimated
-ANCHOR = (
-    -FREE - 1
-)  # keyframe that the points are relative to, the newest fixed one; all points are seen in it
+# The newest fixed keyframe: the points are relative to it, and all of them are seen in it.
+ANCHOR = -FREE - 1
 
 # Errors of neighbouring tracks correlate: this many count as one.
 _TRACKS_PER_OBSERVATION = 4.0
