@@ -12,17 +12,12 @@ import argparse
 from pathlib import Path
 
 from iup_pose_ros.atomic import atomic_directory
-from iup_pose_ros.bags.messages import CameraCalibration
-from iup_pose_ros.bags.trajectory_io import write_tum
-from iup_pose_ros.bags.writer import write_camera_bag
-from iup_pose_ros.demo_scene.demo_recording import render_flight
+from iup_pose_ros.demo_scene.demo_recording import record_flight
 from iup_pose_ros.demo_scene.flight import fly
-from iup_pose_ros.demo_scene.room import build_room
 from iup_pose_ros.demo_scene.threads import one_thread_per_operation
 from iup_pose_ros.geometry.camera import Intrinsics
 from iup_pose_ros.geometry.trajectory import Trajectory
 
-START = 1_700_000_000  # stamp of the first image of the flight, seconds
 DURATION = 18.0  # seconds of the whole flight
 FIRST = 3.0  # seconds; the camera rests at first, then accelerates
 
@@ -41,14 +36,9 @@ def main() -> None:
     camera = Intrinsics(0.65 * width, 0.65 * width, 0.5 * (width - 1), 0.5 * (height - 1), width, height)
     flight = fly(DURATION, parsed.rate)
     part = slice(round(FIRST * parsed.rate), round(FIRST * parsed.rate) + parsed.images)
-    shown = Trajectory(flight.stamps[part] + START, flight.rotations[part], flight.positions[part])
-    stamps = [round(stamp * 1e9) for stamp in shown.stamps.tolist()]
+    shown = Trajectory(flight.stamps[part], flight.rotations[part], flight.positions[part])
     with atomic_directory(parsed.folder, "recording") as folder, one_thread_per_operation():
-        with write_camera_bag(folder / "bag", CameraCalibration(camera), start=stamps[0]) as bag:
-            images = render_flight(build_room(seed=0), shown, camera, seed=0)
-            for stamp, image in zip(stamps, images, strict=True):
-                bag.write_image(stamp, image)
-        write_tum(folder / "groundtruth.tum", shown, "T_world_camera, optical frame")
+        record_flight(folder, shown, camera, seed=0)
 
 
 if __name__ == "__main__":

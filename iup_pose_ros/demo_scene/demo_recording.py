@@ -107,24 +107,44 @@ def _recipe_of(path: Path) -> dict[str, object] | None:
 
 def _record(path: Path, recipe: Recipe, progress: Callable[[int, int], None] | None) -> None:
     trajectory = fly(recipe.duration, recipe.rate, recipe.seed)
-    stamps = [_START * 10**9 + round(stamp * 1e9) for stamp in trajectory.stamps.tolist()]
     extrinsics = CameraExtrinsics(Pose(LEVEL, np.zeros(3)))
+    record_flight(path, trajectory, CAMERA, recipe.seed, extrinsics, recipe.storage, progress)
+    recipe_text = json.dumps(asdict(recipe), indent=2)
+    (path / _RECIPE_FILE).write_text(recipe_text + "\n", encoding="utf-8")
+
+
+def record_flight(
+    path: Path,
+    trajectory: Trajectory,
+    camera: Intrinsics,
+    seed: int,
+    extrinsics: CameraExtrinsics | None = None,
+    storage: str = "mcap",
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Render a flight through the demo room to a rosbag2 folder ``bag`` and ``groundtruth.tum``.
+
+    Args:
+        path: existing folder.
+        trajectory: T_world_camera of the optical frame; its stamps are seconds since ``_START``.
+        camera: intrinsics of the images.
+        seed: random seed of room details and image noise.
+        extrinsics: pose of the camera in the base frame; None: not recorded.
+        storage: "mcap" or "sqlite3".
+        progress: called with the numbers of written and of all images.
+    """
+    stamps = [_START * 10**9 + round(stamp * 1e9) for stamp in trajectory.stamps.tolist()]
+    calibration = CameraCalibration(camera)
     with write_camera_bag(
-        path / "bag",
-        CameraCalibration(CAMERA),
-        extrinsics=extrinsics,
-        storage=recipe.storage,
-        start=stamps[0],
+        path / "bag", calibration, extrinsics=extrinsics, storage=storage, start=stamps[0]
     ) as bag:
-        frames = render_flight(build_room(recipe.seed), trajectory, CAMERA, recipe.seed)
+        frames = render_flight(build_room(seed), trajectory, camera, seed)
         for index, (stamp, image) in enumerate(zip(stamps, frames, strict=True)):
             bag.write_image(stamp, image)
             if progress is not None:
                 progress(index + 1, len(stamps))
     absolute = Trajectory(trajectory.stamps + _START, trajectory.rotations, trajectory.positions)
     write_tum(path / "groundtruth.tum", absolute, "T_world_camera, optical frame")
-    recipe_text = json.dumps(asdict(recipe), indent=2)
-    (path / _RECIPE_FILE).write_text(recipe_text + "\n", encoding="utf-8")
 
 
 def render_flight(

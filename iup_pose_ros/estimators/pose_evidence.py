@@ -18,8 +18,7 @@ from scipy.special import expit
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.estimators.epipolar.residuals import CameraPair, EpipolarErrors
 from iup_pose_ros.estimators.epipolar.solver import EpipolarResult
-from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose
+from iup_pose_ros.geometry.pose import Pose, angles_between
 from iup_pose_ros.types import Matches
 
 # Kinds of matches and their inlier threshold, pixels for a longer image side of 640 pixels.
@@ -204,9 +203,7 @@ class InlierModel:
 
 def exclude_each_other(first: Pose, second: Pose) -> bool:
     """Return whether two poses of unit translation cannot both err by less than ``INLIER_ERROR_DEG``."""
-    turn = so3.angle(first.rotation.T @ second.rotation)
-    direction = np.arccos(np.clip(first.translation @ second.translation, -1.0, 1.0))
-    return float(np.degrees(max(turn, direction))) > 2.0 * INLIER_ERROR_DEG
+    return float(np.degrees(max(angles_between(first, second)))) > 2.0 * INLIER_ERROR_DEG
 
 
 def probability_beside(probability: float, rival: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from iup_pose_ros.geometry.so3 import Array, hat, log, project_to_so3
+from iup_pose_ros.geometry.so3 import Array, angle, exp, hat, log, project_to_so3
 
 # A translation shorter than this, in its own unit, has no direction.
 NO_MOTION = 1e-9
@@ -70,6 +70,10 @@ class Pose:
         """Transform points (..., 3) from frame b to frame a."""
         return np.asarray(points) @ self.rotation.T + self.translation
 
+    def corrected(self, error: Array) -> Pose:
+        """Return the pose of which this one has the error (6,), in the order and frame of its covariance."""
+        return Pose(exp(error[3:]) @ self.rotation, self.translation + error[:3])
+
 
 @dataclass(frozen=True, eq=False)
 class PoseWithCovariance:
@@ -118,6 +122,12 @@ def pose_error(true: Pose, estimate: Pose) -> Array:
     """Return the error (6,) of an estimate, in the order and frame of its covariance."""
     turn = log(true.rotation @ estimate.rotation.T)
     return np.concatenate([true.translation - estimate.translation, turn])
+
+
+def angles_between(first: Pose, second: Pose) -> tuple[float, float]:
+    """Return the angles, radians, between the rotations and the translations of poses of unit translation."""
+    cosine = np.clip(first.translation @ second.translation, -1.0, 1.0)
+    return float(angle(first.rotation @ second.rotation.T)), float(np.arccos(cosine))
 
 
 def symmetrised(covariance: Array) -> Array:

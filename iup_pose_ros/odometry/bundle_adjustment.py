@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, pose_error
-from iup_pose_ros.geometry.so3 import Array, exp, hat
+from iup_pose_ros.geometry.so3 import Array, hat
 from iup_pose_ros.odometry.depths import InverseDepths, robust_weight
 from iup_pose_ros.odometry.track_geometry import robust_sigma
 
@@ -126,7 +126,7 @@ class Bundle:
         points = self.points + (gain @ (error - by_pose @ change)[..., None])[..., 0]
         if not (np.isfinite(change).all() and np.isfinite(points).all()):
             raise np.linalg.LinAlgError("no finite solution")
-        moved = map(_moved, self.poses[-FREE:], np.split(change, FREE))
+        moved = map(Pose.corrected, self.poses[-FREE:], np.split(change, FREE))
         return replace(self, poses=[*self.poses[:-FREE], *moved], points=points)
 
     def inverse_depths(self) -> tuple[Array, NDArray[np.bool_]]:
@@ -210,8 +210,3 @@ def _triangulated(poses: list[Pose], observed: Array, seen: NDArray[np.bool_]) -
         dividend += is_seen * np.sum(offset * slope, axis=1)
         divisor += is_seen * np.sum(slope**2, axis=1)
     return np.column_stack([anchored[:, :2], dividend / divisor])
-
-
-def _moved(pose: Pose, error: Array) -> Pose:
-    """Return a pose corrected by its error (6,), ROS convention."""
-    return Pose(exp(error[3:]) @ pose.rotation, pose.translation + error[:3])

@@ -212,8 +212,8 @@ def depths_after_step(
     for axis, size in enumerate([_PERTURBATION * length] * 3 + [_PERTURBATION] * 3):
         error = np.zeros(6)
         error[axis] = size
-        disturbed = Pose(exp(error[3:]) @ pose.rotation, pose.translation + error[:3])
-        slopes[:, axis] = (step_depths(rays, disturbed).inverse - seen.depths.inverse / length) / size
+        disturbed = step_depths(rays, pose.corrected(error))
+        slopes[:, axis] = (disturbed.inverse - seen.depths.inverse / length) / size
     common = slopes @ np.linalg.cholesky(step.camera.covariance)
     return replace(fused, common=common).moved(rays.previous, pose), factor
 

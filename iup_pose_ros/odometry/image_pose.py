@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from iup_pose_ros.errors import EstimationError
 from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, symmetrised
-from iup_pose_ros.geometry.so3 import Array, exp, hat
+from iup_pose_ros.geometry.so3 import Array, hat
 from iup_pose_ros.odometry.depths import InverseDepths, robust_weight
 from iup_pose_ros.odometry.track_geometry import (
     MIN_TRACKS,
@@ -184,7 +184,7 @@ def _most_likely(
     for _ in range(_ITERATIONS):
         system = _LinearSystem.at(rays, pose, inverse, measured, variance)
         step = system.solved(np.einsum("nij,ni->j", system.weighted, system.residual))
-        pose = Pose(exp(step[3:]) @ pose.rotation, pose.translation + step[:3])
+        pose = pose.corrected(step)
         change = system.by_pose @ step
         inverse = measured + np.sum(system.gain * (system.residual - change), axis=1)
         if np.abs(change).max() < _CONVERGED:

@@ -20,7 +20,7 @@ from iup_pose_ros.estimators.epipolar.residuals import CameraPair
 from iup_pose_ros.estimators.epipolar.solver import EpipolarConfig, EpipolarSolver
 from iup_pose_ros.estimators.pose_evidence import PoseEvidence, motion_past_fixed
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose, symmetrised
+from iup_pose_ros.geometry.pose import Pose, angles_between, symmetrised
 from iup_pose_ros.geometry.so3 import Array
 from iup_pose_ros.odometry.depths import InverseDepths, step_length
 from iup_pose_ros.odometry.image_pose import MIN_KNOWN, ImagePose
@@ -289,8 +289,7 @@ def resolve_contradiction(relative: RelativePose, image: ImagePose) -> RelativeP
     )
     # 2. Difference of the two poses in angles and in standard deviations.
     estimated = relative.T_prev_curr
-    turn = float(so3.angle(estimated.rotation @ pose.rotation.T))
-    angle = float(np.arccos(np.clip(direction @ estimated.translation, -1.0, 1.0)))
+    turn, angle = angles_between(estimated, resected.T_prev_curr)
     sigma_R = math.hypot(float(np.max(relative.sigma_R)), float(np.max(resected.sigma_R)))
     sigma_angle = math.hypot(relative.sigma_t, sigma_t)
     if turn <= max(_MAX_TURN, _DEVIATIONS * sigma_R) and angle <= max(_MAX_ANGLE, _DEVIATIONS * sigma_angle):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from iup_pose_ros.geometry import so3
-from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, pose_error
+from iup_pose_ros.geometry.pose import Pose, PoseWithCovariance, angles_between, pose_error
 
 SAMPLES = 20_000
 
@@ -146,3 +146,11 @@ def test_sampling_oracle_detects_a_missing_lever_arm():
 def test_pose_error_is_what_the_covariance_describes(estimate: Pose, error: np.ndarray):
     true = Pose(so3.exp(error[3:]) @ estimate.rotation, estimate.translation + error[:3])
     np.testing.assert_allclose(pose_error(true, estimate), error, atol=1e-9)
+    np.testing.assert_array_equal(estimate.corrected(error).matrix, true.matrix)
+
+
+def test_angles_between_poses_are_those_of_rotation_and_direction():
+    first = Pose(np.eye(3), np.array([1.0, 0.0, 0.0]))
+    second = Pose(so3.exp(np.array([0.0, 0.2, 0.0])), np.array([0.0, 0.0, 1.0]))
+    np.testing.assert_allclose(angles_between(first, second), [0.2, np.pi / 2.0])
+    np.testing.assert_allclose(angles_between(second, first), [0.2, np.pi / 2.0])
